@@ -1,0 +1,86 @@
+# `make` or `make help` lists what there is. Needs Python 3.11 or newer, git and make; everything else goes into .venv.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+SEED   ?= $(shell date +%s)
+PREFIX ?= $(HOME)/.local
+PIP    := -m pip --disable-pip-version-check
+HASHED := $(PIP) install -q --require-hashes
+PLAIN  := $(PIP) install -q --no-deps --no-build-isolation
+
+# The first Python that is new enough and can make virtual environments; else the first that is new enough.
+PYTHON ?= $(shell \
+  for name in python3.13 python3.12 python3.11 python3; do \
+    "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+    "$$name" -c 'import ensurepip, venv' 2>/dev/null && { echo "$$name"; exit; }; \
+    : "$${fallback:=$$name}"; \
+  done; echo "$$fallback")
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench sim docs install clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.runtime  ## three real nodes on this machine: join, edit apart, heal, compare
+	$(BIN)/cis demo $(ARGS)
+
+test: $(VENV)/.dev  ## all tests (ARGS='-k name' passes on to pytest)
+	$(BIN)/pytest -n 2 $(ARGS)
+
+check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before every commit
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/test_tidy.py
+
+fmt: $(VENV)/.dev  ## format and fix what can be fixed by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.runtime  ## two processes, one pulls the other's memories (ARGS='--memories N --json')
+	$(BIN)/cis bench sync $(ARGS)
+
+sim: $(VENV)/.dev  ## the laws of merge and sync on random histories; SEED=N replays a run
+	@echo "SEED=$(SEED)"
+	$(BIN)/pytest -n 2 tests/property --hypothesis-seed=$(SEED) $(ARGS)
+
+docs: $(VENV)/.dev  ## write docs/reference/cli.md from the commands, and check every link in the docs
+	$(BIN)/python tools/docs_reference.py
+
+install: need-python  ## put `cis` on PATH (PREFIX=~/.local)
+	$(PYTHON) -m venv "$(PREFIX)/share/cis-node/venv"
+	"$(PREFIX)/share/cis-node/venv/bin/python" $(HASHED) -r requirements/lock.txt -r requirements/build.txt
+	"$(PREFIX)/share/cis-node/venv/bin/python" $(PLAIN) --force-reinstall .
+	mkdir -p "$(PREFIX)/bin"
+	ln -sf "$(PREFIX)/share/cis-node/venv/bin/cis" "$(PREFIX)/bin/cis"
+	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) echo "cis is installed: try 'cis --help'" ;; \
+	  *) echo "cis is installed; type: export PATH=\"$(PREFIX)/bin:\$$PATH\"" ;; esac
+
+clean:  ## remove the environment and everything built or cached
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: need-python
+need-python:
+	@test -n "$(PYTHON)" || { echo "cis needs Python 3.11 or newer. Type: apt-get install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. Type: apt-get install $(notdir $(PYTHON))-venv"; exit 1; }
+
+$(BIN)/python: | need-python
+	@$(PYTHON) -m venv $(VENV)
+
+# The environment follows the lock files: a stamp older than one of them is made again.
+$(VENV)/.runtime: requirements/lock.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@echo "installing what cis needs into $(VENV) ..."
+	@$(BIN)/python $(HASHED) -r requirements/lock.txt -r requirements/build.txt
+	@$(BIN)/python $(PLAIN) -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	@echo "installing what cis and its tests need into $(VENV) ..."
+	@$(BIN)/python $(HASHED) -r requirements/dev.txt -r requirements/build.txt
+	@$(BIN)/python $(PLAIN) -e .
+	@touch $(VENV)/.runtime $@

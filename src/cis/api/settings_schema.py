@@ -1,0 +1,241 @@
+"""Every setting there is: its type, its default, what it means, and whether it acts yet.
+
+The names are those people know from the system cis succeeds. A setting whose part of cis is not built yet is
+typed and checked like the others and marked with `later`; `cis.api.settings.inert` lists those that were set.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cis.discovery.address import PORT_DEFAULT, split_endpoint
+from cis.discovery.static import StaticPeer
+from cis.errors import UsageError
+
+TYPED = "typed"
+"""Key of the validation context that says: these values come with types, so none is converted."""
+PARTIAL = "partial"
+"""Key of the validation context that says: other places may say more, so nothing is compared yet."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+KilobytesPerSecond = Annotated[int, Field(ge=0)]
+TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Pattern = Annotated[str, Field(pattern=r"^did:(cis|key):[A-Za-z0-9*?\[\]!-]{1,80}$")]
+
+
+def _listed(value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    """A list as a tuple; from the environment also JSON, or words between commas."""
+    if isinstance(value, str) and not (info.context or {}).get(TYPED):
+        text = value.strip()
+        value = (
+            json.loads(text)
+            if text.startswith("[")
+            else [part.strip() for part in text.split(",") if part.strip()]
+        )
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _endpoint(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(split_endpoint, value)
+    return value
+
+
+def _endpoint_or_auto(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    return value if value == "auto" else _endpoint(value)
+
+
+def _static_peer(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(StaticPeer.parse, value)
+    return value
+
+
+def _explain(parse: Any, text: str) -> None:  # noqa: ANN401 - any parser
+    try:
+        parse(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+Listed = BeforeValidator(_listed)
+Endpoint = Annotated[str, BeforeValidator(_endpoint)]
+Endpoints = Annotated[tuple[Endpoint, ...], Listed]
+Patterns = Annotated[tuple[Pattern, ...], Listed]
+
+
+def later(default: Any, meaning: str) -> Any:  # noqa: ANN401 - as pydantic's Field
+    """A field that does not act yet; ``default`` is what holds until then, whatever is set."""
+    return Field(default, description=meaning, json_schema_extra={"later": True})
+
+
+class Section(BaseModel):
+    """A section of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
+
+
+class Discovery(Section):
+    """How other nodes are found."""
+
+    enable_mdns: bool = Field(
+        default=True, description="find nodes on the local network, and let them find this one"
+    )
+    service_name: str = Field(
+        "_cis._udp",
+        pattern=r"^_[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?\._udp$",
+        description="the service announced by mDNS",
+    )
+    broadcast_interval: Seconds = Field(
+        30.0, description="seconds between announcements on the local network"
+    )
+    enable_dht: bool = later(default=False, meaning="find nodes through a distributed hash table")
+    bootstrap_nodes: Endpoints = later((), "where to enter the hash table")
+
+
+class CloudAnchor(Section):
+    """A rendezvous server."""
+
+    enabled: bool = later(default=False, meaning="register with an anchor")
+    endpoint: Annotated[str, Field(pattern=r"^(https://\S+)?$")] = later("", "the anchor's https:// address")
+    register_interval: Seconds = later(300.0, "seconds between registrations")
+
+
+class Peers(Section):
+    """Nodes whose addresses are known."""
+
+    static_peers: Annotated[tuple[Annotated[str, BeforeValidator(_static_peer)], ...], Listed] = Field(
+        (), description="peers to connect to, as did:cis:NAME@host:port or did:key:z6Mk…@host:port"
+    )
+
+    def parsed(self) -> tuple[StaticPeer, ...]:
+        """The static peers, read."""
+        return tuple(StaticPeer.parse(text) for text in self.static_peers)
+
+
+class Nat(Section):
+    """The router in between."""
+
+    enable_upnp: bool = later(default=False, meaning="ask the router to forward a port")
+
+
+class TurnServer(Section):
+    """A relay, and what it asks for."""
+
+    url: Annotated[str, Field(pattern=r"^turns?:\S+$")]
+    username: str = ""
+    credential: SecretStr = SecretStr("")
+
+
+class Ice(Section):
+    """Paths through address translation."""
+
+    stun_servers: Endpoints = later((), "servers that tell a node its public address")
+    turn_servers: Annotated[tuple[TurnServer, ...], Listed] = later(
+        (), "relays, with url, username and credential"
+    )
+
+
+class Acl(Section):
+    """Who of the members may connect; who is no member never may."""
+
+    whitelist_only: bool = later(default=False, meaning="let in listed members only")
+    whitelist: Patterns = later((), "members let in, as did:cis:NAME with * and ?")
+    blacklist: Patterns = later((), "members kept out")
+
+
+class PublicMemory(Section):
+    """How the public space is exchanged."""
+
+    enabled: bool = later(default=True, meaning="exchange the public space")
+    priority: Literal["low", "normal", "high"] = later("normal", "its turn among the spaces")
+
+
+class Sync(Section):
+    """How memories are exchanged and merged."""
+
+    interval: Seconds = Field(60.0, description="seconds between comparisons with a connected peer")
+    batch_size: int = Field(100, ge=1, le=10_000, description="changesets at most in one frame of a sync")
+    conflict_resolution: Literal["lww", "vector_clock", "crdt"] = Field(
+        "crdt", description="what is shown where edits conflict: lww hides the losers, the others list them"
+    )
+    public_memory: PublicMemory = PublicMemory()
+
+
+class OffPeak(Section):
+    """Other limits in some hours."""
+
+    start: TimeOfDay | None = later(None, "when they begin, HH:MM")
+    end: TimeOfDay | None = later(None, "when they end, HH:MM")
+    upload_limit: KilobytesPerSecond = later(0, "KB/s in these hours, 0 for none")
+    download_limit: KilobytesPerSecond = later(0, "KB/s in these hours, 0 for none")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self, info: ValidationInfo) -> OffPeak:
+        if not (info.context or {}).get(PARTIAL) and (self.start is None) != (self.end is None):
+            raise ValueError("off_peak needs both start and end")
+        return self
+
+
+class Bandwidth(Section):
+    """How much of the line cis may use."""
+
+    upload_limit: KilobytesPerSecond = later(0, "KB/s, 0 for no limit")
+    download_limit: KilobytesPerSecond = later(0, "KB/s, 0 for no limit")
+    off_peak: OffPeak = OffPeak()
+
+
+class ConnectionPool(Section):
+    """The connections of a node."""
+
+    max_connections: int = Field(64, ge=1, le=4096, description="connections at once")
+    idle_timeout: Seconds = Field(300.0, description="seconds without any packet after which one is closed")
+    keepalive_interval: Seconds = Field(30.0, description="seconds between signs of life; below idle_timeout")
+
+    @model_validator(mode="after")
+    def _keepalive_keeps_alive(self, info: ValidationInfo) -> ConnectionPool:
+        if not (info.context or {}).get(PARTIAL) and self.keepalive_interval >= self.idle_timeout:
+            raise ValueError("keepalive_interval must be below idle_timeout")
+        return self
+
+
+class P2p(Section):
+    """Everything between nodes."""
+
+    enabled: bool = Field(default=True, description="open a socket at all")
+    listen_address: Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:]+$")] = Field(
+        "0.0.0.0",  # noqa: S104 - a node is there to be reached; strangers get no further than the handshake
+        description="the address to listen on",
+    )
+    listen_port: Port = Field(PORT_DEFAULT, description="the UDP port to listen on, 0 for any")
+    external_address: Annotated[str, BeforeValidator(_endpoint_or_auto)] = Field(
+        "auto", description="host:port under which others reach this node, where it cannot tell itself"
+    )
+    discovery: Discovery = Discovery()
+    cloud_anchor: CloudAnchor = CloudAnchor()
+    peers: Peers = Peers()
+    nat: Nat = Nat()
+    ice: Ice = Ice()
+    acl: Acl = Acl()
+    sync: Sync = Sync()
+    bandwidth: Bandwidth = Bandwidth()
+    connection_pool: ConnectionPool = ConnectionPool()
+
+
+class Settings(Section):
+    """All settings of a node, checked; :func:`cis.api.settings.load` makes it."""
+
+    p2p: P2p = P2p()
+
+
+class Environment(BaseSettings):
+    """How the environment spells settings; only read, never made."""
+
+    model_config = SettingsConfigDict(env_prefix="CIS_", env_nested_delimiter="__", enable_decoding=False)
+
+    p2p: P2p = P2p()

@@ -1,0 +1,62 @@
+"""Which dots a new change names as replaced (RULES of state, 1).
+
+A change names what its author saw alive and all that those name in turn, so that the meaning of a write
+survives the later withdrawal of what stood between. References of one replica collapse into a prefix
+wherever the author holds that replica's log without a gap: it has then seen every change up to there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cis.model import Change, Kind, Ref, ReplicaId, VersionVector
+
+REFS_MAX = 4096
+"""A change names at most this many; only a set whose one element was added again that often loses names."""
+
+
+def refs_for_put(seen: Iterable[Change], held: VersionVector) -> tuple[Ref, ...]:
+    """Name everything of the memory that is alive here: for a register's put and for a delete."""
+    return _collapse(_closure(seen), held)
+
+
+def refs_for_count(seen: Iterable[Change], held: VersionVector, own: ReplicaId) -> tuple[Ref, ...]:
+    """Name this replica's earlier totals, and deletions, which a counter begun anew supersedes."""
+    mine = [
+        change
+        for change in seen
+        if change.kind is Kind.DELETE or (change.kind is Kind.COUNT and change.dot.replica == own)
+    ]
+    return _collapse(_closure(mine), held)
+
+
+def refs_for_add(same_element: Iterable[Change]) -> tuple[Ref, ...]:
+    """Name the earlier additions of the same element, exactly: other elements stay."""
+    return _newest(_closure(same_element))
+
+
+def refs_for_remove(same_element: Iterable[Change]) -> tuple[Ref, ...]:
+    """Name the additions of the element that were seen; a concurrent addition therefore wins."""
+    return _newest(_closure(same_element))
+
+
+def _closure(seen: Iterable[Change]) -> set[Ref]:
+    refs: set[Ref] = set()
+    for change in seen:
+        refs.add(Ref(change.dot.replica, change.dot.seq, prefix=False))
+        refs.update(change.replaces)
+    return refs
+
+
+def _collapse(refs: set[Ref], held: VersionVector) -> tuple[Ref, ...]:
+    prefixes: dict[ReplicaId, int] = {}
+    for ref in refs:
+        if ref.prefix or ref.seq <= held.contiguous(ref.replica):
+            prefixes[ref.replica] = max(prefixes.get(ref.replica, 0), ref.seq)
+    loose = {ref for ref in refs if not ref.prefix and ref.seq > prefixes.get(ref.replica, 0)}
+    return _newest({Ref(replica, seq, prefix=True) for replica, seq in prefixes.items()} | loose)
+
+
+def _newest(refs: set[Ref]) -> tuple[Ref, ...]:
+    kept = sorted(refs, key=lambda ref: (not ref.prefix, -ref.seq, ref.replica))[:REFS_MAX]
+    return tuple(sorted(kept))

@@ -1,0 +1,72 @@
+"""What every way of finding nodes has in common, so that others can be added without touching the node.
+
+A provider is given what this node announces and a place to put what it finds, runs until it is cancelled
+inside the node's TaskGroup, and leaves nothing behind. It announces and recognises nodes by tags it cannot
+compute itself: the keys stay with the node (:class:`Announcement`)::
+
+    async with asyncio.TaskGroup() as group:
+        for provider in (StaticPeers(peers), Mdns()):
+            group.create_task(provider.run(announcement, book.on_sighting))
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cis.discovery.address import Source
+    from cis.model.ids import NodeId
+
+SLOT_SECONDS = 900
+"""How long one tag stands for a node; strangers cannot link it with the next one."""
+TAG_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A node may be reachable here: a hint to dial, proving nothing.
+
+    ``host`` is an IP address that `dialable` has passed. ``node`` or ``name`` says who is expected there,
+    when the source can tell; the handshake finds out.
+    """
+
+    source: Source
+    host: str
+    port: int
+    node: NodeId | None = None
+    name: str | None = None
+
+
+class Announcement(Protocol):
+    """What this node lets others know, asked for anew whenever it is needed, since all of it changes."""
+
+    def port(self) -> int:
+        """The UDP port of the endpoint."""
+        ...
+
+    def own_tag(self, slot: int) -> bytes | None:
+        """The tag of `TAG_LENGTH` bytes of this node in a slot; None while there is nothing to announce."""
+        ...
+
+    def recognise(self, tag: bytes, slot: int) -> NodeId | None:
+        """The member whose tag this is in that slot, if any; never this node itself."""
+        ...
+
+
+class Provider(Protocol):
+    """One way of finding nodes."""
+
+    @property
+    def name(self) -> str:
+        """A word for logs and ``cis doctor``."""
+        ...
+
+    async def run(self, announcement: Announcement, found: Callable[[Sighting], None], /) -> None:
+        """Announce and look until cancelled; call ``found`` for each sighting, as often as it recurs.
+
+        Raises `Unavailable` when it cannot work here at all; the node says so and goes on without it.
+        """
+        ...

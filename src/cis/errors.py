@@ -1,0 +1,89 @@
+"""The exception tree of cis: one class for each thing a caller can do about a failure.
+
+::
+
+    CisError
+    ├── UsageError        the request itself is wrong: change it
+    ├── Denied            trust, roles or file modes forbid it: ask whoever may allow it
+    ├── Unavailable       a daemon, peer or resource is not there now: start it, or try again
+    │   └── TimedOut      it did not answer within the stated bound
+    ├── StoreError        a file of the store cannot be used: the text names the file and the remedy
+    └── PeerFault         a peer broke the protocol: the connection is closed with the reason
+
+The text of an error says what happened, to what, and what to do next; commands print it on one line.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class CisError(Exception):
+    """Base of every error cis raises on purpose; ``exit_code`` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(CisError):
+    """The request cannot be carried out as it was put."""
+
+    exit_code = 2
+
+
+class Denied(CisError):
+    """Identity, role, access list or file mode forbids the request."""
+
+    exit_code = 4
+
+
+class Unavailable(CisError):
+    """Something the request needs is not reachable now."""
+
+    exit_code = 3
+
+
+class TimedOut(Unavailable):
+    """Something the request needs did not answer within its bound."""
+
+    exit_code = 5
+
+
+class StoreError(CisError):
+    """A store file is damaged, foreign, newer, locked or keyed for somebody else; nothing was changed."""
+
+
+class Fault(enum.IntEnum):
+    """Why a connection is closed; the number travels as the QUIC application error code (docs/protocol.md)."""
+
+    NONE = 0
+    REFUSED = 1
+    """Authentication failed; deliberately says no more (RULES: one code until the dialler is proven)."""
+    VERSION = 2
+    NOT_MEMBER = 3
+    SELF = 4
+    DUPLICATE = 5
+    MALFORMED = 6
+    TOO_LARGE = 7
+    TOO_SLOW = 8
+    BAD_SIGNATURE = 9
+    BAD_HASH = 10
+    UNAUTHORISED = 11
+    FORKED = 12
+    BUSY = 13
+    SHUTDOWN = 14
+    TICKET = 15
+    INTERNAL = 16
+    BANNED = 17
+
+
+class PeerFault(CisError):
+    """A peer sent what the protocol forbids.
+
+    Raised only inside the decoding and verifying rooms and turned into a reasoned disconnect at the per-peer
+    boundary; it never reaches a user as an exception.
+    """
+
+    def __init__(self, fault: Fault, detail: str) -> None:
+        super().__init__(f"{fault.name.lower().replace('_', ' ')}: {detail}")
+        self.fault = fault
+        self.detail = detail

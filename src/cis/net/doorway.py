@@ -1,0 +1,119 @@
+"""What becomes of a datagram that belongs to no connection.
+
+It is answered statelessly (version negotiation, Retry), let in if it is an Initial that ``admission`` has
+room for, or dropped and counted. No state is kept for anybody who was not let in.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cis.net.admission import Admission, Occupant, admit, network_of
+from cis.net.limits import Drop, EndpointCounters, NetLimits, Refusal
+from cis.net.qh3_core import (
+    CID_BYTES,
+    INITIAL_MIN_BYTES,
+    InitialHeader,
+    RawAddress,
+    new_cid,
+    parse_long_header,
+    retry_packet,
+    speaks,
+    version_negotiation_packet,
+)
+from cis.net.udp import unmapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from cis.net.retry import RetryTokens
+
+_log = logging.getLogger(__name__)
+_LONG_HEADER = 0x80
+_QUIC_BITS = 0xC0
+"""RFC 7983, RFC 9443: QUIC sets one of the top two bits, STUN neither."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """An Initial that may become a connection."""
+
+    destination_cid: bytes
+    original_cid: bytes
+    retry_cid: bytes | None
+    """Set if its address is proven by our Retry."""
+
+
+class Doorway:
+    """Decides about strangers; ``reply`` sends a stateless answer."""
+
+    def __init__(
+        self,
+        limits: NetLimits,
+        counters: EndpointCounters,
+        tokens: RetryTokens,
+        occupants: Callable[[], Iterable[Occupant]],
+        reply: Callable[[bytes, RawAddress], None],
+    ) -> None:
+        self._limits = limits
+        self._counters = counters
+        self._tokens = tokens
+        self._occupants = occupants
+        self._reply = reply
+
+    def consider(self, data: bytes, address: RawAddress, now: float) -> Newcomer | None:
+        """Return the newcomer to let in, if this is one; never raises, whatever ``data`` is."""
+        try:
+            outcome = self._judge(data, address, now)
+        except Exception as error:  # noqa: BLE001 - the per-peer boundary
+            _log.debug("a stranger's datagram raised %s", type(error).__name__, exc_info=error)
+            outcome = Drop.MALFORMED
+        match outcome:
+            case Drop():
+                self._counters.dropped[outcome] += 1
+            case Refusal():
+                self._counters.refused[outcome] += 1
+            case Newcomer():
+                return outcome
+        return None
+
+    def _judge(self, data: bytes, address: RawAddress, now: float) -> Newcomer | Drop | Refusal | None:
+        """Look at the form; None means that it was answered."""
+        if not data or not data[0] & _QUIC_BITS:
+            return Drop.NOT_QUIC
+        header = parse_long_header(data) if data[0] & _LONG_HEADER else None
+        if header is None:
+            return Drop.MALFORMED if data[0] & _LONG_HEADER else Drop.UNKNOWN_CONNECTION
+        if len(data) < INITIAL_MIN_BYTES:  # nothing is answered that could amplify
+            return Drop.SHORT
+        if header.version and not speaks(header.version):
+            self._counters.version_negotiations_sent += 1
+            self._reply(version_negotiation_packet(header), address)
+            return None
+        return self._knock(header, address, now) if header.initial else Drop.UNKNOWN_CONNECTION
+
+    def _knock(
+        self, header: InitialHeader, address: RawAddress, now: float
+    ) -> Newcomer | Drop | Refusal | None:
+        """Let a well-formed Initial in, ask for proof of its address, or refuse it."""
+        asked = header.destination_cid
+        if len(asked) < CID_BYTES:  # RFC 9000 §7.2
+            return Drop.MALFORMED
+        where = unmapped(address)
+        original = self._tokens.original_cid(header.token, where, asked, now) if header.token else None
+        if header.token and original is None:  # we give tokens in Retry only, so this one is stale or forged
+            return Drop.BAD_TOKEN
+        verdict = admit(
+            network_of(where[0]), self._occupants(), self._limits, address_proven=original is not None
+        )
+        if verdict is Admission.ACCEPT:
+            return Newcomer(asked, asked if original is None else original, asked if original else None)
+        if verdict is Admission.PROVE_ADDRESS:
+            retry_cid = new_cid()
+            token = self._tokens.issue(where, asked, retry_cid, now)
+            self._counters.retries_sent += 1
+            self._reply(retry_packet(header, retry_cid, token), address)
+            return None
+        return verdict

@@ -1,0 +1,219 @@
+"""One UDP socket that listens and dials, and finds for each datagram the connection it belongs to.
+
+Datagrams are told apart by connection id (RFC 9000 §5.2), so both roles share the port and the NAT mapping.
+It knows nothing of trust: who a peer is is settled above, on the first stream, and reported back by
+``Connection.mark_authenticated``::
+
+    async with await Endpoint.open("::", 7677, Certificate.generate(), on_connection=serve) as endpoint:
+        connection = await endpoint.dial("192.0.2.7", 7677)
+        stream = await connection.open_stream()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Self
+
+from cis.errors import Fault, TimedOut, Unavailable
+from cis.net.connection import Connection
+from cis.net.doorway import Doorway, Newcomer
+from cis.net.limits import Drop, EndpointCounters, EndpointStatistics, NetLimits
+from cis.net.qh3_core import CID_BYTES, QuicCore, RawAddress, configuration_of
+from cis.net.retry import RetryTokens
+from cis.net.roster import Roster
+from cis.net.udp import Received, UdpSocket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from cis.net.certificate import Certificate
+
+_LONG_HEADER = 0x80
+_SHORT_CID_END = 1 + CID_BYTES
+_DEFAULT_LIMITS = NetLimits()
+
+
+class Endpoint:
+    """Listens and dials on one socket; use as an async context manager."""
+
+    def __init__(
+        self, certificate: Certificate, limits: NetLimits, on_connection: Callable[[Connection], None]
+    ) -> None:
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._counters = EndpointCounters()
+        self._roster = Roster(self._counters, on_connection)
+        tokens = RetryTokens(os.urandom(32))
+        self._doorway = Doorway(limits, self._counters, tokens, self._roster.occupants, self._reply)
+        self._dialling = configuration_of(limits, None)
+        self._closed = False
+        self._socket: UdpSocket
+        self.use_certificate(certificate)
+
+    @classmethod
+    async def open(
+        cls,
+        host: str,
+        port: int,
+        certificate: Certificate,
+        *,
+        limits: NetLimits = _DEFAULT_LIMITS,
+        on_connection: Callable[[Connection], None],
+    ) -> Self:
+        """Bind and begin to listen; ``host`` ``::`` listens on IPv4 too.
+
+        ``on_connection`` gets each accepted connection once its QUIC handshake is done. Raises Unavailable if
+        the address cannot be bound.
+        """
+        endpoint = cls(certificate, limits, on_connection)
+        try:
+            endpoint._socket = await UdpSocket.bind(host, port, endpoint._on_received, endpoint._counters)
+        except OSError as error:
+            what = f"cannot listen on UDP {host} port {port}: {error.strerror}"
+            raise Unavailable(f"{what}; choose another address or port") from error
+        return endpoint
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it really listens, also after asking for port 0."""
+        return self._socket.address
+
+    @property
+    def connections(self) -> tuple[Connection, ...]:
+        """The established connections, oldest first."""
+        return tuple(c for c in self._roster.everyone if c.established and not c.closing)
+
+    def use_certificate(self, certificate: Certificate) -> None:
+        """Show this certificate to those who dial from now on (RULES A: a fresh one per slot and network)."""
+        self._listening = configuration_of(self._limits, certificate)
+        self._certificate_hash = certificate.hash
+
+    def statistics(self) -> EndpointStatistics:
+        """Count what has passed and who is here."""
+        counters = self._counters
+        occupants = self._roster.occupants()
+        established = len(self.connections)
+        return EndpointStatistics(
+            datagrams_in=counters.datagrams_in,
+            datagrams_out=counters.datagrams_out,
+            bytes_in=counters.bytes_in,
+            bytes_out=counters.bytes_out,
+            retries_sent=counters.retries_sent,
+            version_negotiations_sent=counters.version_negotiations_sent,
+            handshakes_timed_out=counters.handshakes_timed_out,
+            dropped=MappingProxyType(dict(counters.dropped)),
+            refused=MappingProxyType(dict(counters.refused)),
+            connections=established,
+            handshaking=len(occupants) - established,
+            unauthenticated=sum(o.accepted and not o.authenticated for o in occupants),
+        )
+
+    async def dial(self, host: str, port: int) -> Connection:
+        """Connect, in at most ``1 + handshake_retries`` attempts of ``handshake_timeout_s`` each.
+
+        Raises TimedOut if nobody answers, Unavailable if the address cannot be used or the peer refuses.
+        """
+        try:
+            address = await self._socket.resolve(host, port)
+        except (OSError, OverflowError) as error:
+            raise Unavailable(f"cannot dial {host} port {port}: {error}; check the address") from error
+        attempts = 1 + self._limits.handshake_retries
+        for _ in range(attempts):
+            if connection := await self._attempt(address):
+                return connection
+        waited = attempts * self._limits.handshake_timeout_s
+        raise TimedOut(
+            f"no QUIC answer from {host} port {port} within {waited:g} s ({attempts} attempts); "
+            "check that the node is up and that UDP reaches it"
+        )
+
+    async def close(self, fault: Fault = Fault.SHUTDOWN, reason: str = "") -> None:
+        """Close every connection with this reason, then the socket."""
+        if self._closed:
+            return
+        self._closed = True
+        for connection in self._roster.everyone:
+            connection.close(fault, reason)
+        self._socket.close()
+        for connection in self._roster.everyone:
+            connection.drop("the endpoint is closed")
+
+    async def _attempt(self, address: RawAddress) -> Connection | None:
+        """Make one attempt; None if nobody answered."""
+        if self._closed:
+            raise Unavailable("the endpoint is closed; open another")
+        if len(self._roster.occupants()) >= self._limits.connections_max:
+            most = self._limits.connections_max
+            raise Unavailable(f"{most} connections are open, all that connections_max allows; close one")
+        core = QuicCore.dialling(self._dialling, address, self._loop.time())
+        connection = Connection(core, self._socket, self._roster, address, self._limits, None)
+        self._roster.enter(connection, core.host_cid)
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout_s):
+                await connection.wait_established()
+        except TimeoutError:
+            self._counters.handshakes_timed_out += 1
+            return None
+        finally:
+            if not connection.established:
+                connection.drop("the dial was given up")
+        return connection
+
+    def _on_received(self, received: Received) -> None:
+        """Hand runs of datagrams of one connection and address over together."""
+        routes = self._roster.routes
+        run: list[bytes] = []
+        owner: Connection | None = None
+        run_cid = b""
+        source: RawAddress = ("", 0)
+        for data, address in received:
+            cid = data[1:_SHORT_CID_END] if data and data[0] < _LONG_HEADER else _destination_cid(data)
+            if cid == run_cid and (address is source or address == source) and owner is not None:
+                run.append(data)
+                continue
+            if owner is not None:
+                self._hand_over(owner, run, source)
+            run, owner, run_cid, source = [data], routes.get(cid), cid, address
+            if owner is None:
+                self._counters.bytes_in += len(data)
+                if newcomer := self._doorway.consider(data, address, self._loop.time()):
+                    self._accept(newcomer, data, address)
+        if owner is not None:
+            self._hand_over(owner, run, source)
+
+    def _hand_over(self, owner: Connection, run: list[bytes], source: RawAddress) -> None:
+        self._counters.bytes_in += sum(map(len, run))
+        owner.receive(run, source)
+
+    def _accept(self, newcomer: Newcomer, data: bytes, address: RawAddress) -> None:
+        if self._closed:
+            return
+        core = QuicCore.listening(self._listening, newcomer.original_cid, newcomer.retry_cid)
+        connection = Connection(
+            core, self._socket, self._roster, address, self._limits, self._certificate_hash
+        )
+        self._roster.enter(connection, newcomer.destination_cid, core.host_cid)
+        self._roster.expect_handshake(connection, self._limits.handshake_timeout_s)
+        connection.receive([data], address)
+        if not core.proven:  # an Initial's keys are public: who cannot even use those gets no place
+            self._counters.dropped[Drop.MALFORMED] += 1
+            connection.drop("no readable packet")
+
+    def _reply(self, datagram: bytes, address: RawAddress) -> None:
+        self._socket.send([datagram], address)
+
+
+def _destination_cid(data: bytes) -> bytes:
+    """Cut the destination connection id out of a long header (RFC 8999 §5.1)."""
+    return data[6 : 6 + data[5]] if len(data) > 5 else b""

@@ -1,0 +1,129 @@
+"""What one endpoint allows, and what it counted (DESIGN §9).
+
+Every number here is a bound somebody could otherwise push without end; each is enforced where its name is
+used and has a test that fails without it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cis.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class NetLimits:
+    """Bounds of an endpoint and of each of its connections."""
+
+    handshake_timeout_s: float = 5.0
+    """For one attempt; a dial makes ``1 + handshake_retries`` of them."""
+    handshake_retries: int = 2
+    idle_timeout_s: float = 30.0
+    keepalive_s: float = 10.0
+    connections_max: int = 64
+    connections_per_address_max: int = 8
+    unauthenticated_max: int = 32
+    """Accepted connections that have not passed ``mark_authenticated`` yet."""
+    retry_above: int = 16
+    """From this many unauthenticated ones on, newcomers must first prove their address (RFC 9000 §8.1.2)."""
+    streams_max: int = 256
+    """Open at once, in each direction of opening; qh3 itself grants a peer 100 more than it has finished."""
+    buffered_per_connection_max_bytes: int = 64 << 20
+    stream_window_bytes: int = 16 << 20
+    send_high_water_bytes: int = 512 << 10
+
+    def __post_init__(self) -> None:
+        """Refuse limits under which nothing could move."""
+        if self.window_bytes < 1 << 16:
+            raise UsageError(
+                "stream_window_bytes and buffered_per_connection_max_bytes / 4 must be at least 65536"
+            )
+        if not self.handshake_timeout_s > 0 or not self.keepalive_s > 0 or not self.idle_timeout_s > 0:
+            raise UsageError("handshake_timeout_s, keepalive_s and idle_timeout_s must be positive")
+
+    @property
+    def window_bytes(self) -> int:
+        """Flow control window of a stream and of the connection."""
+        return min(self.stream_window_bytes, self.buffered_per_connection_max_bytes // 4)
+
+    @property
+    def pause_above_bytes(self) -> int:
+        """Unread bytes above which the core is no longer drained.
+
+        One window may still be in the core when draining resumes, and another be sent after it: hence the two
+        windows of distance to the bound.
+        """
+        return self.buffered_per_connection_max_bytes - 2 * self.window_bytes
+
+
+class Drop(enum.StrEnum):
+    """Why a datagram was thrown away."""
+
+    NOT_QUIC = "not_quic"
+    MALFORMED = "malformed"
+    UNKNOWN_CONNECTION = "unknown_connection"
+    SHORT = "short"
+    BAD_TOKEN = "bad_token"  # noqa: S105 - a counter's name
+    CRASHED_CORE = "crashed_core"
+    UNSENDABLE = "unsendable"
+
+
+class Refusal(enum.StrEnum):
+    """Why a newcomer was not let in."""
+
+    CONNECTIONS = "connections_max"
+    ADDRESS = "connections_per_address_max"
+    UNAUTHENTICATED = "unauthenticated_max"
+
+
+@dataclass(slots=True)
+class EndpointCounters:
+    """What the endpoint counts as it runs; read it through ``Endpoint.statistics()``."""
+
+    datagrams_in: int = 0
+    datagrams_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    retries_sent: int = 0
+    version_negotiations_sent: int = 0
+    handshakes_timed_out: int = 0
+    dropped: Counter[Drop] = field(default_factory=Counter)
+    refused: Counter[Refusal] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatistics:
+    """A snapshot of an endpoint."""
+
+    datagrams_in: int
+    datagrams_out: int
+    bytes_in: int
+    bytes_out: int
+    retries_sent: int
+    version_negotiations_sent: int
+    handshakes_timed_out: int
+    dropped: Mapping[Drop, int]
+    refused: Mapping[Refusal, int]
+    connections: int
+    handshaking: int
+    unauthenticated: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionStatistics:
+    """A snapshot of one connection."""
+
+    bytes_in: int
+    bytes_out: int
+    unread_bytes: int
+    streams_local: int
+    streams_remote: int
+    packets_lost: int
+    probe_timeouts: int
+    paused: bool

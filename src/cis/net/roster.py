@@ -1,0 +1,114 @@
+"""Who is connected: which connection id is whose, what counts against limits, who is on the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cis.errors import Fault
+from cis.net.admission import Occupant, network_of
+from cis.net.limits import Drop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cis.net.connection import Connection
+    from cis.net.limits import EndpointCounters
+
+_log = logging.getLogger(__name__)
+_LINGERING_MAX = 256
+"""Closed connections that may repeat their goodbye (RFC 9000 §10.2); beyond it the oldest falls silent."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    network: str
+    cids: set[bytes] = field(default_factory=set)
+    deadline: asyncio.TimerHandle | None = None
+
+
+class Roster:
+    """Implements ``connection.Registrar``; ``on_accepted`` gets each accepted connection when it is ready."""
+
+    def __init__(self, counters: EndpointCounters, on_accepted: Callable[[Connection], None]) -> None:
+        self.routes: dict[bytes, Connection] = {}
+        self._counters = counters
+        self._on_accepted = on_accepted
+        self._entries: dict[Connection, _Entry] = {}
+        self._lingering: dict[Connection, None] = {}
+
+    @property
+    def everyone(self) -> tuple[Connection, ...]:
+        """All connections, those on the way in or out included."""
+        return tuple(self._entries)
+
+    def occupants(self) -> list[Occupant]:
+        """What counts against the limits: all but those that have ended."""
+        return [
+            Occupant(entry.network, not connection.is_dialler, connection.authenticated)
+            for connection, entry in self._entries.items()
+            if not connection.closing
+        ]
+
+    def enter(self, connection: Connection, *cids: bytes) -> None:
+        """Begin to keep account of a connection that answers to ``cids``."""
+        self._entries[connection] = _Entry(network_of(connection.peer_address[0]))
+        for cid in cids:
+            self.on_route(connection, cid, live=True)
+
+    def expect_handshake(self, connection: Connection, within_s: float) -> None:
+        """Drop an accepted connection that is not established in time."""
+        if (entry := self._entries.get(connection)) is not None:
+            entry.deadline = asyncio.get_running_loop().call_later(within_s, self._give_up_on, connection)
+
+    def on_route(self, connection: Connection, cid: bytes, *, live: bool) -> None:
+        """Add or remove an id; nobody can take over an id that is another's."""
+        entry = self._entries.get(connection)
+        if entry is None:
+            return
+        if live:
+            if self.routes.setdefault(cid, connection) is connection:
+                entry.cids.add(cid)
+        elif cid in entry.cids:
+            entry.cids.discard(cid)
+            del self.routes[cid]
+
+    def on_established(self, connection: Connection) -> None:
+        """Stop the clock and hand an accepted connection over."""
+        self._stop_clock(connection)
+        if connection.is_dialler:
+            return
+        try:
+            self._on_accepted(connection)
+        except Exception:  # noqa: BLE001 - our own fault, which must not be blamed on the peer
+            _log.exception("the handler of new connections failed")
+            connection.close(Fault.INTERNAL, "")
+
+    def on_closing(self, connection: Connection) -> None:
+        """Let it repeat its goodbye, out of everyone's way."""
+        self._stop_clock(connection)
+        self._lingering[connection] = None
+        if len(self._lingering) > _LINGERING_MAX:
+            next(iter(self._lingering)).drop("")
+
+    def on_gone(self, connection: Connection, *, crashed: bool) -> None:
+        """Forget it."""
+        if crashed:
+            self._counters.dropped[Drop.CRASHED_CORE] += 1
+        self._stop_clock(connection)
+        self._lingering.pop(connection, None)
+        if entry := self._entries.pop(connection, None):
+            for cid in entry.cids:
+                del self.routes[cid]
+
+    def _stop_clock(self, connection: Connection) -> None:
+        entry = self._entries.get(connection)
+        if entry is not None and entry.deadline is not None:
+            entry.deadline.cancel()
+            entry.deadline = None
+
+    def _give_up_on(self, connection: Connection) -> None:
+        self._counters.handshakes_timed_out += 1
+        connection.drop("the handshake took too long")

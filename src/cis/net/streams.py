@@ -1,0 +1,187 @@
+"""The streams of one connection: which are open, who waits for room, and when the peer must stop sending.
+
+Receive back pressure is per connection: once more than ``NetLimits.pause_above_bytes`` lie unread the core
+is left undrained, so the peer runs out of credit; draining resumes when half of that has been read. A stream
+that nobody reads therefore stalls its siblings in the end: reset what you do not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from cis.errors import Fault
+from cis.net.closing import ConnectionLost
+from cis.net.qh3_core import LISTENER_OF_STREAM, UNIDIRECTIONAL
+from cis.net.stream import Stream
+from cis.net.waiting import Change
+
+if TYPE_CHECKING:
+    from cis.net.drive import Drive
+    from cis.net.limits import NetLimits
+
+
+class Streams:
+    """Implements ``stream.StreamCarrier`` for its streams and ``qh3_core.StreamEvents`` for the core."""
+
+    def __init__(self, drive: Drive, limits: NetLimits, *, is_dialler: bool) -> None:
+        self._drive = drive
+        self._core = drive.core.streams
+        self._limits = limits
+        self._is_dialler = is_dialler
+        self._open: dict[int, Stream] = {}
+        self._next_remote = 1 if is_dialler else 0
+        self._accepted: deque[Stream] = deque()
+        self._changed = Change()
+        self._room: list[tuple[int, asyncio.Future[None]]] = []
+        self._resume_wanted = False
+        self.local = self.remote = 0
+        self.unread_bytes = self.bytes_in = self.bytes_out = 0
+
+    @property
+    def lost(self) -> ConnectionLost | None:
+        """What to raise if the connection has ended."""
+        reason = self._drive.reason
+        return None if reason is None else ConnectionLost(reason)
+
+    async def open(self) -> Stream:
+        """Open a stream once the peer permits; raises ConnectionLost."""
+        while (lost := self.lost) is None and not self._may_open():
+            await self._changed.wait()
+        if lost is not None:
+            raise lost
+        stream = Stream(self, self._core.open())
+        self._open[stream.stream_id] = stream
+        self.local += 1
+        return stream
+
+    async def accept(self) -> Stream:
+        """Return the next stream the peer opened; raises ConnectionLost."""
+        while not self._accepted:
+            if (lost := self.lost) is not None:
+                raise lost
+            await self._changed.wait()
+        return self._accepted.popleft()
+
+    def on_input(self) -> None:
+        """Stop or permit reading, and look whether the peer permits new streams."""
+        core = self._drive.core
+        if not core.paused and self.unread_bytes > self._limits.pause_above_bytes:
+            core.pause()
+        if self._changed and self._may_open():
+            self._changed.notify()
+
+    def on_flushed(self) -> None:
+        """Wake the writers that have found room, and enough of it to be worth waking for."""
+        if not self._room:
+            return
+        low = self._limits.send_high_water_bytes // 2
+        waiting, self._room = self._room, []
+        for stream_id, waiter in waiting:
+            unsent = self._core.unsent_bytes(stream_id)
+            if self._drive.reason is None and stream_id in self._open and unsent > low:
+                self._room.append((stream_id, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+
+    def on_end(self) -> None:
+        """Wake everybody, to learn that it is over."""
+        self._changed.notify()
+        self.on_flushed()
+        for stream in self._open.values():
+            stream.wake()
+
+    # What streams ask.
+
+    def send(self, stream_id: int, data: bytes | memoryview, *, end: bool) -> None:
+        """Queue stream data."""
+        self._core.send(stream_id, data, end=end)
+        self.bytes_out += len(data)
+        self._drive.flush_soon()
+
+    def has_room(self, stream_id: int) -> bool:
+        """Whether the stream's unsent bytes are below the high-water mark."""
+        return self._core.unsent_bytes(stream_id) <= self._limits.send_high_water_bytes
+
+    async def wait_room(self, stream_id: int) -> None:
+        """Wait until there may be room, or the stream or connection has ended."""
+        self._drive.guarded(self._drive.flush)
+        if self._drive.reason is None and not self.has_room(stream_id):
+            waiter = asyncio.get_running_loop().create_future()
+            self._room.append((stream_id, waiter))
+            await waiter
+
+    def consumed(self, size: int) -> None:
+        """Count bytes as read; may let the peer send on."""
+        self.unread_bytes -= size
+        low = self._limits.pause_above_bytes // 2
+        if self._drive.core.paused and not self._resume_wanted and self.unread_bytes <= low:
+            self._resume_wanted = True
+            asyncio.get_running_loop().call_soon(self._drive.guarded, self._resume)
+
+    def abandon(self, stream_id: int, fault: Fault, *, reset: bool, stop: bool) -> None:
+        """Give up directions of a stream."""
+        if self._drive.reason is None:
+            self._core.abandon(stream_id, int(fault), reset=reset, stop=stop)
+            self._drive.flush_soon()
+
+    def ended(self, stream_id: int) -> None:
+        """Forget a stream both of whose directions have ended."""
+        if self._open.pop(stream_id, None) is not None:
+            if self._is_local(stream_id):
+                self.local -= 1
+                self._changed.notify()
+            else:
+                self.remote -= 1
+
+    # What the core reports.
+
+    def on_stream_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
+        """Pass bytes to their stream."""
+        stream = self._open.get(stream_id) or self._open_remote(stream_id)
+        if stream is not None:
+            self.bytes_in += len(data)
+            self.unread_bytes += len(data)
+            stream.on_data(data, ended=ended)
+
+    def on_stream_reset(self, stream_id: int) -> None:
+        """Pass the news to the reader."""
+        if stream := self._open.get(stream_id) or self._open_remote(stream_id):
+            stream.on_reset()
+
+    def on_stop_sending(self, stream_id: int) -> None:
+        """Pass the news to the writer."""
+        if stream := self._open.get(stream_id) or self._open_remote(stream_id):
+            stream.on_stop_sending()
+            self.on_flushed()
+
+    def _may_open(self) -> bool:
+        return self.local < self._limits.streams_max and self._core.can_open()
+
+    def _is_local(self, stream_id: int) -> bool:
+        return bool(stream_id & LISTENER_OF_STREAM) != self._is_dialler
+
+    def _open_remote(self, stream_id: int) -> Stream | None:
+        """Make the stream a first packet belongs to, and those numbered below it (RFC 9000 §3.2)."""
+        if stream_id & UNIDIRECTIONAL:
+            self._drive.close(Fault.MALFORMED, "streams are bidirectional here")
+        if self._is_local(stream_id) or self._drive.reason is not None:
+            return None  # what has ended here, or never should have been
+        while self._next_remote <= stream_id:
+            # Streams that ended unaccepted still wait in the queue.
+            if max(self.remote, len(self._accepted)) >= self._limits.streams_max:
+                self._drive.close(Fault.BUSY, f"more than {self._limits.streams_max} streams")
+                return None
+            stream = Stream(self, self._next_remote)
+            self._open[self._next_remote] = stream
+            self._accepted.append(stream)
+            self.remote += 1
+            self._next_remote += 4
+            self._changed.notify()
+        return self._open.get(stream_id)
+
+    def _resume(self) -> None:
+        self._resume_wanted = False
+        self._drive.core.resume()
+        self._drive.after_input()

@@ -1,0 +1,213 @@
+"""The one UDP socket: batched reads and writes, and what to do when the kernel says no.
+
+Reading takes a bounded burst per readiness so that one flooder cannot hold the loop. Writing never drops
+for want of room: datagrams the kernel did not take wait in ``_waiting``, ``congested`` is true meanwhile,
+and connections stop producing until ``when_writable`` calls them, so the queue is bounded by what one flush
+of each had already made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from cis.net.limits import Drop, EndpointCounters
+from cis.net.qh3_core import RawAddress, batched_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Received = list[tuple[bytes, RawAddress]]
+
+_log = logging.getLogger(__name__)
+_BURST = 32
+_BUFFER_BYTES = 8 << 20
+_FORCED = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
+"""SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux, which Python does not name; they need CAP_NET_ADMIN."""
+
+
+def unmapped(address: RawAddress) -> tuple[str, int]:
+    """Spell an address for people: plain host and port, IPv4 as IPv4."""
+    host = address[0]
+    return (host[7:] if host.startswith("::ffff:") and "." in host else host), address[1]
+
+
+class UdpSocket:
+    """A bound, non-blocking UDP socket on the running loop."""
+
+    def __init__(
+        self, sock: socket.socket, on_received: Callable[[Received], None], counters: EndpointCounters
+    ) -> None:
+        self._socket = sock
+        self.address = unmapped(sock.getsockname())
+        self._loop = asyncio.get_running_loop()
+        self._batched = batched_socket(sock.fileno())
+        self._on_received = on_received
+        self._counters = counters
+        self._waiting: deque[tuple[list[bytes], RawAddress]] = deque()
+        self._when_writable: list[Callable[[], None]] = []
+        self._loop.add_reader(sock.fileno(), self._readable)
+
+    @classmethod
+    async def bind(
+        cls, host: str, port: int, on_received: Callable[[Received], None], counters: EndpointCounters
+    ) -> UdpSocket:
+        """Bind to ``host`` (``::`` listens on both families); raises OSError."""
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.settimeout(0)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            for option in _FORCED:
+                _grow_buffer(sock, option)
+            sock.bind(address)
+            return cls(sock, on_received, counters)
+        except BaseException:
+            sock.close()
+            raise
+
+    @property
+    def congested(self) -> bool:
+        return bool(self._waiting)
+
+    async def resolve(self, host: str, port: int) -> RawAddress:
+        """Find the address of ``host`` in this socket's own family; raises OSError."""
+        flags = socket.AI_V4MAPPED if self._socket.family == socket.AF_INET6 else 0
+        try:
+            version = ipaddress.ip_address(host).version
+        except ValueError:
+            found = await self._loop.getaddrinfo(
+                host, port, family=self._socket.family, type=socket.SOCK_DGRAM, flags=flags
+            )
+            return _raw(found[0][4])
+        if self._socket.family == socket.AF_INET6:
+            return (f"::ffff:{host}" if version == 4 else host, port, 0, 0)
+        if version != 4:
+            raise OSError(errno.EAFNOSUPPORT, "this endpoint listens on IPv4 only")
+        return host, port
+
+    def send(self, datagrams: list[bytes], address: RawAddress) -> OSError | None:
+        """Send, or keep for later; returns the error if the kernel will never take them."""
+        self._counters.datagrams_out += len(datagrams)
+        self._counters.bytes_out += sum(map(len, datagrams))
+        if self._waiting:
+            self._waiting.append((datagrams, address))
+            return None
+        return self._send_now(datagrams, address)
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call back once the kernel has taken all that waits."""
+        self._when_writable.append(callback)
+
+    def close(self) -> None:
+        """Try once more to send what waits, then close."""
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
+            return
+        self._loop.remove_reader(descriptor)
+        if self._waiting:
+            self._writable()
+            if self._waiting:
+                self._loop.remove_writer(descriptor)
+        self._waiting.clear()
+        self._when_writable.clear()
+        self._socket.close()
+
+    def _readable(self) -> None:
+        received: Received = []
+        for _ in range(_BURST):
+            try:
+                batch = self._batched.recv()
+            except BlockingIOError:
+                break
+            except InterruptedError:
+                continue
+            except OSError as error:  # an ICMP error that came for an earlier datagram
+                _log.debug("receive failed: %s", error.strerror)
+                break
+            if not batch:
+                break
+            received += batch
+        if received:
+            self._counters.datagrams_in += len(received)
+            self._on_received(received)
+
+    def _send_now(self, datagrams: list[bytes], address: RawAddress) -> OSError | None:
+        while datagrams:
+            try:
+                sent = self._batched.send(datagrams, address)
+            except (BlockingIOError, InterruptedError) as stop:
+                self._wait(datagrams[getattr(stop, "datagrams_sent", 0) :], address)
+                return None
+            except OSError as error:
+                sent = getattr(error, "datagrams_sent", 0)
+                if failed := self._on_send_error(error, datagrams[sent:], address):
+                    return failed
+                sent += 1
+            else:
+                if sent < len(datagrams):
+                    self._wait(datagrams[sent:], address)
+                    return None
+            datagrams = datagrams[sent:]
+        return None
+
+    def _on_send_error(self, error: OSError, rest: list[bytes], address: RawAddress) -> OSError | None:
+        """Deal with the first datagram of ``rest``: None if it is dealt with and the others may go on."""
+        if (
+            error.errno == errno.EMSGSIZE
+        ):  # a path MTU probe that was too large (RFC 8899): its loss is the answer
+            return None
+        if len(rest) > 1:
+            try:  # alone it needs no segmentation: if it passes, the interface cannot do GSO
+                self._batched.send(rest[:1], address)
+            except (BlockingIOError, InterruptedError):
+                return None
+            except OSError as again:
+                error = again
+            else:
+                self._batched.disable_gso()
+                return None
+        self._counters.dropped[Drop.UNSENDABLE] += len(rest)
+        return error
+
+    def _wait(self, datagrams: list[bytes], address: RawAddress) -> None:
+        if not datagrams:
+            return
+        if not self._waiting:
+            self._loop.add_writer(self._socket.fileno(), self._writable)
+        self._waiting.appendleft((datagrams, address))
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._socket.fileno())
+        waiting, self._waiting = self._waiting, deque()
+        while waiting and not self._waiting:
+            self._send_now(*waiting.popleft())
+        self._waiting.extend(waiting)
+        if not self._waiting:
+            callbacks, self._when_writable = self._when_writable, []
+            for callback in callbacks:
+                callback()
+
+
+def _grow_buffer(sock: socket.socket, option: int) -> None:
+    """Ask for a buffer that holds a full flight; the kernel's answer is good enough."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _FORCED[option], _BUFFER_BYTES)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+
+
+def _raw(address: tuple[object, ...]) -> RawAddress:
+    host, port, *rest = address
+    if rest:
+        return str(host), int(str(port)), int(str(rest[0])), int(str(rest[1]))
+    return str(host), int(str(port))

@@ -1,0 +1,63 @@
+"""The folder everything of one node lives in, and the paths within it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SOCKET_PATH_MAX = 100
+"""Bytes of a Unix socket's path that every system takes (Linux 108, macOS 104, with the final NUL)."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths of a node's files; nothing is created by asking for one."""
+
+    folder: Path
+
+    @property
+    def identity(self) -> Path:
+        """The identity key, 0600."""
+        return self.folder / "identity.key"
+
+    @property
+    def store_key(self) -> Path:
+        """The store's key, wrapped by the identity."""
+        return self.folder / "store.key"
+
+    @property
+    def config(self) -> Path:
+        """The settings."""
+        return self.folder / "config.toml"
+
+    @property
+    def peers(self) -> Path:
+        """What the peer book remembers between runs."""
+        return self.folder / "peers.json"
+
+    @property
+    def log(self) -> Path:
+        """Where a detached node writes its log."""
+        return self.folder / "node.log"
+
+    @property
+    def socket(self) -> Path:
+        """The control socket: in the home, or where the home's path is too long for one, in a folder of our own."""
+        inside = self.folder / "control.sock"
+        if len(os.fsencode(inside)) <= SOCKET_PATH_MAX:
+            return inside
+        mark = hashlib.blake2b(os.fsencode(self.folder.resolve()), digest_size=8).hexdigest()
+        base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        return base / f"cis-{_user()}-{mark}" / "control.sock"
+
+    @property
+    def exists(self) -> bool:
+        """Whether `cis init` was run here."""
+        return self.identity.exists()
+
+
+def _user() -> str:
+    return str(os.getuid()) if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")

@@ -1,0 +1,61 @@
+"""peers.json: where members were last reached, so that a restart finds them again; human-readable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+
+from cis.discovery.address import Source, dialable
+from cis.errors import UsageError
+from cis.model import did_of, parse_did
+from cis.node.local import LocalNode
+from cis.peers import PeerBook, Target
+
+_log = logging.getLogger(__name__)
+
+_BYTES_MAX = 4 << 20
+
+
+def save_peers(local: LocalNode, book: PeerBook) -> None:
+    """Write the addresses that worked, or that came from the user, atomically."""
+    rows = [
+        {
+            "node": did_of(peer.node),
+            "name": local.cluster.name_of(peer.node),
+            "addresses": [
+                {"host": one.host, "port": one.port, "source": one.source, "successes": one.successes}
+                for one in sorted(peer.addresses, key=lambda one: -one.successes)
+            ],
+        }
+        for peer in book
+        if peer.node is not None and peer.addresses
+    ]
+    path = local.home.peers
+    fresh = path.with_suffix(".json-new")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=1)
+        fresh.replace(path)
+    except OSError as error:
+        _log.warning("%s could not be written: %s", path, error)
+
+
+def load_peers(local: LocalNode, sighted: Callable[[Target], None]) -> None:
+    """Read peers.json back; entries that make no sense are skipped with a warning."""
+    path = local.home.peers
+    if not path.exists():
+        return
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8")[:_BYTES_MAX])
+        for row in rows:
+            node = parse_did(row["node"])
+            if local.cluster.membership.member(node) is None:
+                continue
+            for one in row["addresses"]:
+                if dialable(str(one["host"]), Source.STATIC, allow_loopback=True):
+                    sighted(Target(node, str(one["host"]), int(one["port"]), str(one["source"])))
+    except (OSError, ValueError, KeyError, TypeError, UsageError) as error:
+        _log.warning("%s is left aside, as it cannot be read: %s", path, error)

@@ -1,0 +1,57 @@
+"""The node records held: this node's own, made when asked for, and the newest of each other member."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from cis.discovery.address import Source, dialable
+from cis.model import Candidate, NodeId, NodeRecord
+from cis.node.local import LocalNode
+from cis.peers import Target
+from cis.trust.records import read_record, sign_record
+from cis.wire.messages import RECORDS_MAX
+
+OWN_REFRESH_MS = 3600 * 1000
+
+
+class RecordShelf:
+    """Keeps one record of each member; what is not a member's is not kept."""
+
+    def __init__(self, local: LocalNode) -> None:
+        self._local = local
+        self._held: dict[NodeId, tuple[NodeRecord, bytes]] = {}
+        self._own: tuple[tuple[Candidate, ...], int, bytes] = ((), 0, b"")
+
+    def to_send(self, candidates: tuple[Candidate, ...]) -> list[bytes]:
+        """Return this node's record, the same until its addresses change or it ages, and those of others that have not expired."""
+        now_ms = self._local.clock_ms()
+        stated, made_ms, own = self._own
+        if stated != candidates or now_ms > made_ms + OWN_REFRESH_MS:
+            own = sign_record(self._local.identity, candidates, now_ms)
+            self._own = (candidates, now_ms, own)
+        others = [raw for record, raw in self._held.values() if record.expires_ms > now_ms]
+        return [own, *others[: RECORDS_MAX - 1]]
+
+    def take(self, raw: bytes, bound: tuple[str, int]) -> list[Target] | None:
+        """Keep a record if it is newer than the one held, and return the addresses in it that may be dialled.
+
+        None for one that tells nothing new.
+
+        Private addresses count as the member's own word, whoever passed the record on, as it is signed.
+        Loopback ones count only for a node that itself listens on loopback. Raises `PeerFault`.
+        """
+        record = read_record(raw)
+        if record.node == self._local.identity.node or self._local.cluster.membership.member(record.node) is None:
+            return None
+        held = self._held.get(record.node)
+        if record.expires_ms <= self._local.clock_ms() or (held is not None and held[0].number >= record.number):
+            return None
+        self._held[record.node] = (record, raw)
+        loopback = ipaddress.ip_address(bound[0]).is_loopback
+        return [
+            Target(record.node, one.host, one.port, Source.MEMBER.value)
+            for one in record.candidates
+            if dialable(one.host, Source.MEMBER, allow_loopback=loopback)
+        ]
+
+

@@ -1,0 +1,205 @@
+"""The peer book: states, addresses, successes and failures of each peer, and whom to dial when.
+
+======== ===================== ========
+state    event                 becomes
+======== ===================== ========
+unknown  connected             active
+unknown  dial failed           unknown
+active   lost                  inactive
+inactive connected             active
+inactive dial failed           inactive
+======== ===================== ========
+
+Dials back off exponentially with full jitter (Brooker, "Exponential Backoff And Jitter", 2015) up to a
+ceiling; a fresh sighting on the LAN or a connection resets it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cis.model import NodeId
+
+if TYPE_CHECKING:
+    from random import Random
+
+BACKOFF_BASE_S = 0.5
+BACKOFF_CEILING_S = 60.0
+BACKOFF_FLOOR_S = 0.1
+PEERS_MAX = 4096
+ADDRESSES_MAX = 16
+
+
+class State(enum.StrEnum):
+    """Where a peer stands; see the table above."""
+
+    UNKNOWN = "unknown"
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+
+
+@dataclass(slots=True)
+class Address:
+    """One way to a peer, and how it has fared."""
+
+    host: str
+    port: int
+    source: str
+    successes: int = 0
+    failures: int = 0
+    failed_at: float = 0.0
+
+
+@dataclass(slots=True)
+class Peer:
+    """What is known of one node, or of an address whose node is not known yet (``node`` None)."""
+
+    node: NodeId | None
+    state: State = State.UNKNOWN
+    addresses: list[Address] = field(default_factory=list)
+    successes: int = 0
+    failures: int = 0
+    streak: int = 0
+    """dials failed since the last success"""
+    dialling: bool = False
+    due_at: float = 0.0
+    seen_at: float | None = None
+    last_error: str = ""
+
+    def best(self) -> Address:
+        """The address to try next: proven ones first, then those whose failure lies longest ago."""
+        return min(self.addresses, key=lambda address: (address.failed_at, -address.successes))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A dial to make."""
+
+    node: NodeId | None
+    host: str
+    port: int
+    source: str
+
+
+class PeerBook:
+    """Feed it what happens; ask it what is due. ``own`` is never dialled."""
+
+    def __init__(self, own: NodeId, rng: Random) -> None:
+        self._own = own
+        self._rng = rng
+        self._peers: dict[NodeId | tuple[str, int], Peer] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(list(self._peers.values()))
+
+    def get(self, node: NodeId) -> Peer | None:
+        """Return what is known of a node."""
+        return self._peers.get(node)
+
+    def sighted(self, target: Target, now: float) -> None:
+        """A provider, a ticket, a record or a setting says a node may be reached there."""
+        if target.node == self._own:
+            return
+        peer = self._at(target)
+        if peer is None:
+            return
+        known = next((a for a in peer.addresses if (a.host, a.port) == (target.host, target.port)), None)
+        if known is None:
+            if len(peer.addresses) >= ADDRESSES_MAX:
+                peer.addresses.remove(max(peer.addresses, key=lambda a: (a.failures - a.successes, a.failed_at)))
+            peer.addresses.append(Address(target.host, target.port, target.source))
+            peer.streak, peer.due_at = 0, min(peer.due_at, now)
+
+    def due(self, now: float, connected: Collection[NodeId]) -> list[Target]:
+        """Return the dials to make now, and count them as under way."""
+        targets = []
+        for peer in self._waiting(connected):
+            if peer.due_at <= now:
+                address = peer.best()
+                peer.dialling = True
+                targets.append(Target(peer.node, address.host, address.port, address.source))
+        return targets
+
+    def next_due(self, connected: Collection[NodeId]) -> float | None:
+        """Return when the next dial falls due, None if there is nobody to dial."""
+        return min((peer.due_at for peer in self._waiting(connected)), default=None)
+
+    def failed(self, target: Target, now: float, reason: str) -> None:
+        """A dial came to nothing."""
+        peer = self._peers.get(_place(target))
+        if peer is None:
+            return
+        peer.dialling = False
+        peer.failures += 1
+        peer.last_error = reason
+        for address in peer.addresses:
+            if (address.host, address.port) == (target.host, target.port):
+                address.failures, address.failed_at = address.failures + 1, now
+        if all(address.failed_at for address in peer.addresses):
+            peer.streak += 1
+            ceiling = min(BACKOFF_CEILING_S, BACKOFF_BASE_S * 2.0 ** min(peer.streak, 20))
+            peer.due_at = now + max(BACKOFF_FLOOR_S, self._rng.uniform(0, ceiling))
+            for address in peer.addresses:
+                address.failed_at = 0.0
+        else:
+            peer.due_at = now
+
+    def connected(self, node: NodeId, now: float, via: Target | None) -> None:
+        """A connection with the node is authenticated; ``via`` is what was dialled, None when it dialled us."""
+        if via is not None and via.node is None:
+            found = self._peers.pop(_place(via), None)
+            if found is not None:
+                self.sighted(Target(node, via.host, via.port, via.source), now)
+        peer = self._peers.setdefault(node, Peer(node))
+        peer.state, peer.dialling, peer.streak = State.ACTIVE, False, 0
+        peer.successes += 1
+        peer.seen_at, peer.last_error = now, ""
+        for address in peer.addresses:
+            if via is not None and (address.host, address.port) == (via.host, via.port):
+                address.successes, address.failed_at = address.successes + 1, 0.0
+
+    def lost(self, node: NodeId, now: float, reason: str) -> None:
+        """The last connection with the node ended."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            peer.state, peer.last_error, peer.seen_at = State.INACTIVE, reason, now
+            peer.due_at = now + self._rng.uniform(0, BACKOFF_BASE_S)
+
+    def forget_dial(self, target: Target) -> None:
+        """A dial ended without telling anything of the peer (it met ourselves, or a connection already there)."""
+        peer = self._peers.get(_place(target))
+        if peer is not None:
+            peer.dialling = False
+            if target.node is None:
+                del self._peers[_place(target)]
+
+    def _waiting(self, connected: Collection[NodeId]) -> list[Peer]:
+        return [
+            peer
+            for peer in self._peers.values()
+            if peer.addresses and not peer.dialling and (peer.node is None or peer.node not in connected)
+        ]
+
+    def _at(self, target: Target) -> Peer | None:
+        place = _place(target)
+        peer = self._peers.get(place)
+        if peer is None:
+            if len(self._peers) >= PEERS_MAX and not self._evict():
+                return None
+            peer = self._peers[place] = Peer(target.node)
+        return peer
+
+    def _evict(self) -> bool:
+        """Make room by forgetting the least useful peer that is not active."""
+        idle = [place for place, peer in self._peers.items() if peer.state is not State.ACTIVE and not peer.dialling]
+        if not idle:
+            return False
+        del self._peers[max(idle, key=lambda place: self._peers[place].failures - self._peers[place].successes)]
+        return True
+
+
+def _place(target: Target) -> NodeId | tuple[str, int]:
+    return target.node if target.node is not None else (target.host, target.port)

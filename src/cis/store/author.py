@@ -1,0 +1,195 @@
+"""Local writes become changesets: named, sealed, hashed, chained and signed, then merged like any other's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cis.crdt import HybridClock, refs_for_add, refs_for_count, refs_for_put, refs_for_remove
+from cis.errors import CisError, UsageError
+from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId, VersionVector
+from cis.model.change import BODILESS, CHANGES_PER_CHANGESET_MAX
+from cis.store.read import Reader
+from cis.store.replicas import LogEnd, Replicas
+from cis.store.rows import Stored
+from cis.trust.sealing import Entropy, Sealer, SpaceKeys, TAG_LENGTH
+from cis.trust.signing import CHANGESET_LABEL, Verified, hash_body, hash_leaf, link_after
+from cis.wire.content import Content, check_content, encode_content
+from cis.wire.segment import CHANGESET_VERSION, HEADER, RECORD, REFERENCE, Segment, layout_of, pack_reference
+
+CHANGESET_BYTES_MAX = 768 * 1024
+"""An author closes a changeset here, so that with its headers it fits a frame."""
+
+_EXPECTED = {
+    Kind.COUNT: (frozenset({Kind.COUNT, Kind.DELETE, Kind.REMOVE}), "counter"),
+    Kind.ADD: (frozenset({Kind.ADD, Kind.DELETE, Kind.REMOVE}), "set"),
+    Kind.REMOVE: (frozenset({Kind.ADD, Kind.DELETE, Kind.REMOVE}), "set"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A wish to write. Of COUNT the content's totals are the amounts to add and subtract; of ADD and REMOVE its
+    value is the element; of DELETE and REMOVE nothing but key and value is looked at."""
+
+    space: SpaceId
+    kind: Kind
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The change a write became; ``dot`` is None where there was nothing to do (deleting what is not there)."""
+
+    dot: Dot | None
+    hlc: Hlc
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    memory: MemoryId
+    kind: Kind
+    hlc: Hlc
+    refs: tuple[Ref, ...]
+    plaintext: bytes | None
+
+
+@dataclass(slots=True)
+class Draft:
+    """One changeset being written: its lines, and where its author's log stands."""
+
+    keys: SpaceKeys
+    replica: ReplicaId
+    first: int
+    previous: bytes
+    authority: bytes
+    lines: list[_Line] = field(default_factory=list)
+    size: int = 0
+
+    def close(self, sign: Callable[[bytes], bytes], entropy: Entropy) -> Verified:
+        """Seal, hash, chain and sign the draft."""
+        sealer = Sealer(self.keys, [line.plaintext or b"" for line in self.lines], entropy)
+        places = {self.replica: 0}
+        for line in self.lines:
+            for ref in line.refs:
+                places.setdefault(ref.replica, len(places))
+        refs = b"".join(list(places)[1:])
+        records, extras, bodies, hashes, leaves = [], [], [], [], []
+        for place, line in enumerate(self.lines):
+            record, further = _header(line, places)
+            body = b"" if line.plaintext is None else sealer.seal(place, line.plaintext, record + further)
+            body_hash = hash_body(body)
+            records.append(record)
+            extras.append(further)
+            bodies.append(body)
+            hashes.append(body_hash)
+            leaves.append(hash_leaf(record, further, body_hash))
+        count = len(self.lines)
+        header = HEADER.pack(
+            self.first, sealer.epoch, count, len(places) - 1, CHANGESET_VERSION, sealer.salt, self.authority
+        )
+        link = link_after(self.previous, self.keys.space + self.replica, header, refs, b"".join(leaves))
+        segment = Segment(
+            space=self.keys.space, replica=self.replica, first=self.first, previous=self.previous, headers=header,
+            refs=refs, records=b"".join(records), extras=b"".join(extras), missing=b"", missing_hashes=b"",
+            bodies=b"".join(bodies), signature=sign(CHANGESET_LABEL + link),
+        )  # fmt: skip
+        return Verified(segment, layout_of(segment), b"".join(hashes), (link,))
+
+
+class Author:
+    """Turns writes into drafts against the current state, on the writer's connection."""
+
+    def __init__(self, reader: Reader, replicas: Replicas, clock: HybridClock) -> None:
+        self._reader = reader
+        self._replicas = replicas
+        self._clock = clock
+
+    def compose(self, draft: Draft, writes: Sequence[Write], end: LogEnd, now_ms: int) -> list[Written | CisError]:
+        """Add writes to the draft until it is full or one concerns a memory already in it.
+
+        Returns one outcome per write taken up; the caller merges the draft and goes on with the rest.
+        """
+        keys, outcomes = draft.keys, list[Written | CisError]()
+        memories = [keys.memory_id(write.content.key) for write in writes[:CHANGES_PER_CHANGESET_MAX]]
+        live = self._reader.rows.live_of_many(memories)
+        taken: set[MemoryId] = set()
+        held = self._replicas.contiguous(end.space)
+        for write, memory in zip(writes, memories, strict=False):
+            if memory in taken or draft.size > CHANGESET_BYTES_MAX // 2:
+                break
+            try:
+                seen = [self._reader.rows.stored(rid) for rid in live.get(memory, ())]
+                line = self._line(write, memory, seen, end.replica, held, now_ms)
+            except CisError as error:
+                outcomes.append(error)
+                continue
+            if line is None:
+                outcomes.append(Written(None, self._clock.last))
+                continue
+            taken.add(memory)
+            outcomes.append(Written(Dot(draft.replica, draft.first + len(draft.lines)), line.hlc))
+            draft.lines.append(line)
+            draft.size += RECORD.size + len(line.plaintext or b"") + REFERENCE.size * len(line.refs)
+        return outcomes
+
+    def _line(  # noqa: PLR0913 - the six facts a line depends on
+        self, write: Write, memory: MemoryId, seen: list[Stored], own: ReplicaId, held: VersionVector, now_ms: int
+    ) -> _Line | None:
+        check_content(write.content)
+        _check_type(write, seen)
+        changes = [stored.change for stored in seen]
+        content = write.content
+        if write.kind in {Kind.PUT, Kind.DELETE}:
+            if write.kind is Kind.DELETE and not any(change.body is not None for change in changes):
+                return None
+            refs = refs_for_put(changes, held)
+        elif write.kind is Kind.COUNT:
+            refs = refs_for_count(changes, held, own)
+            content = self._totals(content, seen, own)
+        else:
+            same = self._same_element(content, seen)
+            if write.kind is Kind.REMOVE and not same:
+                return None
+            refs = refs_for_add(same) if write.kind is Kind.ADD else refs_for_remove(same)
+        plaintext = None if write.kind in BODILESS else encode_content(content)
+        return _Line(memory, write.kind, self._clock.tick(now_ms), refs, plaintext)
+
+    def _totals(self, content: Content, seen: list[Stored], own: ReplicaId) -> Content:
+        for stored in seen:
+            if stored.change.kind is Kind.COUNT and stored.change.dot.replica == own:
+                before = self._reader.open(stored)
+                added, subtracted = before.added + content.added, before.subtracted + content.subtracted
+                content = _with_totals(content, added, subtracted)
+        check_content(content)
+        return content
+
+    def _same_element(self, content: Content, seen: list[Stored]) -> list[Change]:
+        same = []
+        for stored in seen:
+            if stored.change.kind is Kind.ADD:
+                element = self._reader.part(stored).content
+                if element is not None and (element.form, element.value) == (content.form, content.value):
+                    same.append(stored.change)
+        return same
+
+
+def _check_type(write: Write, seen: list[Stored]) -> None:
+    expected = _EXPECTED.get(write.kind)
+    if expected is not None and any(stored.change.kind not in expected[0] for stored in seen):
+        raise UsageError(f"{write.content.key!r} is not a {expected[1]}: delete it first, or choose another key")
+
+
+def _with_totals(content: Content, added: int, subtracted: int) -> Content:
+    return Content(
+        content.key, category=content.category, tags=content.tags, ttl_ms=content.ttl_ms,
+        added=added, subtracted=subtracted,
+    )  # fmt: skip
+
+
+def _header(line: _Line, places: dict[ReplicaId, int]) -> tuple[bytes, bytes]:
+    packed = [pack_reference(places[ref.replica], ref.seq, prefix=ref.prefix) for ref in line.refs]
+    first, further = (packed[0], packed[1:]) if packed else (0, [])
+    length = 0 if line.plaintext is None else len(line.plaintext) + TAG_LENGTH
+    record = RECORD.pack(line.hlc, line.memory, first, line.kind, 0, len(further), length)
+    return record, b"".join(map(REFERENCE.pack, further))

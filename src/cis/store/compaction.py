@@ -1,0 +1,41 @@
+"""Folding behind the merge: bodies of replaced changes go, fresh live rows join the others in order."""
+
+from __future__ import annotations
+
+from array import array
+
+import apsw
+
+SLICE = 4096
+"""Rows per step, so that a step holds the writer for some ten milliseconds at most."""
+
+
+def compact(connection: apsw.Connection) -> bool:
+    """Do one step, in the caller's transaction; True while there is more to do."""
+    return _bury(connection) or _fold(connection)
+
+
+def _bury(connection: apsw.Connection) -> bool:
+    """Remove a slice of replaced changes from the live rows, and their bodies; their headers stay."""
+    rids = [rid for (rid,) in connection.execute("SELECT rid FROM dead ORDER BY rid LIMIT ?", (SLICE,))]
+    if not rids:
+        return False
+    gone = apsw.carray(array("q", rids))
+    for table in ("live0", "live"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE (memory, rid) IN (SELECT substr(h.record, 9, 16), h.rid FROM carray(?) n "
+            "CROSS JOIN head h ON h.rid = n.value)",
+            (gone,),
+        )
+    connection.execute("DELETE FROM body WHERE rid IN (SELECT value FROM carray(?))", (gone,))
+    connection.execute("DELETE FROM dead WHERE rid IN (SELECT value FROM carray(?))", (gone,))
+    return True
+
+
+def _fold(connection: apsw.Connection) -> bool:
+    """Move a slice of fresh live rows, lowest memory ids first."""
+    bound = connection.execute("SELECT memory FROM live0 ORDER BY memory LIMIT 1 OFFSET ?", (SLICE,)).get
+    where, bindings = ("WHERE memory < ?", (bound,)) if bound is not None else ("", ())
+    connection.execute(f"INSERT OR IGNORE INTO live SELECT memory, rid FROM live0 {where}", bindings)
+    connection.execute(f"DELETE FROM live0 {where}", bindings)
+    return bound is not None

@@ -1,0 +1,145 @@
+"""Opening SQLite files: page encryption, pragmas, versions, migrations, and foreign errors translated once.
+
+AEGIS pages (SQLite3 Multiple Ciphers), WAL, ``synchronous=FULL``: an acknowledged commit survives ``kill -9``
+and power loss. A file that cannot be used is left exactly as it was found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from cis.errors import StoreError
+
+SQLITE_VERSION_MIN = 3_051_003
+"""Older ones have the WAL-reset corruption bug."""
+BUSY_TIMEOUT_MS = 5_000
+_PAGE_BYTES = 8192
+_PLAIN_MAGIC = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a file of the store must be: its application id, its migrations in order, its writer's cache."""
+
+    application_id: int
+    migrations: Sequence[str]
+    cache_kib: int = 65_536
+    checkpoint_pages: int = 4_000
+
+
+def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
+    """Open for writing, creating or migrating as needed; `StoreError` names the file and what is wrong."""
+    if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
+        raise StoreError(f"SQLite {apsw.sqlite_lib_version()} corrupts WAL files: install apsw-sqlite3mc ≥ 3.51.3")
+    with translated(path):
+        fresh = not path.exists() or path.stat().st_size == 0
+        _refuse_foreign(path)
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if fresh else 0)
+        connection = apsw.Connection(str(path), flags=flags)
+        try:
+            _unlock(connection, key)
+            _require_ours(connection, path, layout, fresh=fresh)
+            _tune_writer(connection, layout)
+            _migrate(connection, layout)
+        except BaseException:
+            connection.close()
+            raise
+        if fresh:
+            path.chmod(0o600)
+        return connection
+
+
+def open_reader(path: Path, key: bytes) -> apsw.Connection:
+    """Open an existing file for reading only, on a connection of its own."""
+    with translated(path):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        _unlock(connection, key)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA cache_size = -32768")
+        return connection
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors and the operating system's into a `StoreError` that says what to do."""
+    try:
+        yield
+    except apsw.NotADBError:
+        raise StoreError(
+            f"{path} cannot be read with this node's key: it is damaged, or belongs to another identity. "
+            "Nothing was changed; restore it from a backup, or move it away"
+        ) from None
+    except apsw.CorruptError as error:
+        raise StoreError(f"{path} is damaged ({error}); restore it from a backup, or resync from a peer") from None
+    except apsw.FullError:
+        raise StoreError(f"the disk that holds {path} is full: free some space; nothing acknowledged is lost") from None
+    except apsw.BusyError:
+        raise StoreError(f"{path} is in use by another process: stop it (cis down), or use its daemon") from None
+    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.IOError, OSError) as error:
+        raise StoreError(f"{path} cannot be opened or written ({error}): check the folder's owner and mode") from None
+
+
+@contextlib.contextmanager
+def transaction(connection: apsw.Connection) -> Iterator[None]:
+    """Commit on success, roll back on any exception."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(_PLAIN_MAGIC)) == _PLAIN_MAGIC:
+                raise StoreError(f"{path} is an unencrypted SQLite file, not one of ours: move it away")
+
+
+def _unlock(connection: apsw.Connection, key: bytes) -> None:
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    connection.pragma("cipher", "aegis")
+    connection.execute(f"PRAGMA hexkey = '{key.hex()}'")
+    connection.pragma("page_size", _PAGE_BYTES)
+
+
+def _require_ours(connection: apsw.Connection, path: Path, layout: Layout, *, fresh: bool) -> None:
+    version = connection.pragma("user_version")
+    if fresh:
+        return
+    if connection.pragma("application_id") != layout.application_id:
+        raise StoreError(f"{path} is not the file it should be: move it away")
+    if version > len(layout.migrations):
+        raise StoreError(
+            f"{path} was written by a newer cis (format {version}, this one knows {len(layout.migrations)}): update cis"
+        )
+
+
+def _tune_writer(connection: apsw.Connection, layout: Layout) -> None:
+    if connection.pragma("journal_mode", "wal") != "wal":
+        raise StoreError("the file system does not support write-ahead logging: choose another home")
+    for name, value in {
+        "synchronous": "FULL",
+        "cache_size": -layout.cache_kib,
+        "wal_autocheckpoint": layout.checkpoint_pages,
+        "secure_delete": "OFF",
+        "temp_store": "MEMORY",
+    }.items():
+        connection.execute(f"PRAGMA {name} = {value}")
+
+
+def _migrate(connection: apsw.Connection, layout: Layout) -> None:
+    version = connection.pragma("user_version")
+    for number, script in enumerate(layout.migrations[version:], start=version + 1):
+        with transaction(connection):
+            connection.execute(script)
+            connection.execute(f"PRAGMA application_id = {layout.application_id}")
+            connection.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,124 @@
+"""Where a verified segment goes: which part of it is new, whether it continues the log, waits beyond a gap, or forks.
+
+A log advances only without gaps (RULES of state, 3). What arrives beyond one is kept apart, with the link it
+must follow, until the gap closes. Two contents under one number are a fork, and nothing of it is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cis.errors import Fault, PeerFault
+from cis.store.database import fetch
+from cis.store.replicas import rid_of
+from cis.trust.signing import part
+
+if TYPE_CHECKING:
+    import apsw
+
+    from cis.store.replicas import LogEnd, Replicas
+    from cis.trust.signing import Verified
+
+BEYOND_MAX = 65_536
+"""Dots this far past the end of a log are not kept: anti-entropy brings them in order."""
+
+
+class Placer:
+    """Compares segments with the logs held, inside the caller's transaction."""
+
+    def __init__(self, connection: apsw.Connection, replicas: Replicas) -> None:
+        self._connection = connection
+        self._replicas = replicas
+
+    def place(self, verified: Verified) -> tuple[LogEnd, list[Verified]]:
+        """Return the log it belongs to and the parts of it that are new, having advanced the log's end.
+
+        Raises `PeerFault`: UNAUTHORISED for an unknown space, FORKED where it contradicts what is held.
+        """
+        space = self._replicas.space_numbers.get(verified.space)
+        if space is None:
+            raise PeerFault(Fault.UNAUTHORISED, "changes of a space this node does not share")
+        end = self._replicas.end(space, verified.replica)
+        fresh = self._after_end(verified, end)
+        if fresh is None:
+            return end, []
+        if fresh.segment.first > end.seq + 1:
+            if fresh.last > end.seq + BEYOND_MAX:
+                return end, []
+            parts = self._without_held(fresh, end)
+            end.beyond = True
+            return end, parts
+        if fresh.segment.previous != end.link:
+            raise _forked(end)
+        if end.beyond:
+            return end, self._without_held(fresh, end)
+        end.seq, end.link = fresh.last, fresh.links[-1]
+        return end, [fresh]
+
+    def absorb(self, end: LogEnd) -> None:
+        """Advance the end over changesets that were held beyond a gap now closed."""
+        query = "SELECT link, previous, length(hashes) / 32 FROM changeset WHERE rid=?"
+        while True:
+            row = self._connection.execute(query, (rid_of(end.number, end.seq + 1),)).fetchone()
+            if row is None:
+                break
+            link, previous, count = row
+            if previous is not None and previous != end.link:
+                break  # a fork: what continues either branch is refused when it comes
+            end.seq, end.link = end.seq + count, link
+        end.beyond = self._replicas.has_beyond(end.number, end.seq)
+
+    def _after_end(self, verified: Verified, end: LogEnd) -> Verified | None:
+        """Cut off what the log holds already, comparing links where the two meet."""
+        if verified.segment.first > end.seq:
+            return verified
+        ends = verified.segment.first - 1 + np.cumsum(verified.layout.counts)
+        keep = int(np.searchsorted(ends, end.seq, side="right"))
+        if keep and ends[keep - 1] == end.seq:
+            if verified.links[keep - 1] != end.link:
+                raise _forked(end)
+            return part(verified, keep, len(verified.links)) if keep < len(verified.links) else None
+        if verified.last < end.seq and self._link_at(end, verified) == verified.links[-1]:
+            return None
+        raise _forked(end)
+
+    def _link_at(self, end: LogEnd, verified: Verified) -> bytes | None:
+        rid = rid_of(end.number, verified.last - int(verified.layout.counts[-1]) + 1)
+        link: bytes | None = self._connection.execute("SELECT link FROM changeset WHERE rid=?", (rid,)).get
+        return link
+
+    def _without_held(self, verified: Verified, end: LogEnd) -> list[Verified]:
+        """Split off the changesets that are held already beyond the gap."""
+        low, high = rid_of(end.number, verified.segment.first), rid_of(end.number, verified.last)
+        self._require_following(verified, end, low)
+        query = "SELECT rid, link, length(hashes) / 32 FROM changeset WHERE rid BETWEEN ? AND ?"
+        held = {rid: (link, count) for rid, link, count in fetch(self._connection, query, (low, high))}
+        starts = (low + np.cumsum(verified.layout.counts) - verified.layout.counts).tolist()
+        theirs = dict(zip(starts, zip(verified.links, verified.layout.counts.tolist(), strict=True), strict=True))
+        if any(theirs.get(rid) != known for rid, known in held.items()):
+            raise _forked(end)
+        parts, run = [], 0
+        for at, start in enumerate([*starts, None]):
+            if start is None or start in held:
+                if at > run:
+                    parts.append(part(verified, run, at))
+                run = at + 1
+        return parts
+
+    def _require_following(self, verified: Verified, end: LogEnd, low: int) -> None:
+        """Refuse a segment that begins inside a changeset held beyond the gap, or contradicts the one before it."""
+        query = (
+            "SELECT rid + length(hashes) / 32, link FROM changeset WHERE rid < ? AND rid > ? "
+            "ORDER BY rid DESC LIMIT 1"
+        )
+        row = self._connection.execute(query, (low, rid_of(end.number, end.seq))).fetchone()
+        if row is not None and (row[0] > low or (row[0] == low and row[1] != verified.segment.previous)):
+            raise _forked(end)
+
+
+def _forked(end: LogEnd) -> PeerFault:
+    return PeerFault(
+        Fault.FORKED, f"a log does not continue the one held up to {end.seq}: its author's disk was cloned"
+    )

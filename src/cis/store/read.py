@@ -1,0 +1,194 @@
+"""Reading memories as users see them: live changes opened, checked against their headers, and viewed by policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import apsw
+import msgspec
+
+from cis.crdt import Policy, Shape, View, alive, view
+from cis.model import Change, Dot, Hlc, Kind, MemoryId, ReplicaId, SpaceId, VersionVector, hlc_ms
+from cis.model.change import SEQ_BITS
+from cis.store.replicas import rid_of
+from cis.store.rows import Rows, Stored
+from cis.trust.sealing import Opener, SpaceKeys, Unreadable
+from cis.wire.content import Content, decode_content
+
+_BODILESS = f"(x'{Kind.DELETE:02x}', x'{Kind.REMOVE:02x}')"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One change of a memory with its plaintext; ``content`` is None where it cannot be read."""
+
+    change: Change
+    content: Content | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """A memory as shown: its parts (see `cis.crdt.View`) and the siblings kept beside them."""
+
+    space: SpaceId
+    memory: MemoryId
+    shape: Shape
+    parts: tuple[Part, ...]
+    siblings: tuple[Part, ...]
+
+    @property
+    def latest(self) -> Part:
+        """The part that speaks for category, tags, time and author."""
+        return max(self.parts, key=lambda part: (part.change.hlc, part.change.dot))
+
+    @property
+    def key(self) -> str:
+        """The memory's key, or "" where no part can be read."""
+        return next((part.content.key for part in (*self.parts, *self.siblings) if part.content), "")
+
+    def expired(self, now_ms: int) -> bool:
+        """Tell whether the latest part's time to live has passed."""
+        return 0 < self.expires_ms <= now_ms
+
+    @property
+    def expires_ms(self) -> int:
+        """Unix milliseconds from which the memory is hidden, 0 for never."""
+        latest = self.latest
+        ttl_ms = latest.content.ttl_ms if latest.content else 0
+        return hlc_ms(latest.change.hlc) + ttl_ms if ttl_ms else 0
+
+
+class Reader:
+    """Recalls memories over one connection; ``keys`` may gain spaces and epochs while it lives."""
+
+    def __init__(self, connection: apsw.Connection, keys: Mapping[SpaceId, SpaceKeys]) -> None:
+        self.rows = Rows(connection)
+        self.connection = connection
+        self._keys = keys
+        self._spaces: dict[int, SpaceId] = {}
+
+    def recall(self, space: SpaceId, key: str, policy: Policy = Policy.CRDT) -> Recalled | None:
+        """Return the memory of that key, or None where there is none (never was, deleted)."""
+        return self.recall_by_id(self._keys[space].memory_id(key), space, policy)
+
+    def recall_by_id(self, memory: MemoryId, space: SpaceId, policy: Policy = Policy.CRDT) -> Recalled | None:
+        """Return the memory of that id as shown under the policy, or None."""
+        stored = {item.change.dot: item for item in self.rows.live(memory)}
+        shown: View = view([item.change for item in stored.values()], policy)
+        if shown.shape is Shape.ABSENT:
+            return None
+        parts = tuple(self.part(stored[change.dot]) for change in shown.parts)
+        siblings = tuple(self.part(stored[change.dot]) for change in shown.siblings)
+        return Recalled(space, memory, shown.shape, parts, siblings)
+
+    def part(self, stored: Stored) -> Part:
+        """Open a change's body; unreadable bodies yield a part without content."""
+        try:
+            return Part(stored.change, self.open(stored))
+        except Unreadable:
+            return Part(stored.change, None)
+
+    def open(self, stored: Stored) -> Content:
+        """Return the plaintext of a change, or raise `Unreadable`."""
+        if stored.change.body is None:
+            raise Unreadable("its body is not kept here")
+        keys = self._keys.get(self.space(stored.space))
+        if keys is None:
+            raise Unreadable("it belongs to a space whose keys this node does not hold")
+        opener = Opener(keys, stored.epoch, stored.salt)
+        plaintext = opener.open(stored.place, stored.change.body, stored.header)
+        try:
+            content = decode_content(plaintext)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unreadable(f"its content is malformed: {error}") from None
+        if keys.memory_id(content.key) != stored.change.memory:
+            raise Unreadable("the key inside does not match the memory id outside")
+        return content
+
+    def space(self, number: int) -> SpaceId:
+        """Return the id of a numbered space."""
+        if number not in self._spaces:
+            rows = self.connection.execute("SELECT no, id FROM space").fetchall()
+            self._spaces = {row[0]: SpaceId(row[1]) for row in rows}
+        return self._spaces[number]
+
+    def space_number(self, space: SpaceId) -> int | None:
+        """Return the number of a space, None where the store has none of it."""
+        number: int | None = self.connection.execute("SELECT no FROM space WHERE id=?", (space,)).get
+        return number
+
+    def memories(self, space: SpaceId) -> list[MemoryId]:
+        """Return the ids of all memories of the space that have live changes, deleted ones among them."""
+        query = (
+            "SELECT DISTINCT l.memory FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l "
+            "JOIN replica r ON r.no = l.rid >> ?2 WHERE r.space = ?1"
+        )
+        rows = self.connection.execute(query, (self.space_number(space), SEQ_BITS))
+        return [MemoryId(memory) for (memory,) in rows]
+
+    def vector(self, space: SpaceId) -> VersionVector:
+        """Return the version vector of a space, dots beyond gaps included."""
+        rows = self.connection.execute(
+            "SELECT r.no, r.id, r.seq, (SELECT max(rid) FROM changeset WHERE rid < (r.no + 1) << ?2) "
+            "FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1",
+            (space, SEQ_BITS),
+        ).fetchall()
+        vector = VersionVector({ReplicaId(replica): seq for _, replica, seq, _ in rows if seq})
+        for number, replica, seq, last in rows:
+            if last is not None and last > rid_of(number, seq):
+                for first, count in self._beyond(number, seq):
+                    vector = vector.with_range(ReplicaId(replica), first, first + count - 1)
+        return vector
+
+    def _beyond(self, number: int, seq: int) -> Sequence[tuple[int, int]]:
+        query = "SELECT rid - ?1, length(hashes) / 32 FROM changeset WHERE rid > ?2 AND rid < ?3"
+        bounds = (rid_of(number, 0), rid_of(number, seq), rid_of(number + 1, 0))
+        return self.connection.execute(query, bounds).fetchall()
+
+    def state_hash(self, space: SpaceId) -> bytes:
+        """Return a hash of what is alive in the space: equal on all nodes that hold the same vector.
+
+        Tombstones are left out, so that collecting them changes nothing; held changes count as applied, so
+        that nodes whose clocks differ agree.
+        """
+        number = self.space_number(space)
+        dots = {
+            (memory, rid)
+            for memory, rid in self.connection.execute(
+                "SELECT l.memory, l.rid FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l "
+                f"JOIN head h ON h.rid = l.rid WHERE substr(h.record, 33, 1) NOT IN {_BODILESS} "
+                "AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"
+            )
+        }
+        lines = [memory + self._dot_bytes(rid) for memory, rid in dots if self.rows.replica(rid >> SEQ_BITS)[0] == number]
+        held = [stored for stored in self.rows.held() if stored.space == number]
+        if held:
+            lines = self._with_held(lines, held)
+        digest = blake2b(digest_size=32, person=b"cis/1 state")
+        for line in sorted(lines):
+            digest.update(line)
+        return digest.digest()
+
+    def _with_held(self, lines: list[bytes], held: Iterable[Stored]) -> list[bytes]:
+        by_memory: dict[MemoryId, list[Change]] = {}
+        for stored in held:
+            by_memory.setdefault(stored.change.memory, []).append(stored.change)
+        kept = [line for line in lines if line[:16] not in by_memory]
+        for memory, changes in by_memory.items():
+            state = alive([*changes, *(stored.change for stored in self.rows.live(memory))])
+            kept += [memory + _line(change.dot) for change in state if change.body is not None]
+        return kept
+
+    def _dot_bytes(self, rid: int) -> bytes:
+        return _line(Dot(self.rows.replica(rid >> SEQ_BITS)[1], rid & (1 << SEQ_BITS) - 1))
+
+    def latest_hlc(self) -> Hlc:
+        """Return the greatest stamp of any change in effect, to restart the clock from."""
+        value = self.connection.execute("SELECT value FROM meta WHERE name='hlc'").get
+        return Hlc(int.from_bytes(value, "big") if value else 0)
+
+
+def _line(dot: Dot) -> bytes:
+    return dot.replica + dot.seq.to_bytes(8, "big")

@@ -1,0 +1,90 @@
+"""The writer's picture of spaces and replicas: numbers, ends of logs and their links, kept beside the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apsw
+
+from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.model.change import SEQ_BITS, SEQ_MAX
+from cis.trust.signing import GENESIS
+
+REPLICA_NUMBER_MAX = (1 << 63 - SEQ_BITS) - 1
+
+
+def rid_of(number: int, seq: int) -> int:
+    """Return the row id of a dot."""
+    return number << SEQ_BITS | seq
+
+
+def split_rid(rid: int) -> tuple[int, int]:
+    """Return (replica number, sequence number)."""
+    return rid >> SEQ_BITS, rid & SEQ_MAX
+
+
+@dataclass(slots=True)
+class LogEnd:
+    """Where one replica's log in one space ends: held without a gap up to ``seq``; ``beyond`` if dots lie after."""
+
+    number: int
+    space: int
+    replica: ReplicaId
+    seq: int
+    link: bytes
+    beyond: bool
+
+
+class Replicas:
+    """Looks up and numbers spaces and replicas; `reload` after a rolled-back transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+        self.reload()
+
+    def reload(self) -> None:
+        """Read everything from the tables again."""
+        execute = self._connection.execute
+        self.space_numbers = {SpaceId(row[1]): row[0] for row in execute("SELECT no, id FROM space")}
+        self._ends: dict[tuple[int, bytes], LogEnd] = {}
+        self.by_number: dict[int, LogEnd] = {}
+        for number, space, replica, seq, link in execute("SELECT no, space, id, seq, link FROM replica"):
+            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, self._has_beyond(number, seq)))
+
+    def add_space(self, space: SpaceId, name: str, *, replicated: bool) -> int:
+        """Return the number of the space, adding it if it is new."""
+        number = self.space_numbers.get(space)
+        if number is None:
+            number = len(self.space_numbers) + 1
+            row = (number, space, name, replicated)
+            self._connection.execute("INSERT INTO space(no, id, name, replicated) VALUES(?,?,?,?)", row)
+            self.space_numbers[space] = number
+        return number
+
+    def end(self, space: int, replica: bytes) -> LogEnd:
+        """Return the end of a replica's log, at 0 for a new one."""
+        found = self._ends.get((space, replica))
+        if found is None:
+            number = len(self.by_number) + 1
+            assert number <= REPLICA_NUMBER_MAX, "more replicas than row ids can name"
+            row = (number, space, replica, GENESIS)
+            self._connection.execute("INSERT INTO replica(no, space, id, link) VALUES(?,?,?,?)", row)
+            found = self._keep(LogEnd(number, space, ReplicaId(replica), 0, GENESIS, beyond=False))
+        return found
+
+    def contiguous(self, space: int) -> VersionVector:
+        """Return the vector of a space without what lies beyond gaps."""
+        return VersionVector({end.replica: end.seq for end in self.by_number.values() if end.space == space})
+
+    def save(self, end: LogEnd) -> None:
+        """Write the end of a log to its row."""
+        self._connection.execute("UPDATE replica SET seq=?, link=? WHERE no=?", (end.seq, end.link, end.number))
+
+    def _keep(self, end: LogEnd) -> LogEnd:
+        self._ends[end.space, end.replica] = end
+        self.by_number[end.number] = end
+        return end
+
+    def _has_beyond(self, number: int, seq: int) -> bool:
+        query = "SELECT 1 FROM changeset WHERE rid > ? AND rid < ? LIMIT 1"
+        return self._connection.execute(query, (rid_of(number, seq), rid_of(number + 1, 0))).get is not None

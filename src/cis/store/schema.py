@@ -1,0 +1,50 @@
+"""The two files of the store, as migrations: memory.db is the truth, index.db can be rebuilt from it.
+
+A row of a replica's log is named by ``rid = replica number << 40 | sequence number``, so that rows lie
+clustered by log order and one integer stands for a dot. Merging only appends: ``live0`` takes new rows and
+``dead`` the rows replaced; both are folded into ``live`` behind the merge, in order of memory id.
+"""
+
+from __future__ import annotations
+
+MEMORY_MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    -- a space's number; name is only for people; keys is sealed by page encryption like everything here
+    CREATE TABLE space(no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, name TEXT NOT NULL, replicated INT NOT NULL);
+    -- the log of one replica in one space: seq is the end of what is held without a gap, link its hash chain
+    CREATE TABLE replica(no INTEGER PRIMARY KEY, space INT NOT NULL REFERENCES space(no), id BLOB NOT NULL,
+        seq INT NOT NULL DEFAULT 0, link BLOB NOT NULL, floor INT NOT NULL DEFAULT 0, UNIQUE(space, id));
+    -- one changeset, named by the rid of its first change; previous only where it was received beyond a gap
+    CREATE TABLE changeset(rid INTEGER PRIMARY KEY, header BLOB NOT NULL, refs BLOB NOT NULL, hashes BLOB NOT NULL,
+        link BLOB NOT NULL, signature BLOB, previous BLOB);
+    CREATE TABLE head(rid INTEGER PRIMARY KEY, record BLOB NOT NULL);
+    CREATE TABLE body(rid INTEGER PRIMARY KEY, sealed BLOB NOT NULL);
+    CREATE TABLE live(memory BLOB NOT NULL, rid INT NOT NULL, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
+    CREATE TABLE live0(memory BLOB NOT NULL, rid INT NOT NULL, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
+    CREATE TABLE dead(rid INTEGER PRIMARY KEY);
+    -- what changes named before it arrived: of replica no, the rows low..high of the memory
+    CREATE TABLE pending(replica INT NOT NULL, high INT NOT NULL, memory BLOB NOT NULL, low INT NOT NULL,
+        PRIMARY KEY(replica, high, memory, low)) WITHOUT ROWID;
+    -- changes dated too far ahead to take effect yet
+    CREATE TABLE held(memory BLOB NOT NULL, rid INT NOT NULL, hlc INT NOT NULL, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
+    -- memories touched by each commit, for the index and for watchers
+    CREATE TABLE journal(no INTEGER PRIMARY KEY AUTOINCREMENT, space INT NOT NULL, replica INT NOT NULL,
+        memories BLOB NOT NULL);
+    CREATE TABLE membership(id BLOB PRIMARY KEY, entry BLOB NOT NULL, no INT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE invitation(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
+    """,
+)
+
+INDEX_MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE progress(one INTEGER PRIMARY KEY CHECK(one = 1), source BLOB NOT NULL, journal INT NOT NULL);
+    CREATE TABLE doc(no INTEGER PRIMARY KEY, memory BLOB NOT NULL UNIQUE, space INT NOT NULL, key TEXT NOT NULL,
+        category TEXT NOT NULL, tags TEXT NOT NULL, shape TEXT NOT NULL, hlc INT NOT NULL, author BLOB NOT NULL,
+        expires_ms INT NOT NULL, siblings INT NOT NULL, bytes INT NOT NULL);
+    CREATE INDEX doc_by_key ON doc(key, space);
+    CREATE INDEX doc_by_siblings ON doc(siblings) WHERE siblings > 0;
+    CREATE VIRTUAL TABLE text USING fts5(key, value, tags, content='', contentless_delete=1,
+        tokenize="unicode61 remove_diacritics 2", prefix='2 3');
+    """,
+)

@@ -1,0 +1,203 @@
+"""The store of one node: memory.db and index.db opened together, written by one thread, read by many.
+
+::
+
+    with Store.open(home, key, node, parts) as store:
+        store.add_space(keys, "public", replicated=True)
+        store.write([Write(space, Kind.PUT, Content("editor", b"dark mode"))]).result()
+        store.reader.recall(space, "editor")
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import apsw
+
+from cis.errors import CisError, StoreError
+from cis.model import NodeId, SpaceId
+from cis.store.author import Write, Written
+from cis.store.database import Layout, open_database, open_reader, transaction
+from cis.store.incarnation import current_replica, renew
+from cis.store.index import Indexer
+from cis.store.merge import Applied
+from cis.store.read import Reader
+from cis.store.replicas import Replicas
+from cis.store.schema import MEMORY_MIGRATIONS
+from cis.store.writer import Commit, Judge, Signer, Writer
+from cis.trust.sealing import Entropy, SpaceKeys
+
+MEMORY_LAYOUT = Layout(application_id=0x6369736D, migrations=MEMORY_MIGRATIONS)
+INDEX_WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the store needs from outside: identity, clock, entropy, and who may write."""
+
+    node: NodeId
+    sign: Callable[[bytes], bytes]
+    authority: Callable[[SpaceId], bytes]
+    judge: Judge
+    clock_ms: Callable[[], int]
+    entropy: Entropy
+
+
+class Store:
+    """See the module; every method may be called from any thread but those of `reader`, which is the opener's."""
+
+    def __init__(self, folder: Path, key: bytes, setting: Setting) -> None:
+        self.path = folder / "memory.db"
+        self._index_path = folder / "index.db"
+        self._key = key
+        self._setting = setting
+        self.keys: dict[SpaceId, SpaceKeys] = {}
+        self._lock = _Lock(folder / "lock")
+        self._listeners: list[Callable[[Commit], None]] = []
+        try:
+            connection = open_database(self.path, key, MEMORY_LAYOUT)
+            self.replica = current_replica(connection, self.path, setting.node, setting.entropy)
+        except BaseException:
+            self._lock.release()
+            raise
+        signer = Signer(
+            lambda: self.replica, setting.sign, setting.authority, setting.clock_ms, setting.entropy
+        )
+        self.id = _store_id(connection, setting.entropy)
+        self._writer = Writer(self.path, connection, self.keys, signer, setting.judge, self._on_commit)
+        self._indexer = Indexer(self.path, self._index_path, key, self.keys, self.id)
+        self.reader = self.open_reader()
+        self._index: apsw.Connection | None = None
+        self._index_guard = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish what is queued, then close both files."""
+        self._writer.close()
+        self._indexer.close()
+        self.reader.connection.close()
+        if self._index is not None:
+            self._index.close()
+        self._lock.release()
+
+    # --- writing ---------------------------------------------------------------------------------------------
+
+    def add_space(self, keys: SpaceKeys, name: str, *, replicated: bool) -> None:
+        """Make a space known, or bring new epoch keys of a known one; not durable beyond its number and name."""
+        self.keys[keys.space] = keys
+        self.execute(lambda connection: Replicas(connection).add_space(keys.space, name, replicated=replicated)).result()
+        self._indexer.wake()
+
+    def write(self, writes: Sequence[Write]) -> Future[list[Written | CisError]]:
+        """Write in order; durable when the future is done; one outcome per write."""
+        return self._writer.write(writes)
+
+    def merge(self, frame: bytes) -> Future[Applied]:
+        """Verify and merge a segment's frame; the future raises `PeerFault` where it is refused."""
+        return self._writer.merge(frame)
+
+    def execute(self, task: Callable[[apsw.Connection], Any]) -> Future[Any]:
+        """Run a task on memory.db in a transaction."""
+        return self._writer.execute(task)
+
+    def renew_incarnation(self) -> None:
+        """Write as a new replica from now on."""
+
+        def task(connection: apsw.Connection) -> None:
+            self.replica = renew(connection, self._setting.node, self._setting.entropy)
+
+        self.execute(task).result()
+
+    def on_commit(self, listener: Callable[[Commit], None]) -> None:
+        """Call the listener after every commit that brought changes, on the writer's thread."""
+        self._listeners.append(listener)
+
+    # --- reading ---------------------------------------------------------------------------------------------
+
+    def open_reader(self) -> Reader:
+        """Return a reader over a connection of its own; the caller closes ``reader.connection``."""
+        return Reader(open_reader(self.path, self._key), self.keys)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Reader]:
+        """Yield a reader that sees one state of the store until it is left."""
+        reader = self.open_reader()
+        try:
+            reader.connection.execute("BEGIN")
+            reader.connection.execute("SELECT count(*) FROM meta").fetchall()  # the snapshot begins with the first read
+            yield reader
+        finally:
+            reader.connection.close()
+
+    @contextlib.contextmanager
+    def index(self, timeout_s: float = INDEX_WAIT_S) -> Iterator[apsw.Connection]:
+        """Yield a connection to index.db once it has caught up with this moment; `TimedOut` if it does not."""
+        with self._index_guard:
+            if self._index is None:
+                self._index = open_reader(self._index_path, self._key)
+            with self.snapshot() as reader:
+                newest = reader.connection.execute("SELECT max(no) FROM journal").get or 0
+            self._indexer.wake()
+            self._indexer.wait_reached(newest, timeout_s)
+            yield self._index
+
+    def check(self) -> list[str]:
+        """Return SQLite's complaints about memory.db, none where it is whole."""
+        with self.snapshot() as reader:
+            rows = reader.connection.execute("PRAGMA integrity_check").fetchall()
+        return [row[0] for row in rows if row[0] != "ok"]
+
+    def _on_commit(self, commit: Commit) -> None:
+        self._indexer.wake()
+        for listener in self._listeners:
+            listener(commit)
+
+
+class _Lock:
+    """One process at a time writes a store."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b")
+        try:
+            _lock_exclusively(self._file.fileno())
+        except OSError:
+            self._file.close()
+            raise StoreError(
+                f"{path.parent} is in use by another cis process: use its daemon, or stop it with `cis down`"
+            ) from None
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def _lock_exclusively(descriptor: int) -> None:
+    try:
+        import fcntl  # noqa: PLC0415 - absent on Windows
+    except ImportError:
+        import msvcrt  # noqa: PLC0415 - present on Windows alone
+
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # Windows
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _store_id(connection: apsw.Connection, entropy: Entropy) -> bytes:
+    stored: bytes | None = connection.execute("SELECT value FROM meta WHERE name='id'").get
+    if stored is None:
+        stored = entropy(16)
+        with transaction(connection):
+            connection.execute("INSERT INTO meta VALUES('id', ?)", (stored,))
+    return stored
+
+

@@ -1,0 +1,34 @@
+"""Anti-entropy between two nodes, sans-IO: what each lacks, in order, with credit, acknowledged after commit."""
+
+from cis.sync.index import Index, Membership
+from cis.sync.session import (
+    AddEntries,
+    Effect,
+    Fetch,
+    Finished,
+    InspectOwn,
+    Merge,
+    Report,
+    Send,
+    SendFrame,
+    Session,
+)
+from cis.sync.vectors import digest, from_wire, to_wire
+
+__all__ = [
+    "AddEntries",
+    "Effect",
+    "Fetch",
+    "Finished",
+    "Index",
+    "InspectOwn",
+    "Membership",
+    "Merge",
+    "Report",
+    "Send",
+    "SendFrame",
+    "Session",
+    "digest",
+    "from_wire",
+    "to_wire",
+]

@@ -1,0 +1,293 @@
+"""One anti-entropy session over one stream, the same machine on both ends.
+
+Both state digests; where they differ, membership entries go first, then vectors, then each side streams what
+the other lacks, both ways at once. A receiver acknowledges bytes after their commit; a sender keeps at most
+`WINDOW_BYTES` unacknowledged. Nothing is remembered between sessions but what was committed, so a cut session
+resumes by itself. Two nodes in step exchange one summary each and no more.
+
+::
+
+    session = Session(vectors, membership, own=replica)
+    effects = session.start()
+    effects = session.receive(message)            # or .receive_segment(size), .fetched(…), .merged(size)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from cis.errors import Fault, PeerFault
+from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.sync.index import Membership
+from cis.sync.vectors import digest, from_wire, to_wire
+from cis.wire import messages
+from cis.wire.messages import ENTRIES_MAX, FRAME_BYTES_MAX
+
+WINDOW_BYTES = 24 << 20
+"""Unacknowledged segment bytes a sender may have under way: well above the receiver's largest commit."""
+_ENTRY_BYTES_PER_MESSAGE = FRAME_BYTES_MAX // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message on the session's stream."""
+
+    message: messages.Message
+
+
+@dataclass(frozen=True, slots=True)
+class SendFrame:
+    """Send a fetched segment, already encoded."""
+
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read a segment holding ``first`` from the snapshot; answer with `Session.fetched`."""
+
+    space: SpaceId
+    replica: ReplicaId
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Verify and commit the segment just received; answer with `Session.merged`."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddEntries:
+    """Add membership entries before anything that follows."""
+
+    entries: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectOwn:
+    """The peer holds this node's own log up to ``seq``: if that is more than is held here, the store was restored."""
+
+    space: SpaceId
+    seq: int
+
+
+@dataclass(slots=True)
+class Report:
+    """What a session did."""
+
+    changes_received: int = 0
+    bytes_received: int = 0
+    bytes_sent: int = 0
+    segments_sent: int = 0
+    entries_received: int = 0
+    in_step: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Both sides have all the other had when the session began, committed and acknowledged."""
+
+    report: Report
+
+
+Effect = Send | SendFrame | Fetch | Merge | AddEntries | InspectOwn | Finished
+
+
+class Phase(enum.Enum):
+    """Where a session stands."""
+
+    SUMMARY = "summary"
+    MEMBERSHIP = "membership"
+    STREAMING = "streaming"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True)
+class Done:
+    """Totals each side has announced as its last."""
+
+    sent: bool = False
+    received: int | None = None
+
+
+@dataclass(slots=True)
+class _Range:
+    space: SpaceId
+    replica: ReplicaId
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class _Flow:
+    """Bytes each way: what is under way, what is committed."""
+
+    acknowledged: int = 0
+    arrived: int = 0
+    committed: int = 0
+    fetching: bool = False
+    queue: deque[_Range] = field(default_factory=deque)
+
+
+class Session:
+    """See the module. ``vectors`` are those of the snapshot, of the spaces this peer may see."""
+
+    def __init__(
+        self, vectors: Mapping[SpaceId, VersionVector], membership: Membership, own: ReplicaId
+    ) -> None:
+        self._vectors = vectors
+        self._membership = membership
+        self._own = own
+        self._phase = Phase.SUMMARY
+        self._awaited: set[SpaceId] = set()
+        self._entries_awaited = False
+        self._flow = _Flow()
+        self._done = Done()
+        self.report = Report()
+
+    @property
+    def finished(self) -> bool:
+        """Tell whether the session has ended well."""
+        return self._phase is Phase.FINISHED
+
+    def start(self) -> list[Effect]:
+        """Open with the summary."""
+        spaces = [(space, digest(vector)) for space, vector in sorted(self._vectors.items())]
+        return [Send(messages.Summary(self._membership.digest(), spaces))]
+
+    def receive(self, message: messages.Message) -> list[Effect]:
+        """Take a message other than a segment; `PeerFault` where it does not belong here."""
+        match message:
+            case messages.Summary() if self._phase is Phase.SUMMARY:
+                return self._on_summary(message)
+            case messages.MembershipIds() if self._phase is Phase.MEMBERSHIP:
+                return list(self._entries_for(message))
+            case messages.MembershipEntries() if self._entries_awaited:
+                return self._on_entries(message)
+            case messages.Vector() if SpaceId(message.space) in self._awaited:
+                return self._on_vector(message)
+            case messages.Acknowledge() if self._phase is Phase.STREAMING:
+                return self._on_acknowledge(message)
+            case messages.Done() if self._done.received is None and self._phase is not Phase.SUMMARY:
+                self._done.received = message.sent
+                return self._finish()
+        raise PeerFault(Fault.MALFORMED, f"{type(message).__name__} does not belong in {self._phase.value}")
+
+    def receive_segment(self, size: int) -> list[Effect]:
+        """Take a segment of that many bytes, not yet looked at."""
+        if self._phase is Phase.SUMMARY or self._done.received is not None or self._entries_awaited:
+            raise PeerFault(Fault.MALFORMED, "a segment outside the streaming of one")
+        self._flow.arrived += size
+        if self._flow.arrived - self._flow.committed > WINDOW_BYTES + FRAME_BYTES_MAX:
+            raise PeerFault(Fault.TOO_LARGE, "more segments under way than the window allows")
+        self.report.bytes_received += size
+        return [Merge(size)]
+
+    def merged(self, size: int, changes: int) -> list[Effect]:
+        """A received segment is committed: give its credit back."""
+        self._flow.committed += size
+        self.report.changes_received += changes
+        return [Send(messages.Acknowledge(self._flow.committed)), *self._finish()]
+
+    def fetched(self, fetch: Fetch, frame: bytes | None, last: int) -> list[Effect]:
+        """A segment was read, up to number ``last``; None where the log holds nothing there."""
+        self._flow.fetching = False
+        head = self._flow.queue[0]
+        assert (head.replica, head.first) == (fetch.replica, fetch.first)
+        head.first = last + 1
+        if frame is None or head.first > head.last:
+            self._flow.queue.popleft()
+        sends: list[Effect] = []
+        if frame is not None:
+            self.report.bytes_sent += len(frame)
+            self.report.segments_sent += 1
+            sends.append(SendFrame(frame))
+        return [*self._next_fetch(), *sends, *self._finish()]
+
+    # --- handlers ------------------------------------------------------------------------------------------
+
+    def _on_summary(self, summary: messages.Summary) -> list[Effect]:
+        theirs = {SpaceId(space): their_digest for space, their_digest in summary.spaces}
+        self._awaited = {
+            space for space, vector in self._vectors.items() if space in theirs and theirs[space] != digest(vector)
+        }
+        differs = summary.membership != self._membership.digest()
+        if not differs and not self._awaited:
+            self._phase = Phase.FINISHED
+            self.report.in_step = True
+            return [Finished(self.report)]
+        if differs:
+            self._phase, self._entries_awaited = Phase.MEMBERSHIP, True
+            return [Send(messages.MembershipIds(list(self._membership.ids())))]
+        return self._state_vectors()
+
+    def _entries_for(self, message: messages.MembershipIds) -> Iterator[Effect]:
+        batch: list[bytes] = []
+        size = 0
+        for entry in self._membership.entries_missing_from(message.ids):
+            if len(batch) >= ENTRIES_MAX or size + len(entry) > _ENTRY_BYTES_PER_MESSAGE:
+                yield Send(messages.MembershipEntries(batch, more=True))
+                batch, size = [], 0
+            batch.append(entry)
+            size += len(entry)
+        yield Send(messages.MembershipEntries(batch))
+        yield from self._state_vectors()
+
+    def _on_entries(self, message: messages.MembershipEntries) -> list[Effect]:
+        self._entries_awaited = message.more
+        self.report.entries_received += len(message.entries)
+        return [AddEntries(tuple(message.entries)), *self._finish()]
+
+    def _state_vectors(self) -> list[Effect]:
+        self._phase = Phase.STREAMING
+        vectors = [Send(to_wire(space, self._vectors[space])) for space in sorted(self._awaited)]
+        return [*vectors, *self._finish()]
+
+    def _on_vector(self, message: messages.Vector) -> list[Effect]:
+        space = SpaceId(message.space)
+        self._awaited.discard(space)
+        theirs, mine = from_wire(message), self._vectors[space]
+        if any(seq > mine.contiguous(ReplicaId(replica)) for replica, seq in message.floor):
+            raise PeerFault(Fault.VERSION, "the peer has collected history this node never saw: update cis")
+        self._flow.queue.extend(_Range(space, *missing) for missing in mine.missing_in(theirs))
+        held_of_ours = theirs.contiguous(self._own)
+        inspect: list[Effect] = [InspectOwn(space, held_of_ours)] if held_of_ours else []
+        return [*inspect, *self._next_fetch(), *self._finish()]
+
+    def _on_acknowledge(self, message: messages.Acknowledge) -> list[Effect]:
+        if not self._flow.acknowledged <= message.committed <= self.report.bytes_sent:
+            raise PeerFault(Fault.MALFORMED, "an acknowledgement of what was not sent")
+        self._flow.acknowledged = message.committed
+        return [*self._next_fetch(), *self._finish()]
+
+    def _next_fetch(self) -> list[Effect]:
+        under_way = self.report.bytes_sent - self._flow.acknowledged
+        if self._flow.fetching or not self._flow.queue or under_way >= WINDOW_BYTES:
+            return []
+        self._flow.fetching = True
+        head = self._flow.queue[0]
+        return [Fetch(head.space, head.replica, head.first, head.last)]
+
+    def _finish(self) -> list[Effect]:
+        """Announce the end once there is no more to send; finish once both have, and all is acknowledged."""
+        effects: list[Effect] = []
+        idle = not self._flow.queue and not self._flow.fetching and not self._awaited
+        if self._phase is Phase.STREAMING and idle and not self._done.sent:
+            self._done.sent = True
+            effects.append(Send(messages.Done(self.report.bytes_sent)))
+        if (
+            self._done.sent
+            and self._done.received == self._flow.arrived == self._flow.committed
+            and self._flow.acknowledged == self.report.bytes_sent
+            and not self._entries_awaited
+            and self._phase is not Phase.FINISHED
+        ):
+            self._phase = Phase.FINISHED
+            effects.append(Finished(self.report))
+        return effects

@@ -1,0 +1,140 @@
+"""The graph of membership entries: what is known, what waits for its parents, what two logs differ in.
+
+It keeps the order and leaves rights to its caller (`cis.trust.membership`): an entry is taken in when its
+parents are known and the caller's judgement of it, by its ancestry, lets it pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from cis.errors import Fault, PeerFault
+from cis.trust.entries import SignedEntry
+
+ENTRIES_MAX = 16_384
+"""An ancestry takes a bit for each entry, so this many take 16 MiB."""
+PARKED_MAX = 1024
+PARKED_BYTES_MAX = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An entry in its place. ``ancestry`` has a bit for each entry it follows and its own, ``place``.
+
+    Places are local to a node. ``depth`` is the longest way to the founding entry, the same everywhere.
+    """
+
+    entry: SignedEntry
+    place: int
+    depth: int
+    ancestry: int
+
+    @property
+    def rank(self) -> tuple[int, bytes]:
+        """What orders entries alike on all nodes, an entry after all it follows."""
+        return (self.depth, self.entry.id)
+
+
+class EntryLog:
+    """Known entries, parents first.
+
+    ``judge(entry, ancestry)`` raises `PeerFault` for an entry without the right; ``admitted(known)`` hears of
+    each one taken in, before any that follows it is judged.
+    """
+
+    def __init__(self, judge: Callable[[SignedEntry, int], None], admitted: Callable[[Known], None]) -> None:
+        self._judge = judge
+        self._admitted = admitted
+        self.known: dict[bytes, Known] = {}
+        self.heads: dict[bytes, Known] = {}
+        self._parked: dict[bytes, tuple[SignedEntry, bytes]] = {}
+        self._waiting: dict[bytes, dict[bytes, None]] = {}
+        self._parked_bytes = 0
+        self._digest: bytes | None = None
+
+    @property
+    def everything(self) -> int:
+        """The ancestry that holds all known entries."""
+        return (1 << len(self.known)) - 1
+
+    def add(self, entry: SignedEntry) -> list[Known]:
+        """Take a verified entry and those that waited for it; nothing when it is here, or itself waits."""
+        if entry.id in self.known or entry.id in self._parked:
+            return []
+        if self._missing_parent(entry) is not None:
+            self._park(entry)
+            return []
+        admitted = [self._admit(entry)]
+        for follower in admitted:
+            admitted.extend(self._unpark(follower.entry.id))
+        return admitted
+
+    def missing_parents(self) -> tuple[bytes, ...]:
+        """Return the ids that parked entries wait for, in order."""
+        return tuple(sorted(self._waiting))
+
+    def missing_from(self, ids: Iterable[bytes]) -> list[bytes]:
+        """Return the raw entries whose ids are not among ``ids``, parents first."""
+        held = frozenset(ids)
+        return [known.entry.raw for name, known in self.known.items() if name not in held]
+
+    def digest(self) -> bytes:
+        """Return 32 bytes that are equal exactly when two logs hold the same entries."""
+        if self._digest is None:
+            ids = b"".join(sorted(self.known))
+            self._digest = blake2b(ids, digest_size=32, person=b"cis membership").digest()
+        return self._digest
+
+    def _missing_parent(self, entry: SignedEntry) -> bytes | None:
+        return next((parent for parent in entry.statement.parents if parent not in self.known), None)
+
+    def _admit(self, entry: SignedEntry) -> Known:
+        parents = [self.known[parent] for parent in entry.statement.parents]
+        ancestry = 0
+        for parent in parents:
+            ancestry |= parent.ancestry
+        self._judge(entry, ancestry)
+        place = len(self.known)
+        if place >= ENTRIES_MAX:
+            raise PeerFault(Fault.TOO_LARGE, f"a membership log of more than {ENTRIES_MAX} entries")
+        depth = max((parent.depth + 1 for parent in parents), default=0)
+        known = Known(entry, place, depth, ancestry | 1 << place)
+        self.known[entry.id] = self.heads[entry.id] = known
+        for parent in parents:
+            self.heads.pop(parent.entry.id, None)
+        self._digest = None
+        self._admitted(known)
+        return known
+
+    def _park(self, entry: SignedEntry) -> None:
+        waits_for = self._missing_parent(entry)
+        assert waits_for is not None
+        self._parked[entry.id] = (entry, waits_for)
+        self._waiting.setdefault(waits_for, {})[entry.id] = None
+        self._parked_bytes += len(entry.raw)
+        while len(self._parked) > PARKED_MAX or self._parked_bytes > PARKED_BYTES_MAX:
+            self._release(next(iter(self._parked)))
+
+    def _release(self, parked: bytes) -> SignedEntry:
+        entry, waits_for = self._parked.pop(parked)
+        self._parked_bytes -= len(entry.raw)
+        del self._waiting[waits_for][parked]
+        if not self._waiting[waits_for]:
+            del self._waiting[waits_for]
+        return entry
+
+    def _unpark(self, arrived: bytes) -> list[Known]:
+        """Admit what waited for an entry; what its ancestry does not authorise is dropped, blaming no one."""
+        admitted = []
+        for parked in list(self._waiting.get(arrived, ())):
+            entry = self._release(parked)
+            if self._missing_parent(entry) is not None:
+                self._park(entry)
+                continue
+            try:
+                admitted.append(self._admit(entry))
+            except PeerFault:
+                continue
+        return admitted

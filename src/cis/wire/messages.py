@@ -1,0 +1,116 @@
+"""Messages of the streams opened after the handshake, and their one decoder.
+
+Every message is one frame: MessagePack, an array whose first element is the tag. `decode` returns a message
+or raises `PeerFault`; it allocates no more than the frame it was given, whose length was bounded before it
+was read.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from cis.errors import Fault, PeerFault
+from cis.wire.segment import SEGMENT_TAG, Segment
+
+FRAME_BYTES_MAX = 1 << 20
+PROTOCOL = "cis/1"
+REPLICAS_MAX = 4096
+RANGES_MAX = 4096
+SPACES_MAX = 256
+ENTRIES_MAX = 1024
+RECORDS_MAX = 64
+
+Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Space = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+Replica = Annotated[bytes, msgspec.Meta(min_length=40, max_length=40)]
+Seq = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+
+
+class Open(msgspec.Struct, array_like=True, tag=1, frozen=True):
+    """First message of a stream: what the stream is for (``sync``, ``live``, ``ping``, ``records``, ``join``)."""
+
+    purpose: Annotated[str, msgspec.Meta(max_length=32)]
+
+
+class Summary(msgspec.Struct, array_like=True, tag=2, frozen=True):
+    """Digests of the membership log and of the vector of every space the sender offers: equal means in step."""
+
+    membership: Hash
+    spaces: Annotated[list[tuple[Space, Hash]], msgspec.Meta(max_length=SPACES_MAX)]
+
+
+class MembershipIds(msgspec.Struct, array_like=True, tag=3, frozen=True):
+    """Ids of all membership entries the sender holds."""
+
+    ids: Annotated[list[Hash], msgspec.Meta(max_length=16_384)]
+
+
+class MembershipEntries(msgspec.Struct, array_like=True, tag=4, frozen=True):
+    """Membership entries the receiver lacked, parents first; ``more`` until the last batch."""
+
+    entries: Annotated[list[bytes], msgspec.Meta(max_length=ENTRIES_MAX)]
+    more: bool = False
+
+
+class Vector(msgspec.Struct, array_like=True, tag=5, frozen=True):
+    """The version vector of one space, the dots beyond gaps, and the stable floor."""
+
+    space: Space
+    seqs: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)]
+    beyond: Annotated[list[tuple[Replica, Seq, Seq]], msgspec.Meta(max_length=RANGES_MAX)] = []
+    floor: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)] = []
+
+
+class Acknowledge(msgspec.Struct, array_like=True, tag=6, frozen=True):
+    """Bytes of segments committed so far in this session; returns credit and moves resumption forward."""
+
+    committed: Count
+
+
+class Done(msgspec.Struct, array_like=True, tag=7, frozen=True):
+    """The sender has no more to send in this session; ``sent`` is its total of segment bytes."""
+
+    sent: Count
+
+
+class Ping(msgspec.Struct, array_like=True, tag=8, frozen=True):
+    """Asks for a `Pong` with the same number."""
+
+    number: Count
+
+
+class Pong(msgspec.Struct, array_like=True, tag=9, frozen=True):
+    """Answers a `Ping`; ``clock_ms`` is the answering node's wall clock, to show skew."""
+
+    number: Count
+    clock_ms: Count
+
+
+class Records(msgspec.Struct, array_like=True, tag=10, frozen=True):
+    """Signed node records the sender knows: its own first."""
+
+    records: Annotated[list[bytes], msgspec.Meta(max_length=RECORDS_MAX)]
+
+
+Message = (
+    Open | Summary | MembershipIds | MembershipEntries | Vector | Acknowledge | Done | Ping | Pong | Records | Segment
+)
+
+encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Message).decode
+
+
+def decode(frame: bytes) -> Message:
+    """Return the message of a frame, or raise `PeerFault`."""
+    try:
+        return _decode(frame)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise PeerFault(Fault.MALFORMED, f"message: {error}") from None
+
+
+def is_segment(frame: bytes) -> bool:
+    """Tell a segment from other messages without decoding it, so that the bulk of a sync costs the loop nothing."""
+    return len(frame) > 1 and frame[0] & 0xF0 == 0x90 and frame[1] == SEGMENT_TAG  # noqa: PLR2004 - MessagePack fixarray

@@ -1,0 +1,211 @@
+"""A segment: a run of whole changesets of one replica, in columns, so that numpy and SQL take it in bulk.
+
+A changeset is a header, the replicas it refers to, and per change a fixed record, further references and a
+sealed body. Columns of equal width need no framing of their own; `Layout` is the shape read out of them once,
+with every length checked before anything is allocated from it. docs/protocol.md has the grammar.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from cis.errors import Fault, PeerFault
+from cis.model.change import CHANGES_PER_CHANGESET_MAX, SEQ_BITS, SEQ_MAX, Kind
+from cis.model.ids import REPLICA_ID_LENGTH, SPACE_ID_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHANGESET_VERSION = 1
+HASH_LENGTH = 32
+SIGNATURE_LENGTH = 64
+SALT_LENGTH = 16
+SEGMENT_CHANGES_MAX = 32_768
+BODY_BYTES_MAX = 512 * 1024
+
+HEADER = struct.Struct(">QIHHH16s32s")
+"""first sequence number, epoch, changes, referenced replicas, version, salt, authority (membership head)"""
+RECORD = struct.Struct(">Q16sQBBHI")
+"""HLC, memory id, first reference, kind, flags, further references, length of the sealed body"""
+REFERENCE = struct.Struct(">Q")
+"""one bit prefix, 15 bits replica (0 the author's own, else place in the changeset's list), 40 bits number"""
+
+REF_PREFIX = 1 << 63
+REF_REPLICA_SHIFT = 48
+REF_REPLICA_MAX = (1 << 15) - 1
+SEGMENT_TAG = 16
+
+_HEADER_DTYPE = np.dtype(
+    [("first", ">u8"), ("epoch", ">u4"), ("count", ">u2"), ("refs", ">u2"), ("version", ">u2"),
+     ("salt", "V16"), ("authority", "V32")]
+)  # fmt: skip
+_RECORD_DTYPE = np.dtype(
+    [("hlc", ">u8"), ("memory", "V16"), ("ref", ">u8"), ("kind", "u1"), ("flags", "u1"),
+     ("extras", ">u2"), ("length", ">u4")]
+)  # fmt: skip
+assert _HEADER_DTYPE.itemsize == HEADER.size
+assert _RECORD_DTYPE.itemsize == RECORD.size
+
+Integers = npt.NDArray[np.int64]
+
+
+class Segment(msgspec.Struct, array_like=True, tag=SEGMENT_TAG, gc=False, frozen=True):
+    """Columns of a run of changesets; one signature, the last's, covers the unbroken chain before it."""
+
+    space: bytes
+    replica: bytes
+    first: int
+    previous: bytes
+    """Link of the changeset before the first, zeros at the beginning of a log."""
+    headers: bytes
+    refs: bytes
+    records: bytes
+    extras: bytes
+    missing: bytes
+    """Places (big-endian u32) of changes whose body is not sent, because it was superseded or not taken."""
+    missing_hashes: bytes
+    bodies: bytes
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The shape of a segment: per changeset and per change, as native integers."""
+
+    changes: int
+    counts: Integers
+    """changes of each changeset"""
+    ref_counts: Integers
+    """replicas each changeset refers to"""
+    changeset_of: Integers
+    """changeset of each change"""
+    hlcs: Integers
+    kinds: Integers
+    first_refs: npt.NDArray[np.uint64]
+    extra_counts: Integers
+    lengths: Integers
+    """bytes of each body that is present, 0 where it is not"""
+    offsets: Integers
+
+
+def layout_of(segment: Segment) -> Layout:
+    """Read the shape of a segment, or raise `PeerFault` saying what is wrong with it."""
+    _require(1 <= segment.first <= SEQ_MAX, "sequence number out of range")
+    headers, records = _columns(segment)
+    counts = headers["count"].astype(np.int64)
+    changes = len(records)
+    _require(int(counts.sum()) == changes and bool((counts > 0).all()), "changesets and records differ in number")
+    _require(int(counts.max()) <= CHANGES_PER_CHANGESET_MAX, "a changeset holds too many changes")
+    starts = segment.first + np.cumsum(counts) - counts
+    _require(bool((headers["first"] == starts.astype(np.uint64)).all()), "sequence numbers do not follow")
+    _require(segment.first + changes - 1 <= SEQ_MAX, "sequence number out of range")
+    if not bool((headers["version"] == CHANGESET_VERSION).all()):
+        raise PeerFault(Fault.VERSION, "changeset of a version this node does not know: update cis")
+    lengths = _lengths(segment, records)
+    layout = Layout(
+        changes=changes,
+        counts=counts,
+        ref_counts=headers["refs"].astype(np.int64),
+        changeset_of=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
+        hlcs=records["hlc"].astype(np.int64),
+        kinds=records["kind"].astype(np.int64),
+        first_refs=records["ref"].astype(np.uint64),
+        extra_counts=records["extras"].astype(np.int64),
+        lengths=lengths,
+        offsets=np.cumsum(lengths) - lengths,
+    )
+    _check_references(segment, layout)
+    return layout
+
+
+def reference_columns(segment: Segment, layout: Layout) -> tuple[Integers, npt.NDArray[np.uint64]]:
+    """Return (change, packed reference) of every reference in the segment, first and further ones."""
+    named = np.flatnonzero(layout.first_refs)
+    changes = named.astype(np.int64)
+    packed = layout.first_refs[named]
+    if segment.extras:
+        owners = np.repeat(np.arange(layout.changes, dtype=np.int64), layout.extra_counts)
+        changes = np.concatenate([changes, owners])
+        packed = np.concatenate([packed, np.frombuffer(segment.extras, ">u8").astype(np.uint64)])
+    return changes, packed
+
+
+def unpack_reference(packed: int) -> tuple[int, int, bool]:
+    """Split a reference into (replica's place, number, prefix)."""
+    return packed >> REF_REPLICA_SHIFT & REF_REPLICA_MAX, packed & SEQ_MAX, bool(packed & REF_PREFIX)
+
+
+def pack_reference(place: int, seq: int, *, prefix: bool) -> int:
+    """Join a replica's place, a number and the prefix bit."""
+    return (REF_PREFIX if prefix else 0) | place << REF_REPLICA_SHIFT | seq
+
+
+def record_references(record: bytes) -> Iterator[int]:
+    """Yield the packed references of a record with its further references behind it."""
+    first = RECORD.unpack_from(record)[2]
+    if first:
+        yield first
+    for at in range(RECORD.size, len(record), REFERENCE.size):
+        yield REFERENCE.unpack_from(record, at)[0]
+
+
+def _columns(segment: Segment) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    _require(len(segment.space) == SPACE_ID_LENGTH and len(segment.replica) == REPLICA_ID_LENGTH, "bad ids")
+    _require(len(segment.previous) == HASH_LENGTH, "bad previous link")
+    _require(len(segment.signature) == SIGNATURE_LENGTH, "bad signature length")
+    _require(0 < len(segment.records) <= SEGMENT_CHANGES_MAX * RECORD.size, "bad number of records")
+    _require(len(segment.headers) > 0, "no changeset")
+    columns = (
+        (segment.records, RECORD.size),
+        (segment.headers, HEADER.size),
+        (segment.refs, REPLICA_ID_LENGTH),
+        (segment.extras, REFERENCE.size),
+    )
+    _require(not any(len(column) % width for column, width in columns), "a column is cut short")
+    return np.frombuffer(segment.headers, _HEADER_DTYPE), np.frombuffer(segment.records, _RECORD_DTYPE)
+
+
+def _lengths(segment: Segment, records: npt.NDArray[Any]) -> Integers:
+    lengths = records["length"].astype(np.int64)
+    kinds = records["kind"]
+    _require(bool((kinds <= max(Kind)).all()) and not bool(records["flags"].any()), "unknown kind of change")
+    bodiless = (kinds == Kind.DELETE) | (kinds == Kind.REMOVE)
+    _require(bool(((lengths == 0) == bodiless).all()), "a body where none belongs, or none where one does")
+    _require(int(lengths.max()) <= BODY_BYTES_MAX, "a body is too large")
+    _require(int(records["hlc"].max()) < 1 << 63, "a time stamp is out of range")
+    if segment.missing:
+        _require(len(segment.missing) % 4 == 0, "a column is cut short")
+        places = np.frombuffer(segment.missing, ">u4").astype(np.int64)
+        _require(bool((np.diff(places) > 0).all()) and int(places[-1]) < len(lengths), "bad places of bodies")
+        _require(bool((lengths[places] > 0).all()), "a bodiless change is marked as missing its body")
+        lengths[places] = 0
+    _require(len(segment.missing_hashes) * 4 == len(segment.missing) * HASH_LENGTH, "hashes of bodies are missing")
+    _require(int(lengths.sum()) == len(segment.bodies), "bodies and their lengths differ")
+    return lengths
+
+
+def _check_references(segment: Segment, layout: Layout) -> None:
+    _require(int(layout.ref_counts.sum()) * REPLICA_ID_LENGTH == len(segment.refs), "replicas and their count differ")
+    _require(int(layout.extra_counts.sum()) * REFERENCE.size == len(segment.extras), "references and count differ")
+    changes, packed = reference_columns(segment, layout)
+    if not len(packed):
+        return
+    places = packed >> np.uint64(REF_REPLICA_SHIFT) & np.uint64(REF_REPLICA_MAX)
+    known = layout.ref_counts[layout.changeset_of[changes]].astype(np.uint64)
+    _require(bool((places <= known).all()), "a reference to a replica that is not listed")
+    numbers = packed & np.uint64((1 << REF_REPLICA_SHIFT) - 1)
+    _require(bool(((numbers >= 1) & (numbers <= SEQ_MAX)).all()), "a reference to no number")
+
+
+def _require(holds: bool, complaint: str) -> None:  # noqa: FBT001 - reads as an assertion
+    if not holds:
+        raise PeerFault(Fault.MALFORMED, f"segment: {complaint}")
+
+
+assert SEQ_BITS < REF_REPLICA_SHIFT

@@ -1,0 +1,45 @@
+"""Endpoints on loopback, closed after each test; every test runs on asyncio's own loop and on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+import uvloop
+from tests.net.loopback import Node, OpenNode
+
+from cis.net import Certificate, Connection, Endpoint, NetLimits
+
+LoopFactories = dict[str, Callable[[], asyncio.AbstractEventLoop]]
+_OWN = {"test_endpoint", "test_hostile", "test_streams"}
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> LoopFactories:
+    """The endpoint must run on both loops; other rooms' tests in this folder keep to the usual one."""
+    usual: LoopFactories = {"asyncio": asyncio.new_event_loop}
+    return {**usual, "uvloop": uvloop.new_event_loop} if item.path.stem in _OWN else usual
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[OpenNode]:
+    async with AsyncExitStack() as stack:
+
+        async def open_node(limits: NetLimits = NetLimits(), host: str = "127.0.0.1") -> Node:  # noqa: B008 - frozen
+            accepted: asyncio.Queue[Connection] = asyncio.Queue()
+            certificate = Certificate.generate()
+            endpoint = await Endpoint.open(
+                host, 0, certificate, limits=limits, on_connection=accepted.put_nowait
+            )
+            await stack.enter_async_context(endpoint)
+            return Node(endpoint, certificate, accepted)
+
+        yield open_node
+
+
+@pytest.fixture
+async def pair(node: OpenNode) -> tuple[Connection, Connection]:
+    """A dialled connection and its other end."""
+    a, b = await node(), await node()
+    return await a.dial(b), await b.accepted.get()

@@ -1,0 +1,128 @@
+"""Static peers: how they are written, and that they are told again as names move."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cis.discovery.address import Source
+from cis.discovery.provider import Sighting
+from cis.discovery.static import StaticPeer, StaticPeers
+from cis.errors import UsageError
+from cis.model.ids import NodeId, did_of
+
+NODE = NodeId(bytes(range(32)))
+
+
+class Silent:
+    """Announces nothing and recognises nobody."""
+
+    def port(self) -> int:
+        return 7677
+
+    def own_tag(self, slot: int) -> bytes | None:
+        return None
+
+    def recognise(self, tag: bytes, slot: int) -> NodeId | None:
+        return None
+
+
+async def _sightings(provider: StaticPeers, enough: Callable[[list[Sighting]], bool]) -> list[Sighting]:
+    seen: list[Sighting] = []
+    done = asyncio.Event()
+
+    def found(sighting: Sighting) -> None:
+        seen.append(sighting)
+        if enough(seen):
+            done.set()
+
+    async with asyncio.timeout(5):
+        task = asyncio.TaskGroup()
+        async with task:
+            running = task.create_task(provider.run(Silent(), found))
+            await done.wait()
+            running.cancel()
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("text", "peer"),
+    [
+        (f"{did_of(NODE)}@[fd12::1]:80", StaticPeer("fd12::1", 80, node=NODE)),
+        ("did:cis:workstation@192.168.1.100:7677", StaticPeer("192.168.1.100", 7677, name="workstation")),
+        ("did:cis:server@server.example.net", StaticPeer("server.example.net", 7677, name="server")),
+    ],
+)
+def test_a_peer_is_read_as_written_and_written_as_read(text: str, peer: StaticPeer) -> None:
+    assert StaticPeer.parse(text) == peer
+    assert StaticPeer.parse(str(peer)) == peer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "host:7677",
+            "@host",
+            "did:cis:@host",
+            "did:cis:Work Station@host",
+            "did:key:z6Mk@host",
+            "name@host",
+        ),
+        *("did:cis:server@", "did:cis:server@host:99999", f"did:cis:{'a' * 33}@host"),
+    ],
+)
+def test_what_is_no_peer_is_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        StaticPeer.parse(text)
+
+
+async def test_an_address_is_told_without_resolving_and_a_name_with_all_it_leads_to() -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        assert (host, port) == ("home.example.net", 7000)
+        return ["192.168.1.5", "2606:4700::1"]
+
+    peers = [StaticPeer("10.0.0.9", 7677, node=NODE), StaticPeer("home.example.net", 7000, name="home")]
+    seen = await _sightings(StaticPeers(peers, resolve=resolve), lambda seen: len(seen) >= 3)
+    assert set(seen) == {
+        Sighting(Source.STATIC, "10.0.0.9", 7677, node=NODE),
+        Sighting(Source.STATIC, "192.168.1.5", 7000, name="home"),
+        Sighting(Source.STATIC, "2606:4700::1", 7000, name="home"),
+    }
+
+
+async def test_a_name_that_moves_is_found_at_its_new_address() -> None:
+    answers: Iterator[list[str] | OSError] = iter([["192.168.1.5"], OSError("away"), ["192.168.1.6"]])
+
+    async def resolve(host: str, port: int) -> list[str]:
+        answer = next(answers, ["192.168.1.6"])
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    provider = StaticPeers([StaticPeer("home", 1, name="home")], interval_s=0, resolve=resolve)
+    seen = await _sightings(provider, lambda seen: len(seen) >= 2)
+    assert [sighting.host for sighting in seen[:2]] == ["192.168.1.5", "192.168.1.6"]
+    assert provider.failures() == {}
+
+
+async def test_a_name_that_leads_to_a_metadata_service_is_not_told_and_said_to_fail() -> None:
+
+    async def resolve(host: str, port: int) -> list[str]:
+        if host == "good":
+            return ["10.0.0.1"]
+        return ["169.254.169.254"]
+
+    peers = [StaticPeer("bad", 1, name="bad"), StaticPeer("good", 1, name="good")]
+    provider = StaticPeers(peers, interval_s=0, resolve=resolve)
+    seen = await _sightings(provider, lambda seen: len(seen) >= 2)
+    assert {sighting.name for sighting in seen} == {"good"}
+    assert list(provider.failures()) == ["did:cis:bad@bad:1"]
+
+
+async def test_no_peers_means_nothing_to_do() -> None:
+    async with asyncio.timeout(1):
+        await StaticPeers([]).run(Silent(), lambda sighting: None)
