@@ -74,6 +74,8 @@ class Fault(enum.IntEnum):
     TICKET = 15
     INTERNAL = 16
     BANNED = 17
+    PARTED = 18
+    """The other side's user disconnected, and does not want to be connected for now."""
 
 
 class PeerFault(CisError):

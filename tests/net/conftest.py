@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
-from tests.net.loopback import Node, OpenNode
 
 from cis.net import Certificate, Connection, Endpoint, NetLimits
+from tests.net.loopback import Node, OpenNode
 
 LoopFactories = dict[str, Callable[[], asyncio.AbstractEventLoop]]
 _OWN = {"test_endpoint", "test_hostile", "test_streams"}

@@ -7,10 +7,10 @@ import hashlib
 import socket
 
 import pytest
-from tests.net.loopback import Node, OpenNode, until
 
 from cis.errors import Fault, TimedOut, Unavailable
 from cis.net import Certificate, Connection, ConnectionLost, Drop, Endpoint, NetLimits, Refusal
+from tests.net.loopback import Node, OpenNode, until
 
 
 async def _echo_once(dialler: Connection, listener: Connection) -> None:

@@ -8,10 +8,10 @@ import random
 import socket
 
 import pytest
-from tests.net.loopback import Node, OpenNode, until
 
 from cis.net import Connection, Drop, NetLimits
 from cis.net.qh3_core import QuicCore, configuration_of, parse_long_header
+from tests.net.loopback import Node, OpenNode, until
 
 _COUNT = 2000
 _HERE = ("127.0.0.1", 1)

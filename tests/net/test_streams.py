@@ -6,10 +6,10 @@ import asyncio
 import os
 
 import pytest
-from tests.net.loopback import OpenNode, steady, until
 
 from cis.errors import Fault, PeerFault
 from cis.net import Connection, ConnectionLost, NetLimits, Stream, StreamReset
+from tests.net.loopback import OpenNode, steady, until
 
 Pair = tuple[Connection, Connection]
 

@@ -23,6 +23,8 @@ RELAY_DELAY_S = 0.05
 RELAY_PAUSE_S = 0.5
 """Least time between two sessions with one peer that only pass things on."""
 RETRY_S = 2.0
+GLARE_S = 5.0
+"""Two connections made within this time are taken for both sides dialling at once."""
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Core:
         self.book = book
         self.links: dict[LinkId, Link] = {}
         self.status: dict[NodeId, SyncStatus] = {}
+        self.parted: set[NodeId] = set()
+        """nodes the user wants no connection with for now"""
         self._rng = rng
         self._interval_s = interval_s
         self._round_at: float | None = None
@@ -70,12 +74,16 @@ class Core:
     def next_timer(self) -> float | None:
         """Return when to come back with `Ticked`, None when nothing is planned."""
         moments = [link.sync_at for link in self.links.values() if link.sync_at is not None and not link.syncing]
-        moments += [moment for moment in (self._round_at, self.book.next_due(self.connected())) if moment is not None]
+        moments += [moment for moment in (self._round_at, self.book.next_due(self._settled())) if moment is not None]
         return min(moments, default=None)
 
     def connected(self) -> set[NodeId]:
         """Return the nodes there is a link with."""
         return {link.node for link in self.links.values()}
+
+    def _settled(self) -> set[NodeId]:
+        """The nodes not to be dialled: those connected, and those parted from."""
+        return self.connected() | self.parted
 
     def link_to(self, node: NodeId) -> Link | None:
         """Return the link with a node."""
@@ -103,17 +111,31 @@ class Core:
                 self._want(self.links[event.link], now)
             case events.SyncEnded() if event.link in self.links:
                 self._on_sync_ended(self.links[event.link], event.report, event.error, now)
+            case events.PartingAsked():
+                return self._on_parting_asked(event.node)
+            case events.MeetingAsked():
+                self.parted.discard(event.node)
+                self.book.hurry(event.node, now)
             case events.SyncAsked():
                 if (link := self.link_to(event.node)) is not None:
                     self._want(link, now)
         return []
 
+    def _on_parting_asked(self, node: NodeId) -> list[Effect]:
+        self.parted.add(node)
+        return [self._part(link.id) for link in self.links.values() if link.node == node]
+
+    def _part(self, link: LinkId) -> Effect:
+        return events.Close(link, Fault.PARTED, "disconnected by the user there, until they connect again")
+
     def _on_connected(self, event: events.Connected, now: float) -> list[Effect]:
+        if event.node in self.parted:
+            return [self._part(event.link)]
         self.book.connected(event.node, now, event.via)
         effects: list[Effect] = []
         rival = self.link_to(event.node)
         if rival is not None:
-            if not self._prefers_new(rival, event):
+            if now - rival.since < GLARE_S and not self._prefers_new(rival, event):
                 return [events.Close(event.link, Fault.DUPLICATE, "another connection with this node stays")]
             del self.links[rival.id]
             effects.append(events.Close(rival.id, Fault.DUPLICATE, "another connection with this node stays"))
@@ -126,7 +148,10 @@ class Core:
         return [*effects, events.Introduce(event.link)]
 
     def _prefers_new(self, rival: Link, event: events.Connected) -> bool:
-        """Both sides must choose alike: the connection dialled by the smaller id, of two such the newer."""
+        """Both sides must choose alike: the connection dialled by the smaller id, of two such the newer.
+
+        A rival older than `GLARE_S` gives way in any case: who dials again has lost it.
+        """
         new_dialler = self.own if event.via is not None else event.node
         old_dialler = self.own if rival.via is not None else event.node
         return new_dialler == old_dialler or new_dialler < old_dialler
@@ -161,5 +186,5 @@ class Core:
             if link.sync_at is not None and link.sync_at <= now and not link.syncing:
                 link.sync_at, link.syncing = None, True
                 yield events.Synchronise(link.id)
-        for target in self.book.due(now, self.connected()):
+        for target in self.book.due(now, self._settled()):
             yield events.Dial(target)

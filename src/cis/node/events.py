@@ -82,12 +82,27 @@ class SyncAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class PartingAsked:
+    """The user wants no connection with a node until asked again, or until the next start."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingAsked:
+    """The user wants a connection with a node again."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time passed."""
 
 
 Event = (
-    Sighted | Connected | Lost | DialFailed | Written | Learned | Overflowed | SyncEnded | SyncAsked | Ticked
+    Sighted | Connected | Lost | DialFailed | Written | Learned | Overflowed | SyncEnded | SyncAsked | PartingAsked
+    | MeetingAsked | Ticked
 )
 
 

@@ -50,7 +50,8 @@ class Address:
     source: str
     successes: int = 0
     failures: int = 0
-    failed_at: float = 0.0
+    failed_at: float | None = None
+    """when it last failed in the round of attempts under way"""
 
 
 @dataclass(slots=True)
@@ -70,8 +71,8 @@ class Peer:
     last_error: str = ""
 
     def best(self) -> Address:
-        """The address to try next: proven ones first, then those whose failure lies longest ago."""
-        return min(self.addresses, key=lambda address: (address.failed_at, -address.successes))
+        """The address to try next: of those not tried in this round the one that worked most often."""
+        return min(self.addresses, key=lambda one: (one.failed_at is not None, one.failed_at or 0.0, -one.successes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class PeerBook:
         known = next((a for a in peer.addresses if (a.host, a.port) == (target.host, target.port)), None)
         if known is None:
             if len(peer.addresses) >= ADDRESSES_MAX:
-                peer.addresses.remove(max(peer.addresses, key=lambda a: (a.failures - a.successes, a.failed_at)))
+                peer.addresses.remove(max(peer.addresses, key=lambda one: one.failures - one.successes))
             peer.addresses.append(Address(target.host, target.port, target.source))
             peer.streak, peer.due_at = 0, min(peer.due_at, now)
 
@@ -127,6 +128,12 @@ class PeerBook:
         """Return when the next dial falls due, None if there is nobody to dial."""
         return min((peer.due_at for peer in self._waiting(connected)), default=None)
 
+    def hurry(self, node: NodeId, now: float) -> None:
+        """Dial the node now rather than when its backoff ends."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            peer.due_at, peer.streak = now, 0
+
     def failed(self, target: Target, now: float, reason: str) -> None:
         """A dial came to nothing."""
         peer = self._peers.get(_place(target))
@@ -138,12 +145,12 @@ class PeerBook:
         for address in peer.addresses:
             if (address.host, address.port) == (target.host, target.port):
                 address.failures, address.failed_at = address.failures + 1, now
-        if all(address.failed_at for address in peer.addresses):
+        if all(address.failed_at is not None for address in peer.addresses):
             peer.streak += 1
             ceiling = min(BACKOFF_CEILING_S, BACKOFF_BASE_S * 2.0 ** min(peer.streak, 20))
             peer.due_at = now + max(BACKOFF_FLOOR_S, self._rng.uniform(0, ceiling))
             for address in peer.addresses:
-                address.failed_at = 0.0
+                address.failed_at = None
         else:
             peer.due_at = now
 
@@ -159,7 +166,7 @@ class PeerBook:
         peer.seen_at, peer.last_error = now, ""
         for address in peer.addresses:
             if via is not None and (address.host, address.port) == (via.host, via.port):
-                address.successes, address.failed_at = address.successes + 1, 0.0
+                address.successes, address.failed_at = address.successes + 1, None
 
     def lost(self, node: NodeId, now: float, reason: str) -> None:
         """The last connection with the node ended."""

@@ -34,8 +34,9 @@ def _bury(connection: apsw.Connection) -> bool:
 
 def _fold(connection: apsw.Connection) -> bool:
     """Move a slice of fresh live rows, lowest memory ids first."""
-    bound = connection.execute("SELECT memory FROM live0 ORDER BY memory LIMIT 1 OFFSET ?", (SLICE,)).get
-    where, bindings = ("WHERE memory < ?", (bound,)) if bound is not None else ("", ())
+    query = "SELECT memory, rid FROM live0 ORDER BY memory, rid LIMIT 1 OFFSET ?"
+    bound = connection.execute(query, (SLICE,)).fetchone()
+    where, bindings = ("", ()) if bound is None else ("WHERE (memory, rid) < (?, ?)", bound)
     connection.execute(f"INSERT OR IGNORE INTO live SELECT memory, rid FROM live0 {where}", bindings)
     connection.execute(f"DELETE FROM live0 {where}", bindings)
     return bound is not None

@@ -7,17 +7,21 @@ and power loss. A file that cannot be used is left exactly as it was found.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from cis.errors import StoreError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 SQLITE_VERSION_MIN = 3_051_003
 """Older ones have the WAL-reset corruption bug."""
 BUSY_TIMEOUT_MS = 5_000
+_KEY_BYTES = 32
 _PAGE_BYTES = 8192
 _PLAIN_MAGIC = b"SQLite format 3\0"
 
@@ -37,20 +41,18 @@ def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
     if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
         raise StoreError(f"SQLite {apsw.sqlite_lib_version()} corrupts WAL files: install apsw-sqlite3mc ≥ 3.51.3")
     with translated(path):
-        fresh = not path.exists() or path.stat().st_size == 0
         _refuse_foreign(path)
-        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if fresh else 0)
-        connection = apsw.Connection(str(path), flags=flags)
+        if not path.exists():
+            path.touch(mode=0o600)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             _unlock(connection, key)
-            _require_ours(connection, path, layout, fresh=fresh)
+            _require_ours(connection, path, layout)
             _tune_writer(connection, layout)
             _migrate(connection, layout)
         except BaseException:
             connection.close()
             raise
-        if fresh:
-            path.chmod(0o600)
         return connection
 
 
@@ -58,10 +60,22 @@ def open_reader(path: Path, key: bytes) -> apsw.Connection:
     """Open an existing file for reading only, on a connection of its own."""
     with translated(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        _unlock(connection, key)
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA cache_size = -32768")
+        try:
+            _unlock(connection, key)
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("PRAGMA cache_size = -32768")
+        except BaseException:
+            connection.close()
+            raise
         return connection
+
+
+def fetch(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Return all rows; their types are the schema's, which SQLite does not state. `StoreError` as in `translated`."""
+    try:
+        return connection.execute(query, tuple(bindings)).fetchall()
+    except apsw.Error as error:
+        raise _store_error(Path(connection.filename), error) or error from None
 
 
 @contextlib.contextmanager
@@ -69,19 +83,8 @@ def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors and the operating system's into a `StoreError` that says what to do."""
     try:
         yield
-    except apsw.NotADBError:
-        raise StoreError(
-            f"{path} cannot be read with this node's key: it is damaged, or belongs to another identity. "
-            "Nothing was changed; restore it from a backup, or move it away"
-        ) from None
-    except apsw.CorruptError as error:
-        raise StoreError(f"{path} is damaged ({error}); restore it from a backup, or resync from a peer") from None
-    except apsw.FullError:
-        raise StoreError(f"the disk that holds {path} is full: free some space; nothing acknowledged is lost") from None
-    except apsw.BusyError:
-        raise StoreError(f"{path} is in use by another process: stop it (cis down), or use its daemon") from None
-    except (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.IOError, OSError) as error:
-        raise StoreError(f"{path} cannot be opened or written ({error}): check the folder's owner and mode") from None
+    except (apsw.Error, OSError) as error:
+        raise _store_error(path, error) or error from None
 
 
 @contextlib.contextmanager
@@ -97,6 +100,27 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
         raise
 
 
+def _store_error(path: Path, error: Exception) -> StoreError | None:
+    """Return what an error means to whoever runs the node; None where it is a defect of ours."""
+    match error:
+        case apsw.NotADBError():
+            text = (
+                f"{path} cannot be read with this node's key: it is damaged, or belongs to another identity. "
+                "Nothing was changed; restore it from a backup, or move it away"
+            )
+        case apsw.CorruptError():
+            text = f"{path} is damaged ({error}); restore it from a backup, or resync from a peer"
+        case apsw.FullError():
+            text = f"the disk that holds {path} is full: free some space; nothing acknowledged is lost"
+        case apsw.BusyError():
+            text = f"{path} is in use by another process: stop it (cis down), or use its daemon"
+        case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.IOError() | OSError():
+            text = f"{path} cannot be opened, read or written ({error}): check the disk, the folder's owner and mode"
+        case _:
+            return None
+    return StoreError(text)
+
+
 def _refuse_foreign(path: Path) -> None:
     if path.exists():
         with path.open("rb") as file:
@@ -107,14 +131,15 @@ def _refuse_foreign(path: Path) -> None:
 def _unlock(connection: apsw.Connection, key: bytes) -> None:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.pragma("cipher", "aegis")
-    connection.execute(f"PRAGMA hexkey = '{key.hex()}'")
+    assert len(key) == _KEY_BYTES, "pages are sealed under a key, not a passphrase: deriving one takes 20 ms"
+    connection.execute(f"PRAGMA key = 'raw:{key.hex()}'")
     connection.pragma("page_size", _PAGE_BYTES)
 
 
-def _require_ours(connection: apsw.Connection, path: Path, layout: Layout, *, fresh: bool) -> None:
-    version = connection.pragma("user_version")
-    if fresh:
-        return
+def _require_ours(connection: apsw.Connection, path: Path, layout: Layout) -> None:
+    version: int = connection.pragma("user_version")
+    if not connection.execute("SELECT count(*) FROM sqlite_schema").get:
+        return  # new, or killed while it was being made
     if connection.pragma("application_id") != layout.application_id:
         raise StoreError(f"{path} is not the file it should be: move it away")
     if version > len(layout.migrations):

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
-import apsw
 import msgspec
 
 from cis.crdt import Policy, Shape, View, alive, view
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, ReplicaId, SpaceId, VersionVector, hlc_ms
-from cis.model.change import SEQ_BITS
+from cis.model.change import BODILESS, SEQ_BITS
+from cis.model.ids import MEMORY_ID_LENGTH
+from cis.store.database import fetch
 from cis.store.replicas import rid_of
 from cis.store.rows import Rows, Stored
 from cis.trust.sealing import Opener, SpaceKeys, Unreadable
 from cis.wire.content import Content, decode_content
 
-_BODILESS = f"(x'{Kind.DELETE:02x}', x'{Kind.REMOVE:02x}')"
+_BEARING = f"""
+    SELECT l.memory, l.rid FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l JOIN head h ON h.rid = l.rid
+    WHERE substr(h.record, 33, 1) NOT IN (x'{Kind.DELETE:02x}', x'{Kind.REMOVE:02x}')
+    AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"""  # noqa: S608 - numbers of kinds
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +114,8 @@ class Reader:
     def space(self, number: int) -> SpaceId:
         """Return the id of a numbered space."""
         if number not in self._spaces:
-            rows = self.connection.execute("SELECT no, id FROM space").fetchall()
-            self._spaces = {row[0]: SpaceId(row[1]) for row in rows}
+            rows = fetch(self.connection, "SELECT no, id FROM space")
+            self._spaces = {number: SpaceId(space) for number, space in rows}
         return self._spaces[number]
 
     def space_number(self, space: SpaceId) -> int | None:
@@ -125,27 +129,29 @@ class Reader:
             "SELECT DISTINCT l.memory FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l "
             "JOIN replica r ON r.no = l.rid >> ?2 WHERE r.space = ?1"
         )
-        rows = self.connection.execute(query, (self.space_number(space), SEQ_BITS))
+        rows = fetch(self.connection, query, (self.space_number(space), SEQ_BITS))
         return [MemoryId(memory) for (memory,) in rows]
 
     def vector(self, space: SpaceId) -> VersionVector:
         """Return the version vector of a space, dots beyond gaps included."""
-        rows = self.connection.execute(
+        rows = fetch(
+            self.connection,
             "SELECT r.no, r.id, r.seq, (SELECT max(rid) FROM changeset WHERE rid < (r.no + 1) << ?2) "
             "FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1",
             (space, SEQ_BITS),
-        ).fetchall()
-        vector = VersionVector({ReplicaId(replica): seq for _, replica, seq, _ in rows if seq})
-        for number, replica, seq, last in rows:
-            if last is not None and last > rid_of(number, seq):
-                for first, count in self._beyond(number, seq):
-                    vector = vector.with_range(ReplicaId(replica), first, first + count - 1)
-        return vector
+        )
+        ranges = [
+            (ReplicaId(replica), first, first + count - 1)
+            for number, replica, seq, last in rows
+            if last is not None and last > rid_of(number, seq)
+            for first, count in self._beyond(number, seq)
+        ]
+        return VersionVector.gathered({ReplicaId(replica): seq for _, replica, seq, _ in rows}, ranges)
 
-    def _beyond(self, number: int, seq: int) -> Sequence[tuple[int, int]]:
+    def _beyond(self, number: int, seq: int) -> list[tuple[int, int]]:
         query = "SELECT rid - ?1, length(hashes) / 32 FROM changeset WHERE rid > ?2 AND rid < ?3"
         bounds = (rid_of(number, 0), rid_of(number, seq), rid_of(number + 1, 0))
-        return self.connection.execute(query, bounds).fetchall()
+        return [(first, count) for first, count in fetch(self.connection, query, bounds)]
 
     def state_hash(self, space: SpaceId) -> bytes:
         """Return a hash of what is alive in the space: equal on all nodes that hold the same vector.
@@ -154,16 +160,12 @@ class Reader:
         that nodes whose clocks differ agree.
         """
         number = self.space_number(space)
-        dots = {
-            (memory, rid)
-            for memory, rid in self.connection.execute(
-                "SELECT l.memory, l.rid FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l "
-                f"JOIN head h ON h.rid = l.rid WHERE substr(h.record, 33, 1) NOT IN {_BODILESS} "
-                "AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"
-            )
-        }
-        lines = [memory + self._dot_bytes(rid) for memory, rid in dots if self.rows.replica(rid >> SEQ_BITS)[0] == number]
-        held = [stored for stored in self.rows.held() if stored.space == number]
+        lines = [
+            memory + self._dot_bytes(rid)
+            for memory, rid in fetch(self.connection, _BEARING)
+            if self.rows.replica(rid >> SEQ_BITS)[0] == number
+        ]
+        held = [(stored.change, dead) for stored, dead in self.rows.held() if stored.space == number]
         if held:
             lines = self._with_held(lines, held)
         digest = blake2b(digest_size=32, person=b"cis/1 state")
@@ -171,14 +173,16 @@ class Reader:
             digest.update(line)
         return digest.digest()
 
-    def _with_held(self, lines: list[bytes], held: Iterable[Stored]) -> list[bytes]:
+    def _with_held(self, lines: list[bytes], held: Sequence[tuple[Change, bool]]) -> list[bytes]:
         by_memory: dict[MemoryId, list[Change]] = {}
-        for stored in held:
-            by_memory.setdefault(stored.change.memory, []).append(stored.change)
-        kept = [line for line in lines if line[:16] not in by_memory]
+        for change, _ in held:
+            by_memory.setdefault(change.memory, []).append(change)
+        replaced = {change.dot for change, dead in held if dead}
+        kept = [line for line in lines if line[:MEMORY_ID_LENGTH] not in by_memory]
         for memory, changes in by_memory.items():
             state = alive([*changes, *(stored.change for stored in self.rows.live(memory))])
-            kept += [memory + _line(change.dot) for change in state if change.body is not None]
+            shown = [change for change in state if change.kind not in BODILESS and change.dot not in replaced]
+            kept += [memory + _line(change.dot) for change in shown]
         return kept
 
     def _dot_bytes(self, rid: int) -> bytes:

@@ -117,7 +117,7 @@ class Replacer:
     def _mark_held(self) -> None:
         """A held change that was replaced is never shown, but still replaces what it names, in its time."""
         if self.holding:
-            self._connection.execute("UPDATE held SET dead = 1 WHERE rid IN (SELECT rid FROM dead)")
+            self._connection.execute("UPDATE held SET dead = 1 WHERE dead = 0 AND rid IN (SELECT rid FROM dead)")
 
     def _await_unheld(self, memories: Memories, highs: Integers, prefix: Flags) -> None:
         numbers = highs >> SEQ_BITS

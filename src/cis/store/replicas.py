@@ -49,7 +49,7 @@ class Replicas:
         self._ends: dict[tuple[int, bytes], LogEnd] = {}
         self.by_number: dict[int, LogEnd] = {}
         for number, space, replica, seq, link in execute("SELECT no, space, id, seq, link FROM replica"):
-            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, self._has_beyond(number, seq)))
+            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, self.has_beyond(number, seq)))
 
     def add_space(self, space: SpaceId, name: str, *, replicated: bool) -> int:
         """Return the number of the space, adding it if it is new."""
@@ -85,6 +85,6 @@ class Replicas:
         self.by_number[end.number] = end
         return end
 
-    def _has_beyond(self, number: int, seq: int) -> bool:
+    def has_beyond(self, number: int, seq: int) -> bool:
         query = "SELECT 1 FROM changeset WHERE rid > ? AND rid < ? LIMIT 1"
         return self._connection.execute(query, (rid_of(number, seq), rid_of(number + 1, 0))).get is not None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import apsw
 
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId
 from cis.model.ids import REPLICA_ID_LENGTH
-from cis.store.merge import packed_references
+from cis.store.database import fetch
 from cis.store.replicas import split_rid
-from cis.wire.segment import HEADER, RECORD, unpack_reference
+from cis.wire.segment import HEADER, RECORD, record_references, unpack_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 _LIVE = """
     SELECT rid FROM (SELECT rid FROM live WHERE memory = ?1 UNION ALL SELECT rid FROM live0 WHERE memory = ?1) l
@@ -19,7 +23,11 @@ _LIVE = """
 _LIVE_OF_MANY = """
     SELECT m.value, l.rid FROM carray(?1) m CROSS JOIN {table} l ON l.memory = m.value
     WHERE NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"""
-_CHANGESET = "SELECT rid, header, refs FROM changeset WHERE rid <= ? ORDER BY rid DESC LIMIT 1"
+_HEADS = """
+    SELECT h.rid, h.record, (SELECT max(c.rid) FROM changeset c WHERE c.rid <= h.rid)
+    FROM carray(?1) n CROSS JOIN head h ON h.rid = n.value"""
+_CHANGESETS = "SELECT c.rid, c.header, c.refs FROM carray(?1) n CROSS JOIN changeset c ON c.rid = n.value"
+_BODIES = "SELECT b.rid, b.sealed FROM carray(?1) n CROSS JOIN body b ON b.rid = n.value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +55,13 @@ class Rows:
         """Return (space number, replica id) of a replica's number."""
         found = self._replicas.get(number)
         if found is None:
-            space, replica = self.connection.execute("SELECT space, id FROM replica WHERE no=?", (number,)).get
+            space, replica = fetch(self.connection, "SELECT space, id FROM replica WHERE no=?", (number,))[0]
             found = self._replicas[number] = (space, ReplicaId(replica))
         return found
 
     def live(self, memory: MemoryId) -> list[Stored]:
         """Return the live changes of one memory, in row order."""
-        return [self.stored(rid) for (rid,) in self.connection.execute(_LIVE, (memory,)).fetchall()]
+        return self.stored([rid for (rid,) in fetch(self.connection, _LIVE, (memory,))])
 
     def live_of_many(self, memories: Sequence[MemoryId]) -> dict[MemoryId, list[int]]:
         """Return the row ids of the live changes of those memories that have any."""
@@ -61,38 +69,47 @@ class Rows:
         if memories:
             for table in ("live", "live0"):
                 statement = _LIVE_OF_MANY.format(table=table)
-                for memory, rid in self.connection.execute(statement, (apsw.carray(tuple(memories)),)):
-                    found.setdefault(memory, []).append(rid)
+                for memory, rid in fetch(self.connection, statement, (apsw.carray(tuple(memories)),)):
+                    found.setdefault(MemoryId(memory), []).append(rid)
         return found
 
-    def held(self) -> list[Stored]:
-        """Return the changes held back because they are dated in the future."""
-        return [self.stored(rid) for (rid,) in self.connection.execute("SELECT rid FROM held").fetchall()]
+    def held(self) -> list[tuple[Stored, bool]]:
+        """Return the changes held back because they are dated in the future, and whether each is replaced."""
+        rows = fetch(self.connection, "SELECT rid, dead FROM held ORDER BY rid")
+        return list(zip(self.stored([rid for rid, _ in rows]), [bool(dead) for _, dead in rows], strict=True))
 
-    def stored(self, rid: int) -> Stored:
-        """Return the change in a row, with its body where that is kept."""
-        record: bytes = self.connection.execute("SELECT record FROM head WHERE rid=?", (rid,)).get
-        body: bytes | None = self.connection.execute("SELECT sealed FROM body WHERE rid=?", (rid,)).get
-        first, header, refs = self.connection.execute(_CHANGESET, (rid,)).get
+    def stored(self, rids: Iterable[int], *, bodies: bool = True) -> list[Stored]:
+        """Return the changes in rows, in row order, with their bodies where those are kept and wanted."""
+        wanted = array("q", sorted(rids))
+        if not wanted:
+            return []
+        heads = fetch(self.connection, _HEADS, (apsw.carray(wanted),))
+        firsts = array("q", sorted({first for _, _, first in heads}))
+        rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
+        changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}
+        sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
+        return [self._stored(rid, record, first, *changesets[first], sealed.get(rid)) for rid, record, first in heads]
+
+    def _stored(  # noqa: PLR0913 - the columns of a change
+        self, rid: int, record: bytes, first: int, header: tuple[int, int, int, int, int, bytes, bytes],
+        refs: bytes, body: bytes | None,
+    ) -> Stored:  # fmt: skip
         number, seq = split_rid(rid)
         space, replica = self.replica(number)
         stamp, memory, _, kind, *_ = RECORD.unpack_from(record)
-        _, epoch, _, _, _, salt, _ = HEADER.unpack(header)
+        _, epoch, _, _, _, salt, _ = header
         names = tuple(_references(record, refs, replica))
         change = Change(Dot(replica, seq), Hlc(stamp), MemoryId(memory), Kind(kind), names, body)
         return Stored(change, rid, space, rid - first, epoch, salt, record)
 
-    def history(self, memory: MemoryId) -> Iterator[Stored]:
-        """Yield every change of the memory whose header is still kept, oldest row first; scans the log."""
+    def history(self, memory: MemoryId) -> list[Stored]:
+        """Return every change of the memory whose header is still kept, oldest row first; scans the log."""
         query = "SELECT rid FROM head WHERE substr(record, 9, 16) = ? ORDER BY rid"
-        for (rid,) in self.connection.execute(query, (memory,)).fetchall():
-            yield self.stored(rid)
+        return self.stored([rid for (rid,) in fetch(self.connection, query, (memory,))])
 
 
 def _references(record: bytes, refs: bytes, own: ReplicaId) -> Iterator[Ref]:
-    for packed in packed_references(record):
+    for packed in record_references(record):
         place, seq, prefix = unpack_reference(packed)
         start = REPLICA_ID_LENGTH * (place - 1)
         yield Ref(ReplicaId(refs[start : start + REPLICA_ID_LENGTH]) if place else own, seq, prefix)
-
-

@@ -26,9 +26,10 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     -- what changes named before it arrived: of replica no, the rows low..high of the memory
     CREATE TABLE pending(replica INT NOT NULL, high INT NOT NULL, memory BLOB NOT NULL, low INT NOT NULL,
         PRIMARY KEY(replica, high, memory, low)) WITHOUT ROWID;
-    -- changes dated too far ahead to take effect yet
-    CREATE TABLE held(memory BLOB NOT NULL, rid INT NOT NULL, hlc INT NOT NULL, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
-    -- memories touched by each commit, for the index and for watchers
+    -- changes dated too far ahead to take effect yet; dead once replaced: never shown, yet replacing in their time
+    CREATE TABLE held(memory BLOB NOT NULL, rid INT NOT NULL, hlc INT NOT NULL,
+        dead INT NOT NULL DEFAULT 0, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
+    -- memories touched by each commit, for the index; trimmed behind it
     CREATE TABLE journal(no INTEGER PRIMARY KEY AUTOINCREMENT, space INT NOT NULL, replica INT NOT NULL,
         memories BLOB NOT NULL);
     CREATE TABLE membership(id BLOB PRIMARY KEY, entry BLOB NOT NULL, no INT NOT NULL) WITHOUT ROWID;
@@ -38,7 +39,9 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
 
 INDEX_MIGRATIONS: tuple[str, ...] = (
     """
-    CREATE TABLE progress(one INTEGER PRIMARY KEY CHECK(one = 1), source BLOB NOT NULL, journal INT NOT NULL);
+    CREATE TABLE progress(one INTEGER PRIMARY KEY CHECK(one = 1), source BLOB NOT NULL, journal INT NOT NULL,
+        -- while the index is being made anew: the last memory done
+        rebuilt BLOB);
     CREATE TABLE doc(no INTEGER PRIMARY KEY, memory BLOB NOT NULL UNIQUE, space INT NOT NULL, key TEXT NOT NULL,
         category TEXT NOT NULL, tags TEXT NOT NULL, shape TEXT NOT NULL, hlc INT NOT NULL, author BLOB NOT NULL,
         expires_ms INT NOT NULL, siblings INT NOT NULL, bytes INT NOT NULL);

@@ -1,0 +1,139 @@
+"""The core: which events lead to which effects."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from cis.errors import Fault
+from cis.model import NodeId
+from cis.node import events
+from cis.node.core import GLARE_S, RELAY_DELAY_S, RELAY_PAUSE_S, RETRY_S, Core
+from cis.peers import PeerBook, Target
+from cis.sync import Report
+
+LOW, OWN, HIGH = NodeId(b"\x01" * 32), NodeId(b"\x05" * 32), NodeId(b"\x09" * 32)
+INTERVAL_S = 60.0
+
+
+@pytest.fixture
+def core() -> Core:
+    return Core(OWN, PeerBook(OWN, Random(1)), Random(1), INTERVAL_S)
+
+
+def target(node: NodeId) -> Target:
+    return Target(node, "192.0.2.1", 7677, "static")
+
+
+def connect(core: Core, link: int, node: NodeId, *, dialled: bool, now: float = 0.0) -> list[events.Effect]:
+    return core.handle(events.Connected(link, node, target(node) if dialled else None), now)
+
+
+def test_a_sighting_leads_to_a_dial(core: Core) -> None:
+    assert core.handle(events.Sighted(target(HIGH)), 0.0) == [events.Dial(target(HIGH))]
+
+
+def test_the_dialler_synchronises_and_both_introduce_themselves(core: Core) -> None:
+    assert connect(core, 1, HIGH, dialled=True) == [events.Introduce(1), events.Synchronise(1)]
+    assert connect(core, 2, LOW, dialled=False) == [events.Introduce(2)]
+
+
+@pytest.mark.parametrize(("first_dialled", "stays"), [(True, 1), (False, 2)])
+def test_of_two_connections_the_one_dialled_by_the_smaller_id_stays(
+    core: Core, first_dialled: bool, stays: int
+) -> None:
+    connect(core, 1, HIGH, dialled=first_dialled)
+    effects = connect(core, 2, HIGH, dialled=not first_dialled)
+    closed = [effect for effect in effects if isinstance(effect, events.Close)]
+    assert [(close.link, close.fault) for close in closed] == [(3 - stays, Fault.DUPLICATE)]
+    link = core.link_to(HIGH)
+    assert link is not None
+    assert link.id == stays
+
+
+def test_a_peer_that_restarted_and_dials_again_replaces_its_dead_connection(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=False)
+    connect(core, 2, HIGH, dialled=False)
+    assert list(core.links) == [2]
+
+
+def test_a_peer_that_lost_its_end_may_connect_again_whoever_dialled_first(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    connect(core, 2, HIGH, dialled=False, now=GLARE_S)
+    assert list(core.links) == [2]
+
+
+def test_written_changes_go_to_every_link(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    connect(core, 2, LOW, dialled=False)
+    assert core.handle(events.Written((b"frame",)), 1.0) == [events.Push((1, 2), (b"frame",))]
+
+
+def test_what_was_learned_is_offered_on_after_a_moment_and_not_too_often(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=False)
+    assert core.handle(events.Learned(), 10.0) == []
+    due = core.next_timer()
+    assert due == pytest.approx(10.0 + RELAY_DELAY_S)
+    assert core.handle(events.Ticked(), 10.1) == [events.Synchronise(1)]
+    core.handle(events.SyncEnded(1, Report()), 10.2)
+    core.handle(events.Learned(), 10.2)
+    assert core.next_timer() == pytest.approx(10.2 + RELAY_PAUSE_S)
+
+
+def test_one_session_at_a_time_on_a_link(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    assert core.handle(events.SyncAsked(HIGH), 1.0) == []
+    assert core.handle(events.SyncEnded(1, Report()), 2.0) == [events.Synchronise(1)]
+
+
+def test_a_failed_session_is_tried_again_and_its_error_kept(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    core.handle(events.SyncEnded(1, None, "disk full"), 1.0)
+    assert core.status[HIGH].last_error == "disk full"
+    assert core.handle(events.Ticked(), 1.0 + RETRY_S) == [events.Synchronise(1)]
+
+
+def test_a_superseded_session_is_not_an_error(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    core.handle(events.SyncEnded(1, None), 1.0)
+    assert core.status[HIGH].last_error == ""
+    assert core.next_timer() == pytest.approx(INTERVAL_S)
+
+
+def test_every_interval_one_peer_is_synchronised_with(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=False)
+    assert core.handle(events.Ticked(), INTERVAL_S) == [events.Synchronise(1)]
+
+
+def test_a_lost_peer_is_dialled_again(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    connect(core, 1, HIGH, dialled=True)
+    core.handle(events.Lost(1, "gone"), 5.0)
+    due = core.next_timer()
+    assert due is not None
+    assert core.handle(events.Ticked(), due) == [events.Dial(target(HIGH))]
+
+
+def test_losing_a_rival_connection_does_not_lose_the_peer(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    connect(core, 2, HIGH, dialled=False)
+    core.handle(events.Lost(2, "duplicate"), 1.0)
+    assert core.connected() == {HIGH}
+
+
+def test_a_parted_node_is_closed_on_and_not_dialled_until_asked(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    connect(core, 1, HIGH, dialled=True)
+    (close,) = core.handle(events.PartingAsked(HIGH), 1.0)
+    assert isinstance(close, events.Close)
+    assert close.fault is Fault.PARTED
+    assert core.handle(events.Lost(1, "parted"), 1.0) == []
+    assert [type(effect) for effect in connect(core, 2, HIGH, dialled=False, now=2.0)] == [events.Close]
+    assert core.handle(events.Ticked(), 100.0) == []
+    assert core.handle(events.MeetingAsked(HIGH), 101.0) == [events.Dial(target(HIGH))]
+
+
+def test_nothing_is_planned_when_nothing_is_known(core: Core) -> None:
+    assert core.next_timer() is None
+    assert core.handle(events.Ticked(), 0.0) == []

@@ -1,0 +1,106 @@
+"""The peer book: whom to dial when."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from cis.model import NodeId
+from cis.peers import PeerBook, State, Target
+from cis.peers.book import ADDRESSES_MAX, BACKOFF_CEILING_S, PEERS_MAX
+
+OWN = NodeId(b"o" * 32)
+PEER = NodeId(b"p" * 32)
+
+
+def target(node: NodeId | None = PEER, host: str = "192.0.2.1", port: int = 7677) -> Target:
+    return Target(node, host, port, "static")
+
+
+@pytest.fixture
+def book() -> PeerBook:
+    return PeerBook(OWN, Random(7))
+
+
+def test_a_sighted_peer_is_due_at_once_and_only_once(book: PeerBook) -> None:
+    book.sighted(target(), now=5.0)
+    assert book.due(5.0, set()) == [target()]
+    assert book.due(5.0, set()) == []  # its dial is under way
+
+
+def test_this_node_itself_is_never_dialled(book: PeerBook) -> None:
+    book.sighted(target(OWN), now=0.0)
+    assert book.due(0.0, set()) == []
+
+
+def test_a_connected_peer_is_not_dialled_and_a_lost_one_soon_is(book: PeerBook) -> None:
+    book.sighted(target(), now=0.0)
+    book.due(0.0, set())
+    book.connected(PEER, 1.0, target())
+    assert book.due(1.0, {PEER}) == []
+    book.lost(PEER, 2.0, "idle")
+    due = book.next_due(set())
+    assert due is not None
+    assert 2.0 <= due <= 3.0
+    peer = book.get(PEER)
+    assert peer is not None
+    assert (peer.state, peer.last_error) == (State.INACTIVE, "idle")
+
+
+def test_backoff_grows_to_its_ceiling_and_a_connection_resets_it(book: PeerBook) -> None:
+    book.sighted(target(), now=0.0)
+    now, waits = 0.0, []
+    for _ in range(40):
+        assert book.due(now, set()) == [target()]
+        book.failed(target(), now, "no answer")
+        due = book.next_due(set())
+        assert due is not None
+        waits.append(due - now)
+        now = due
+    assert max(waits[:3]) <= 4.0
+    assert 10.0 < max(waits) <= BACKOFF_CEILING_S
+    book.connected(PEER, now, target())
+    book.lost(PEER, now, "gone")
+    due = book.next_due(set())
+    assert due is not None
+    assert due - now <= 0.5
+
+
+def test_all_addresses_of_a_peer_are_tried_before_it_backs_off(book: PeerBook) -> None:
+    hosts = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+    for host in hosts:
+        book.sighted(target(host=host), now=1.0)
+    tried = []
+    for _ in hosts:
+        (dial,) = book.due(1.0, set())
+        tried.append(dial.host)
+        book.failed(dial, 1.0, "no answer")
+    assert sorted(tried) == hosts
+    assert book.due(1.0, set()) == []
+
+
+def test_an_address_without_a_name_becomes_its_node_once_that_is_known(book: PeerBook) -> None:
+    anonymous = target(None)
+    book.sighted(anonymous, now=0.0)
+    assert book.due(0.0, set()) == [anonymous]
+    book.connected(PEER, 1.0, anonymous)
+    assert [peer.node for peer in book] == [PEER]
+
+
+def test_an_address_that_leads_to_ourselves_is_forgotten(book: PeerBook) -> None:
+    book.sighted(target(None), now=0.0)
+    book.due(0.0, set())
+    book.forget_dial(target(None))
+    assert list(book) == []
+
+
+def test_peers_and_addresses_are_bounded(book: PeerBook) -> None:
+    for number in range(PEERS_MAX + 10):
+        book.sighted(target(NodeId(number.to_bytes(32, "big"))), now=0.0)
+    assert len(list(book)) == PEERS_MAX
+    for port in range(1, ADDRESSES_MAX + 10):
+        book.sighted(target(NodeId(bytes(31) + b"\x05"), port=port), now=0.0)
+    peer = book.get(NodeId(bytes(31) + b"\x05"))
+    assert peer is not None
+    assert len(peer.addresses) == ADDRESSES_MAX
