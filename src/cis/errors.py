@@ -53,7 +53,7 @@ class StoreError(CisError):
 
 
 class Fault(enum.IntEnum):
-    """Why a connection is closed; the number travels as the QUIC application error code (docs/protocol.md)."""
+    """Why a connection is closed; travels as the QUIC application error code (docs/protocol.md)."""
 
     NONE = 0
     REFUSED = 1

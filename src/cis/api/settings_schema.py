@@ -160,7 +160,7 @@ class Sync(Section):
     """How memories are exchanged and merged."""
 
     interval: Seconds = Field(60.0, description="seconds between comparisons with a connected peer")
-    batch_size: int = Field(100, ge=1, le=10_000, description="changesets at most in one frame of a sync")
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = later(100, "changesets at most in one frame of a sync")
     conflict_resolution: Literal["lww", "vector_clock", "crdt"] = Field(
         "crdt", description="what is shown where edits conflict: lww hides the losers, the others list them"
     )
@@ -194,8 +194,8 @@ class ConnectionPool(Section):
     """The connections of a node."""
 
     max_connections: int = Field(64, ge=1, le=4096, description="connections at once")
-    idle_timeout: Seconds = Field(300.0, description="seconds without any packet after which one is closed")
-    keepalive_interval: Seconds = Field(30.0, description="seconds between signs of life; below idle_timeout")
+    idle_timeout: Seconds = Field(30.0, description="seconds without any packet after which one is closed")
+    keepalive_interval: Seconds = Field(10.0, description="seconds between signs of life; below idle_timeout")
 
     @model_validator(mode="after")
     def _keepalive_keeps_alive(self, info: ValidationInfo) -> ConnectionPool:

@@ -17,44 +17,50 @@ REFS_MAX = 4096
 
 def refs_for_put(seen: Iterable[Change], held: VersionVector) -> tuple[Ref, ...]:
     """Name everything of the memory that is alive here: for a register's put and for a delete."""
-    return _collapse(_closure(seen), held)
+    return _collapsed(seen, held)
 
 
 def refs_for_count(seen: Iterable[Change], held: VersionVector, own: ReplicaId) -> tuple[Ref, ...]:
     """Name this replica's earlier totals, and deletions, which a counter begun anew supersedes."""
-    mine = [
+    mine = (
         change
         for change in seen
         if change.kind is Kind.DELETE or (change.kind is Kind.COUNT and change.dot.replica == own)
-    ]
-    return _collapse(_closure(mine), held)
+    )
+    return _collapsed(mine, held)
 
 
 def refs_for_add(same_element: Iterable[Change]) -> tuple[Ref, ...]:
     """Name the earlier additions of the same element, exactly: other elements stay."""
-    return _newest(_closure(same_element))
+    return _exact(same_element)
 
 
 def refs_for_remove(same_element: Iterable[Change]) -> tuple[Ref, ...]:
     """Name the additions of the element that were seen; a concurrent addition therefore wins."""
-    return _newest(_closure(same_element))
+    return _exact(same_element)
 
 
-def _closure(seen: Iterable[Change]) -> set[Ref]:
-    refs: set[Ref] = set()
-    for change in seen:
-        refs.add(Ref(change.dot.replica, change.dot.seq, prefix=False))
-        refs.update(change.replaces)
-    return refs
+def _exact(seen: Iterable[Change]) -> tuple[Ref, ...]:
+    return _newest({ref for change in seen for ref in (_own(change), *change.replaces)})
 
 
-def _collapse(refs: set[Ref], held: VersionVector) -> tuple[Ref, ...]:
+def _collapsed(seen: Iterable[Change], held: VersionVector) -> tuple[Ref, ...]:
     prefixes: dict[ReplicaId, int] = {}
-    for ref in refs:
-        if ref.prefix or ref.seq <= held.contiguous(ref.replica):
-            prefixes[ref.replica] = max(prefixes.get(ref.replica, 0), ref.seq)
-    loose = {ref for ref in refs if not ref.prefix and ref.seq > prefixes.get(ref.replica, 0)}
-    return _newest({Ref(replica, seq, prefix=True) for replica, seq in prefixes.items()} | loose)
+    loose: set[Ref] = set()
+    for change in seen:
+        for ref in (_own(change), *change.replaces):
+            if ref.prefix or ref.seq <= held.contiguous(ref.replica):
+                prefixes[ref.replica] = max(prefixes.get(ref.replica, 0), ref.seq)
+            else:
+                loose.add(ref)
+    named = [Ref(replica, seq, prefix=True) for replica, seq in prefixes.items()]
+    if not loose and len(named) <= 1:
+        return tuple(named)  # nearly always
+    return _newest({*named, *(ref for ref in loose if ref.seq > prefixes.get(ref.replica, 0))})
+
+
+def _own(change: Change) -> Ref:
+    return Ref(change.dot.replica, change.dot.seq, prefix=False)
 
 
 def _newest(refs: set[Ref]) -> tuple[Ref, ...]:

@@ -12,7 +12,7 @@ RECORD_BYTES_MAX = 2048
 
 
 class Candidate(NamedTuple):
-    """An address to try; ``path`` is what a connection over it would run on: lan, direct, mapped or relayed."""
+    """An address to try; ``path`` is what a connection over it runs on: lan, direct, mapped or relayed."""
 
     host: str
     port: int
@@ -21,7 +21,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class NodeRecord:
-    """Of two records of one node the one with the higher number holds; one past ``expires_ms`` holds no more."""
+    """Of two records of one node the higher number holds; one past ``expires_ms`` holds no more."""
 
     node: NodeId
     number: int

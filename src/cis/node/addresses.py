@@ -11,12 +11,16 @@ from cis.model import Candidate
 _PUBLIC_FIRST = {"direct": 0, "lan": 1}
 
 
-def own_candidates(bound: tuple[str, int]) -> tuple[Candidate, ...]:
-    """Return the candidates of an endpoint; one bound to all addresses has those of all interfaces."""
+def own_candidates(bound: tuple[str, int], external: tuple[str, int] | None) -> tuple[Candidate, ...]:
+    """Return the candidates of an endpoint; one bound to all addresses has those of all interfaces.
+
+    ``external`` is an address the user says it is reachable at, a router's that forwards to it.
+    """
+    stated = (Candidate(*external, "direct"),) if external is not None else ()
     host, port = bound
     address = ipaddress.ip_address(host)
     if not address.is_unspecified:
-        return (Candidate(host, port, _path(address)),)
+        return (*stated, Candidate(host, port, _path(address)))
     found = []
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:
@@ -26,7 +30,7 @@ def own_candidates(bound: tuple[str, int]) -> tuple[Candidate, ...]:
                 found.append(Candidate(text, port, _path(one)))
     if not found:
         found.append(Candidate("127.0.0.1", port, "lan"))  # no network: nodes of this machine can still meet
-    return tuple(sorted(found, key=lambda one: (_PUBLIC_FIRST[one.path], ":" in one.host, one.host)))
+    return (*stated, *sorted(found, key=lambda one: (_PUBLIC_FIRST[one.path], ":" in one.host, one.host)))
 
 
 def _path(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:

@@ -23,6 +23,9 @@ RELAY_DELAY_S = 0.05
 RELAY_PAUSE_S = 0.5
 """Least time between two sessions with one peer that only pass things on."""
 RETRY_S = 2.0
+RETRY_CEILING_S = 60.0
+BAN_S = 600.0
+"""How long a node that broke the protocol is neither dialled nor let in."""
 GLARE_S = 5.0
 """Two connections made within this time are taken for both sides dialling at once."""
 
@@ -32,6 +35,8 @@ class SyncStatus:
     """How synchronisation with one peer stands; times are the node's monotonic clock."""
 
     sessions: int = 0
+    failures: int = 0
+    """sessions failed since the last that ended well"""
     in_step_at: float | None = None
     last_error: str = ""
     changes_received: int = 0
@@ -63,6 +68,8 @@ class Core:
         self.status: dict[NodeId, SyncStatus] = {}
         self.parted: set[NodeId] = set()
         """nodes the user wants no connection with for now"""
+        self.banned: dict[NodeId, float] = {}
+        """nodes that broke the protocol, and until when they are shut out"""
         self._rng = rng
         self._interval_s = interval_s
         self._round_at: float | None = None
@@ -74,6 +81,7 @@ class Core:
     def next_timer(self) -> float | None:
         """Return when to come back with `Ticked`, None when nothing is planned."""
         moments = [link.sync_at for link in self.links.values() if link.sync_at is not None and not link.syncing]
+        moments += self.banned.values()
         moments += [moment for moment in (self._round_at, self.book.next_due(self._settled())) if moment is not None]
         return min(moments, default=None)
 
@@ -82,8 +90,8 @@ class Core:
         return {link.node for link in self.links.values()}
 
     def _settled(self) -> set[NodeId]:
-        """The nodes not to be dialled: those connected, and those parted from."""
-        return self.connected() | self.parted
+        """The nodes not to be dialled: those connected, parted from or banned."""
+        return self.connected() | self.parted | set(self.banned)
 
     def link_to(self, node: NodeId) -> Link | None:
         """Return the link with a node."""
@@ -99,7 +107,7 @@ class Core:
                 self._on_lost(event, now)
             case events.DialFailed():
                 if event.pointless:
-                    self.book.forget_dial(event.target)
+                    self.book.forget(event.target)
                 else:
                     self.book.failed(event.target, now, event.reason)
             case events.Written():
@@ -131,14 +139,18 @@ class Core:
     def _on_connected(self, event: events.Connected, now: float) -> list[Effect]:
         if event.node in self.parted:
             return [self._part(event.link)]
+        if self.banned.get(event.node, now) > now:
+            return [events.Close(event.link, Fault.BANNED, "this node broke the protocol: wait some minutes")]
         self.book.connected(event.node, now, event.via)
         effects: list[Effect] = []
         rival = self.link_to(event.node)
         if rival is not None:
-            if now - rival.since < GLARE_S and not self._prefers_new(rival, event):
+            stays = self._survivor(rival, event, now)
+            if stays is rival:
                 return [events.Close(event.link, Fault.DUPLICATE, "another connection with this node stays")]
-            del self.links[rival.id]
-            effects.append(events.Close(rival.id, Fault.DUPLICATE, "another connection with this node stays"))
+            if stays is event:
+                del self.links[rival.id]
+                effects.append(events.Close(rival.id, Fault.DUPLICATE, "another connection with this node stays"))
         status = self.status.setdefault(event.node, SyncStatus())
         link = self.links[event.link] = Link(event.link, event.node, event.via, now, status=status)
         if event.via is not None:
@@ -147,17 +159,23 @@ class Core:
             self._round_at = now + self._interval_s
         return [*effects, events.Introduce(event.link)]
 
-    def _prefers_new(self, rival: Link, event: events.Connected) -> bool:
-        """Both sides must choose alike: the connection dialled by the smaller id, of two such the newer.
+    def _survivor(self, rival: Link, event: events.Connected, now: float) -> Link | events.Connected | None:
+        """Of two connections with one peer, choose as the other side will; None leaves the choice to it.
 
-        A rival older than `GLARE_S` gives way in any case: who dials again has lost it.
+        An old rival gives way: who dials again has lost it. When both dialled, the connection dialled by the
+        smaller id stays. When one side dialled twice (two addresses of the other), that side closes the later.
         """
-        new_dialler = self.own if event.via is not None else event.node
-        old_dialler = self.own if rival.via is not None else event.node
-        return new_dialler == old_dialler or new_dialler < old_dialler
+        if now - rival.since >= GLARE_S:
+            return event
+        own_new, own_old = event.via is not None, rival.via is not None
+        if own_new == own_old:
+            return rival if own_new else None
+        return event if own_new == (self.own < event.node) else rival
 
     def _on_lost(self, event: events.Lost, now: float) -> None:
         link = self.links.pop(event.link, None)
+        if link is not None and event.blamed:
+            self.banned[link.node] = now + BAN_S
         if link is not None and self.link_to(link.node) is None:
             self.book.lost(link.node, now, event.reason)
 
@@ -165,10 +183,13 @@ class Core:
         link.syncing, link.synced_at = False, now
         if report is None:
             if error:
+                delay_s = min(RETRY_CEILING_S, RETRY_S * 2.0 ** min(link.status.failures, 10))
+                link.status.failures += 1
                 link.status.last_error = error
-                self._want(link, now + RETRY_S)
+                self._want(link, now + delay_s)
             return
         link.status.sessions += 1
+        link.status.failures = 0
         link.status.in_step_at, link.status.last_error = now, ""
         link.status.changes_received += report.changes_received
         link.status.bytes_received += report.bytes_received
@@ -178,6 +199,7 @@ class Core:
         link.sync_at = at if link.sync_at is None else min(link.sync_at, at)
 
     def _due(self, now: float) -> Iterable[Effect]:
+        self.banned = {node: until for node, until in self.banned.items() if until > now}
         if self._round_at is not None and self._round_at <= now:
             self._round_at = now + self._interval_s if self.links else None
             if self.links:

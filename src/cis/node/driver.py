@@ -15,7 +15,7 @@ from random import Random
 
 from cis.discovery.provider import Provider, Sighting
 from cis.errors import CisError, Fault, PeerFault, Unavailable
-from cis.model import NodeId
+from cis.model import Candidate, NodeId
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits
 from cis.node import events
 from cis.node.addresses import own_candidates
@@ -36,6 +36,10 @@ from cis.wire.messages import encode
 _log = logging.getLogger(__name__)
 
 SAVE_PEERS_S = 60.0
+_BLAMED = frozenset(
+    {Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED}
+)
+"""What only a peer that breaks the protocol is closed on for."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class NodeOptions:
 
     host: str = "0.0.0.0"  # noqa: S104 - a node is there to be reached; `listen_address` narrows it
     port: int = 7677
+    external: tuple[str, int] | None = None
+    """host and port under which the user says this node is reachable from outside"""
     sync_interval_s: float = 60.0
     limits: NetLimits = field(default_factory=NetLimits)
     providers: Sequence[Provider] = ()
@@ -72,6 +78,7 @@ class Driver:
         self.endpoint: Endpoint
         self._numbers = itertools.count(1)
         self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
         self._watchers: set[Callable[[Commit], None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -112,10 +119,16 @@ class Driver:
         for effect in self.core.handle(event, self._loop.time()):
             self._perform(effect)
         self._arm()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def wait_changed(self) -> None:
+        """Return after the next event the core has handled; look at its state then."""
+        await self._changed.wait()
 
     def addresses(self) -> list[tuple[str, int]]:
         """Return the addresses at which others may reach this node, best first."""
-        return [(one.host, one.port) for one in own_candidates(self.endpoint.address)]
+        return [(one.host, one.port) for one in self._candidates()]
 
     async def connect(self, target: Target) -> NodeId:
         """Dial a target now and return who answered; raises what went wrong."""
@@ -205,10 +218,10 @@ class Driver:
         self.report(events.Connected(link.id, node, via))
 
     async def _serve(self, link: PeerLink) -> None:
-        reason = "the node ended"
+        reason, blamed = "the node ended", False
         try:
             closed = await link.serve()
-            reason = str(closed)
+            reason, blamed = str(closed), not closed.by_peer and closed.fault in _BLAMED
         except* Exception as group:
             # The one boundary: a defect met while serving a peer ends that peer's link and is recorded.
             _log.exception("serving a peer failed")
@@ -217,7 +230,7 @@ class Driver:
         finally:
             self.links.pop(link.id, None)
             if not self._stop.is_set():
-                self.report(events.Lost(link.id, reason))
+                self.report(events.Lost(link.id, reason, blamed))
 
     def _brought(self, connection: Connection) -> Local:
         cluster = self.local.cluster
@@ -257,7 +270,7 @@ class Driver:
                     self._group.create_task(self._introduce(link))
 
     def _own_records(self) -> list[bytes]:
-        return self.records.to_send(own_candidates(self.endpoint.address))
+        return self.records.to_send(self._candidates())
 
     def _on_commit_elsewhere(self, commit: Commit) -> None:
         """Called on the writer's thread."""
@@ -295,6 +308,9 @@ class Driver:
     def _tick(self) -> None:
         if not self._stop.is_set():
             self.report(events.Ticked())
+
+    def _candidates(self) -> tuple[Candidate, ...]:
+        return own_candidates(self.endpoint.address, self.options.external)
 
     def _port(self) -> int:
         return self.endpoint.address[1]

@@ -30,11 +30,11 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An authenticated connection ended."""
+    """An authenticated connection ended; ``blamed`` when this node closed it for breaking the protocol."""
 
     link: LinkId
     reason: str
-    refused: bool = False
+    blamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

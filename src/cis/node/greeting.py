@@ -18,7 +18,7 @@ HANDSHAKE_S = 5.0
 async def greet_as_dialler(
     connection: Connection, local: Local, key: HandshakeKey, expected: NodeId | None, entropy: Entropy
 ) -> Authenticated:
-    """Authenticate the listener and prove who we are; raises `PeerFault`, ConnectionLost or TimedOut, closed."""
+    """Authenticate the listener and prove who we are; raises `PeerFault`, ConnectionLost or TimedOut, it being closed then."""
     machine = Dialler(local, key, expected, entropy)
 
     async def talk() -> Authenticated:
@@ -66,7 +66,11 @@ async def _bounded(connection: Connection, talk: Callable[[], Awaitable[Authenti
     except PeerFault as fault:
         connection.close(fault.fault, "" if fault.fault is Fault.REFUSED else fault.detail)
         raise
-    except (StreamReset, ConnectionLost):
+    except ConnectionLost as lost:
+        if lost.reason.by_peer and not lost.reason.transport:
+            raise PeerFault(lost.reason.fault, lost.reason.text or "it gave no reason") from None
+        raise
+    except StreamReset:
         connection.close(Fault.REFUSED, "")
         raise
     connection.mark_authenticated()

@@ -6,14 +6,14 @@ import asyncio
 
 from cis.errors import CisError, Fault, PeerFault, Unavailable, UsageError
 from cis.model import NodeId
-from cis.net import Certificate, Connection, Endpoint
+from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits
 from cis.node.greeting import HANDSHAKE_S, greet_as_dialler
 from cis.node.local import LocalNode
+from cis.node.memory_of_peers import remember_peer
 from cis.trust import HandshakeKey, Local, Membership, Ticket
 from cis.wire.joining import (
     JOIN_BYTES_MAX,
     JoinGranted,
-    JoinRefused,
     JoinRequest,
     decode_join,
     encode_join,
@@ -21,6 +21,8 @@ from cis.wire.joining import (
 from cis.wire.messages import Open, decode, encode
 
 JOIN_S = 15.0
+LIMITS = NetLimits(handshake_timeout_s=3.0, handshake_retries=1)
+"""Somebody waits at a terminal: an address that does not answer is given up sooner than by a running node."""
 
 
 def check_may_join(local: LocalNode, ticket: Ticket) -> None:
@@ -44,7 +46,8 @@ async def join(local: LocalNode, ticket: Ticket, name: str) -> Membership:
     `PeerFault` when it refuses.
     """
     check_may_join(local, ticket)
-    async with await Endpoint.open(_any_address(ticket), 0, Certificate.generate(), on_connection=_refuse) as endpoint:
+    host, certificate = _any_address(ticket), Certificate.generate()
+    async with await Endpoint.open(host, 0, certificate, limits=LIMITS, on_connection=_refuse) as endpoint:
         connection = await _reach(endpoint, local, ticket)
         async with asyncio.timeout(JOIN_S):
             entries = await _request(connection, local, name)
@@ -54,6 +57,7 @@ async def join(local: LocalNode, ticket: Ticket, name: str) -> Membership:
         raise PeerFault(Fault.MALFORMED, "the issuer's answer holds no grant for this node")
     keys = membership.keys_of(local.identity, local.cluster.keys.private)
     await asyncio.to_thread(local.adopt, ticket.cluster, keys, membership)
+    remember_peer(local, ticket.issuer, ticket.addresses)
     return membership
 
 
@@ -67,54 +71,64 @@ async def serve_join(local: LocalNode, connection: Connection, node: NodeId, tic
     request = decode_join(frame)
     if not isinstance(request, JoinRequest):
         raise PeerFault(Fault.MALFORMED, "expected a request to join")
-    try:
-        entries = await asyncio.to_thread(local.cluster.admit, local.store, ticket, node, request)
-    except CisError as error:
-        fault = error.fault if isinstance(error, PeerFault) else Fault.INTERNAL
-        await stream.write_frame(encode_join(JoinRefused(fault, str(error)[:200])))
-        stream.finish()
-        raise
+    entries = await asyncio.to_thread(local.cluster.admit, local.store, ticket, node, request)
     await stream.write_frame(encode_join(JoinGranted(entries)))
     stream.finish()
     return local.cluster.name_of(node)
 
 
 async def _reach(endpoint: Endpoint, local: LocalNode, ticket: Ticket) -> Connection:
-    reasons = []
-    for host, port in ticket.addresses:
+    """Try all addresses of the ticket at once; the first that answers rightly wins."""
+    reached: list[Connection] = []
+    reasons: list[str] = []
+    attempts: list[asyncio.Task[None]] = []
+
+    async def attempt(host: str, port: int) -> None:
         try:
-            connection = await endpoint.dial(host, port)
-            empty = Membership(ticket.cluster)
-            brought = Local(
-                local.identity, ticket.cluster, connection.certificate_hash, (), empty.digest(), empty.judge
-            )
-            key = HandshakeKey(ticket.secret, ticket.id)
-            await greet_as_dialler(connection, brought, key, ticket.issuer, local.entropy)
+            connection = await _greet(endpoint, local, ticket, host, port)
         except PeerFault as fault:
-            reasons.append(
-                f"{host}:{port} answered and refused ({fault.detail}); a ticket works once and for ten minutes"
-            )
+            reasons.append(f"{host}:{port} answered and refused: {fault.detail}")
         except CisError as error:
             reasons.append(f"{host}:{port}: {error}")
         else:
-            return connection
+            reached.append(connection)
+            for other in attempts:
+                if other is not asyncio.current_task():
+                    other.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        attempts += [group.create_task(attempt(host, port)) for host, port in ticket.addresses]
+    if reached:
+        return reached[0]
     tried = "; ".join(reasons) or "the ticket names no address"
-    raise Unavailable(f"could not reach the node that issued the ticket ({tried}): is `cis up` running there?")
+    raise Unavailable(
+        f"could not reach the node that issued the ticket ({tried}): is `cis up` running there, and is the ticket "
+        "unused and not expired?"
+    )
+
+
+async def _greet(endpoint: Endpoint, local: LocalNode, ticket: Ticket, host: str, port: int) -> Connection:
+    connection = await endpoint.dial(host, port)
+    empty = Membership(ticket.cluster)
+    brought = Local(local.identity, ticket.cluster, connection.certificate_hash, (), empty.digest(), empty.judge)
+    key = HandshakeKey(ticket.secret, ticket.id)
+    await greet_as_dialler(connection, brought, key, ticket.issuer, local.entropy)
+    return connection
 
 
 async def _request(connection: Connection, local: LocalNode, name: str) -> tuple[bytes, ...]:
-    async with await connection.open_stream() as stream:
-        await stream.write_frame(encode(Open("join")))
-        await stream.write_frame(encode_join(JoinRequest(local.identity.sealing_public, name)))
-        frame = await stream.read_frame(JOIN_BYTES_MAX)
-        answer = decode_join(frame) if frame is not None else None
-        stream.finish()
-    match answer:
-        case JoinGranted(entries):
-            return entries
-        case JoinRefused(fault, text):
-            raise PeerFault(Fault(fault) if fault in set(Fault) else Fault.REFUSED, text)
-    raise PeerFault(Fault.MALFORMED, "the request to join was not answered")
+    try:
+        async with await connection.open_stream() as stream:
+            await stream.write_frame(encode(Open("join")))
+            await stream.write_frame(encode_join(JoinRequest(local.identity.sealing_public, name)))
+            frame = await stream.read_frame(JOIN_BYTES_MAX)
+            stream.finish()
+    except ConnectionLost as lost:
+        raise PeerFault(lost.reason.fault, lost.reason.text) from None
+    answer = decode_join(frame) if frame is not None else None
+    if not isinstance(answer, JoinGranted):
+        raise PeerFault(Fault.MALFORMED, "the request to join was not answered")
+    return answer.entries
 
 
 def _any_address(ticket: Ticket) -> str:

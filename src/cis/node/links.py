@@ -26,6 +26,8 @@ LIVE_BYTES_MAX = 4 << 20
 """Live changes that may wait for a slow peer; beyond that they are dropped and a session brings them."""
 STREAM_OPENING_S = 5.0
 _PING_BYTES_MAX = 64
+_BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED})
+"""What a session may fail with through no fault of the peer's: the log of a cloned disk is passed on in good faith."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ class PeerLink:
             try:
                 await asyncio.wrap_future(self._around.local.store.merge(frame))
             except PeerFault as fault:
-                if fault.fault is not Fault.BUSY:
+                if fault.fault not in _BLAMELESS:
                     raise
                 self._around.report(events.SyncAsked(self.node))
 
@@ -205,7 +207,7 @@ class PeerLink:
         """Close the link for a fault of the peer's; other errors leave it open. Returns the error's text."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if isinstance(error, PeerFault) and error.fault not in (Fault.NONE, Fault.BUSY):
+        if isinstance(error, PeerFault) and error.fault not in _BLAMELESS:
             _log.warning("closing the connection with %s: %s", self._name(), error)
             self.connection.close(error.fault, error.detail)
         return str(error) or type(error).__name__

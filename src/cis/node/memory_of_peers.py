@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from random import Random
 
 from cis.discovery.address import Source, dialable
 from cis.errors import UsageError
-from cis.model import did_of, parse_did
+from cis.model import NodeId, did_of, parse_did
 from cis.node.local import LocalNode
 from cis.peers import PeerBook, Target
 
@@ -18,8 +19,16 @@ _log = logging.getLogger(__name__)
 _BYTES_MAX = 4 << 20
 
 
+def remember_peer(local: LocalNode, node: NodeId, addresses: Sequence[tuple[str, int]]) -> None:
+    """Write down where a node is said to be: the issuer of the ticket this node joined by."""
+    book = PeerBook(local.identity.node, Random())
+    for host, port in addresses:
+        book.sighted(Target(node, host, port, Source.MEMBER.value), 0.0)
+    save_peers(local, book)
+
+
 def save_peers(local: LocalNode, book: PeerBook) -> None:
-    """Write the addresses that worked, or that came from the user, atomically."""
+    """Write what is known of where members are, atomically."""
     rows = [
         {
             "node": did_of(peer.node),

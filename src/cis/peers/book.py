@@ -10,8 +10,9 @@ inactive connected             active
 inactive dial failed           inactive
 ======== ===================== ========
 
-Dials back off exponentially with full jitter (Brooker, "Exponential Backoff And Jitter", 2015) up to a
-ceiling; a fresh sighting on the LAN or a connection resets it.
+All addresses of a peer are dialled at once, a round; the first that leads to it wins. Rounds back
+off exponentially with full jitter (Brooker, "Exponential Backoff And Jitter", 2015) up to a ceiling; a new address
+or a connection resets it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ BACKOFF_CEILING_S = 60.0
 BACKOFF_FLOOR_S = 0.1
 PEERS_MAX = 4096
 ADDRESSES_MAX = 16
+DIALS_AT_ONCE = 4
+"""Dials of one peer begun together; a peer with more addresses has them tried as these fail."""
 
 
 class State(enum.StrEnum):
@@ -50,8 +53,9 @@ class Address:
     source: str
     successes: int = 0
     failures: int = 0
-    failed_at: float | None = None
-    """when it last failed in the round of attempts under way"""
+    dialling: bool = False
+    failed: bool = False
+    """tried in vain in the round of dials under way"""
 
 
 @dataclass(slots=True)
@@ -64,15 +68,15 @@ class Peer:
     successes: int = 0
     failures: int = 0
     streak: int = 0
-    """dials failed since the last success"""
-    dialling: bool = False
+    """rounds of dials failed since the last success"""
     due_at: float = 0.0
     seen_at: float | None = None
     last_error: str = ""
 
-    def best(self) -> Address:
-        """The address to try next: of those not tried in this round the one that worked most often."""
-        return min(self.addresses, key=lambda one: (one.failed_at is not None, one.failed_at or 0.0, -one.successes))
+    def untried(self) -> list[Address]:
+        """The addresses to try in this round, those that worked most often first."""
+        idle = [one for one in self.addresses if not one.dialling and not one.failed]
+        return sorted(idle, key=lambda one: one.failures - one.successes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +118,19 @@ class PeerBook:
             peer.addresses.append(Address(target.host, target.port, target.source))
             peer.streak, peer.due_at = 0, min(peer.due_at, now)
 
-    def due(self, now: float, connected: Collection[NodeId]) -> list[Target]:
-        """Return the dials to make now, and count them as under way."""
+    def due(self, now: float, settled: Collection[NodeId]) -> list[Target]:
+        """Return the dials to make now, and count them as under way; ``settled`` nodes are not dialled."""
         targets = []
-        for peer in self._waiting(connected):
+        for peer in self._waiting(settled):
             if peer.due_at <= now:
-                address = peer.best()
-                peer.dialling = True
-                targets.append(Target(peer.node, address.host, address.port, address.source))
+                for address in peer.untried()[:DIALS_AT_ONCE]:
+                    address.dialling = True
+                    targets.append(Target(peer.node, address.host, address.port, address.source))
         return targets
 
-    def next_due(self, connected: Collection[NodeId]) -> float | None:
+    def next_due(self, settled: Collection[NodeId]) -> float | None:
         """Return when the next dial falls due, None if there is nobody to dial."""
-        return min((peer.due_at for peer in self._waiting(connected)), default=None)
+        return min((peer.due_at for peer in self._waiting(settled)), default=None)
 
     def hurry(self, node: NodeId, now: float) -> None:
         """Dial the node now rather than when its backoff ends."""
@@ -135,24 +139,21 @@ class PeerBook:
             peer.due_at, peer.streak = now, 0
 
     def failed(self, target: Target, now: float, reason: str) -> None:
-        """A dial came to nothing."""
+        """A dial came to nothing; after the last of a round the peer waits for the next."""
         peer = self._peers.get(_place(target))
         if peer is None:
             return
-        peer.dialling = False
         peer.failures += 1
         peer.last_error = reason
         for address in peer.addresses:
             if (address.host, address.port) == (target.host, target.port):
-                address.failures, address.failed_at = address.failures + 1, now
-        if all(address.failed_at is not None for address in peer.addresses):
+                address.failures, address.dialling, address.failed = address.failures + 1, False, True
+        if all(address.failed for address in peer.addresses):
             peer.streak += 1
             ceiling = min(BACKOFF_CEILING_S, BACKOFF_BASE_S * 2.0 ** min(peer.streak, 20))
             peer.due_at = now + max(BACKOFF_FLOOR_S, self._rng.uniform(0, ceiling))
             for address in peer.addresses:
-                address.failed_at = None
-        else:
-            peer.due_at = now
+                address.failed = False
 
     def connected(self, node: NodeId, now: float, via: Target | None) -> None:
         """A connection with the node is authenticated; ``via`` is what was dialled, None when it dialled us."""
@@ -161,12 +162,12 @@ class PeerBook:
             if found is not None:
                 self.sighted(Target(node, via.host, via.port, via.source), now)
         peer = self._peers.setdefault(node, Peer(node))
-        peer.state, peer.dialling, peer.streak = State.ACTIVE, False, 0
+        peer.state, peer.streak = State.ACTIVE, 0
         peer.successes += 1
         peer.seen_at, peer.last_error = now, ""
         for address in peer.addresses:
             if via is not None and (address.host, address.port) == (via.host, via.port):
-                address.successes, address.failed_at = address.successes + 1, None
+                address.successes, address.dialling, address.failed = address.successes + 1, False, False
 
     def lost(self, node: NodeId, now: float, reason: str) -> None:
         """The last connection with the node ended."""
@@ -175,19 +176,17 @@ class PeerBook:
             peer.state, peer.last_error, peer.seen_at = State.INACTIVE, reason, now
             peer.due_at = now + self._rng.uniform(0, BACKOFF_BASE_S)
 
-    def forget_dial(self, target: Target) -> None:
-        """A dial ended without telling anything of the peer (it met ourselves, or a connection already there)."""
+    def forget(self, target: Target) -> None:
+        """The address leads to this very node: it is nobody else's."""
         peer = self._peers.get(_place(target))
         if peer is not None:
-            peer.dialling = False
+            peer.addresses = [one for one in peer.addresses if (one.host, one.port) != (target.host, target.port)]
             if target.node is None:
                 del self._peers[_place(target)]
 
-    def _waiting(self, connected: Collection[NodeId]) -> list[Peer]:
+    def _waiting(self, settled: Collection[NodeId]) -> list[Peer]:
         return [
-            peer
-            for peer in self._peers.values()
-            if peer.addresses and not peer.dialling and (peer.node is None or peer.node not in connected)
+            peer for peer in self._peers.values() if (peer.node is None or peer.node not in settled) and peer.untried()
         ]
 
     def _at(self, target: Target) -> Peer | None:
@@ -201,7 +200,7 @@ class PeerBook:
 
     def _evict(self) -> bool:
         """Make room by forgetting the least useful peer that is not active."""
-        idle = [place for place, peer in self._peers.items() if peer.state is not State.ACTIVE and not peer.dialling]
+        idle = [place for place, peer in self._peers.items() if peer.state is not State.ACTIVE]
         if not idle:
             return False
         del self._peers[max(idle, key=lambda place: self._peers[place].failures - self._peers[place].successes)]

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from cis.crdt import HybridClock, refs_for_add, refs_for_count, refs_for_put, refs_for_remove
+from cis.crdt import refs_for_add, refs_for_count, refs_for_put, refs_for_remove
 from cis.errors import CisError, UsageError
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId, VersionVector
 from cis.model.change import BODILESS, CHANGES_PER_CHANGESET_MAX
-from cis.store.read import Reader
-from cis.store.replicas import LogEnd, Replicas
-from cis.store.rows import Stored
-from cis.trust.sealing import Entropy, Sealer, SpaceKeys, TAG_LENGTH
+from cis.trust.sealing import TAG_LENGTH, Sealer
 from cis.trust.signing import CHANGESET_LABEL, Verified, hash_body, hash_leaf, link_after
 from cis.wire.content import Content, check_content, encode_content
 from cis.wire.segment import CHANGESET_VERSION, HEADER, RECORD, REFERENCE, Segment, layout_of, pack_reference
 
-CHANGESET_BYTES_MAX = 768 * 1024
-"""An author closes a changeset here, so that with its headers it fits a frame."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cis.crdt import HybridClock
+    from cis.store.read import Reader
+    from cis.store.replicas import LogEnd, Replicas
+    from cis.store.rows import Stored
+    from cis.trust.sealing import Entropy, SpaceKeys
+
+CHANGESET_BYTES_AIM = 384 * 1024
+"""An author closes a changeset once it is larger: even with the largest memory it then fits a frame."""
 
 _EXPECTED = {
     Kind.COUNT: (frozenset({Kind.COUNT, Kind.DELETE, Kind.REMOVE}), "counter"),
@@ -29,8 +36,11 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A wish to write. Of COUNT the content's totals are the amounts to add and subtract; of ADD and REMOVE its
-    value is the element; of DELETE and REMOVE nothing but key and value is looked at."""
+    """A wish to write.
+
+    Of COUNT the content's totals are the amounts to add and subtract; of ADD and REMOVE its value is the
+    element; of DELETE and REMOVE nothing but key and value is looked at.
+    """
 
     space: SpaceId
     kind: Kind
@@ -39,7 +49,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The change a write became; ``dot`` is None where there was nothing to do (deleting what is not there)."""
+    """The change a write became; ``dot`` is None where there was nothing to do, as in deleting nothing."""
 
     dot: Dot | None
     hlc: Hlc
@@ -90,11 +100,30 @@ class Draft:
         )
         link = link_after(self.previous, self.keys.space + self.replica, header, refs, b"".join(leaves))
         segment = Segment(
-            space=self.keys.space, replica=self.replica, first=self.first, previous=self.previous, headers=header,
-            refs=refs, records=b"".join(records), extras=b"".join(extras), missing=b"", missing_hashes=b"",
-            bodies=b"".join(bodies), signature=sign(CHANGESET_LABEL + link),
+            space=self.keys.space, replica=self.replica, first=self.first, previous=self.previous,
+            headers=header, refs=refs, records=b"".join(records), extras=b"".join(extras),
+            missing=b"", missing_hashes=b"", bodies=b"".join(bodies), signature=sign(CHANGESET_LABEL + link),
         )  # fmt: skip
         return Verified(segment, layout_of(segment), b"".join(hashes), (link,))
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What an author knows of the memories it writes."""
+
+    seen: dict[MemoryId, list[Stored]]
+    own: ReplicaId
+    contiguous: VersionVector
+    held: dict[MemoryId, list[Dot]]
+
+    def known(self, memory: MemoryId) -> VersionVector:
+        """Return the vector up to which every change of the memory was seen: a held one was not."""
+        if memory not in self.held:
+            return self.contiguous
+        seqs = dict(self.contiguous.seqs)
+        for dot in self.held[memory]:
+            seqs[dot.replica] = min(seqs.get(dot.replica, 0), dot.seq - 1)
+        return VersionVector(seqs)
 
 
 class Author:
@@ -105,48 +134,56 @@ class Author:
         self._replicas = replicas
         self._clock = clock
 
-    def compose(self, draft: Draft, writes: Sequence[Write], end: LogEnd, now_ms: int) -> list[Written | CisError]:
-        """Add writes to the draft until it is full or one concerns a memory already in it.
+    def compose(
+        self, draft: Draft, writes: Sequence[Write], start: int, end: LogEnd, now_ms: int, *, holding: bool
+    ) -> list[Written | CisError]:
+        """Add ``writes[start:]`` until the draft is full, or one concerns another space or a memory in it.
 
         Returns one outcome per write taken up; the caller merges the draft and goes on with the rest.
         """
-        keys, outcomes = draft.keys, list[Written | CisError]()
-        memories = [keys.memory_id(write.content.key) for write in writes[:CHANGES_PER_CHANGESET_MAX]]
-        live = self._reader.rows.live_of_many(memories)
-        taken: set[MemoryId] = set()
-        held = self._replicas.contiguous(end.space)
-        for write, memory in zip(writes, memories, strict=False):
-            if memory in taken or draft.size > CHANGESET_BYTES_MAX // 2:
+        outcomes: list[Written | CisError] = []
+        taken = _distinct(draft.keys, writes[start : start + CHANGES_PER_CHANGESET_MAX])
+        state = self._state([memory for _, memory in taken], end, writes[start].kind, holding=holding)
+        for write, memory in taken:
+            if draft.size > CHANGESET_BYTES_AIM:
                 break
             try:
-                seen = [self._reader.rows.stored(rid) for rid in live.get(memory, ())]
-                line = self._line(write, memory, seen, end.replica, held, now_ms)
+                check_content(write.content)
+                line = self._line(write, memory, state, now_ms)
             except CisError as error:
                 outcomes.append(error)
                 continue
             if line is None:
                 outcomes.append(Written(None, self._clock.last))
                 continue
-            taken.add(memory)
             outcomes.append(Written(Dot(draft.replica, draft.first + len(draft.lines)), line.hlc))
             draft.lines.append(line)
             draft.size += RECORD.size + len(line.plaintext or b"") + REFERENCE.size * len(line.refs)
         return outcomes
 
-    def _line(  # noqa: PLR0913 - the six facts a line depends on
-        self, write: Write, memory: MemoryId, seen: list[Stored], own: ReplicaId, held: VersionVector, now_ms: int
-    ) -> _Line | None:
-        check_content(write.content)
+    def _state(self, memories: Sequence[MemoryId], end: LogEnd, first: Kind, *, holding: bool) -> _State:
+        """Read in bulk what is alive of those memories, with bodies if the first write needs them."""
+        rows = self._reader.rows
+        live = rows.live_of_many(memories)
+        bodies = first not in {Kind.PUT, Kind.DELETE}
+        stored = {one.rid: one for one in rows.stored(itertools.chain(*live.values()), bodies=bodies)}
+        seen = {memory: [stored[rid] for rid in rids] for memory, rids in live.items()}
+        held: dict[MemoryId, list[Dot]] = {}
+        for one, _ in rows.held() if holding else ():
+            held.setdefault(one.change.memory, []).append(one.change.dot)
+        return _State(seen, end.replica, self._replicas.contiguous(end.space), held)
+
+    def _line(self, write: Write, memory: MemoryId, state: _State, now_ms: int) -> _Line | None:
+        seen = state.seen.get(memory, [])
         _check_type(write, seen)
-        changes = [stored.change for stored in seen]
         content = write.content
         if write.kind in {Kind.PUT, Kind.DELETE}:
-            if write.kind is Kind.DELETE and not any(change.body is not None for change in changes):
+            if write.kind is Kind.DELETE and all(stored.change.kind in BODILESS for stored in seen):
                 return None
-            refs = refs_for_put(changes, held)
+            refs = refs_for_put((stored.change for stored in seen), state.known(memory)) if seen else ()
         elif write.kind is Kind.COUNT:
-            refs = refs_for_count(changes, held, own)
-            content = self._totals(content, seen, own)
+            refs = refs_for_count((stored.change for stored in seen), state.known(memory), state.own)
+            content = self._totals(content, seen, state.own)
         else:
             same = self._same_element(content, seen)
             if write.kind is Kind.REMOVE and not same:
@@ -158,7 +195,7 @@ class Author:
     def _totals(self, content: Content, seen: list[Stored], own: ReplicaId) -> Content:
         for stored in seen:
             if stored.change.kind is Kind.COUNT and stored.change.dot.replica == own:
-                before = self._reader.open(stored)
+                before = self._reader.open(self._with_body(stored))
                 added, subtracted = before.added + content.added, before.subtracted + content.subtracted
                 content = _with_totals(content, added, subtracted)
         check_content(content)
@@ -168,16 +205,32 @@ class Author:
         same = []
         for stored in seen:
             if stored.change.kind is Kind.ADD:
-                element = self._reader.part(stored).content
+                element = self._reader.part(self._with_body(stored)).content
                 if element is not None and (element.form, element.value) == (content.form, content.value):
                     same.append(stored.change)
         return same
+
+    def _with_body(self, stored: Stored) -> Stored:
+        return stored if stored.change.body is not None else self._reader.rows.stored([stored.rid])[0]
+
+
+def _distinct(keys: SpaceKeys, writes: Sequence[Write]) -> list[tuple[Write, MemoryId]]:
+    """Return the first of the writes, up to one in another space or the second to one memory."""
+    taken: dict[MemoryId, Write] = {}
+    for write in writes:
+        memory = keys.memory_id(write.content.key)
+        if write.space != keys.space or memory in taken:
+            break
+        taken[memory] = write
+    return [(write, memory) for memory, write in taken.items()]
 
 
 def _check_type(write: Write, seen: list[Stored]) -> None:
     expected = _EXPECTED.get(write.kind)
     if expected is not None and any(stored.change.kind not in expected[0] for stored in seen):
-        raise UsageError(f"{write.content.key!r} is not a {expected[1]}: delete it first, or choose another key")
+        raise UsageError(
+            f"{write.content.key!r} is not a {expected[1]}: delete it first, or choose another key"
+        )
 
 
 def _with_totals(content: Content, added: int, subtracted: int) -> Content:

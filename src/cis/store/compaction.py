@@ -15,6 +15,12 @@ def compact(connection: apsw.Connection) -> bool:
     return _bury(connection) or _fold(connection)
 
 
+def trim_journal(connection: apsw.Connection, indexed: int) -> bool:
+    """Remove what the index has passed, in the caller's transaction; True if there was any."""
+    connection.execute("DELETE FROM journal WHERE no <= ?", (indexed,))
+    return connection.changes() > 0
+
+
 def _bury(connection: apsw.Connection) -> bool:
     """Remove a slice of replaced changes from the live rows, and their bodies; their headers stay."""
     rids = [rid for (rid,) in connection.execute("SELECT rid FROM dead ORDER BY rid LIMIT ?", (SLICE,))]
@@ -23,8 +29,8 @@ def _bury(connection: apsw.Connection) -> bool:
     gone = apsw.carray(array("q", rids))
     for table in ("live0", "live"):
         connection.execute(
-            f"DELETE FROM {table} WHERE (memory, rid) IN (SELECT substr(h.record, 9, 16), h.rid FROM carray(?) n "
-            "CROSS JOIN head h ON h.rid = n.value)",
+            f"DELETE FROM {table} WHERE (memory, rid) IN (SELECT substr(h.record, 9, 16), h.rid "
+            "FROM carray(?) n CROSS JOIN head h ON h.rid = n.value)",
             (gone,),
         )
     connection.execute("DELETE FROM body WHERE rid IN (SELECT value FROM carray(?))", (gone,))

@@ -1,4 +1,4 @@
-"""Which replica this store writes as, renewed when the file was copied, restored or moved (RULES of state, 7).
+"""Which replica this store writes as, renewed when the file was copied or restored (RULES of state, 7).
 
 A restored backup that went on numbering where the backup stopped would reuse numbers that peers already hold.
 A marker beside the database gives a copy away: its token is in the database too, new at every opening, so

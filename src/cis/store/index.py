@@ -1,8 +1,8 @@
-"""index.db: names, categories and full text, filled behind the merge; rebuilt whenever it is missing or foreign.
+"""index.db: names, categories and full text, filled behind the merge; rebuilt when it is missing or foreign.
 
 The journal of memory.db names the memories each commit touched; a thread of its own looks each up and brings
-its row here up to date. `list` and `search` first wait, within a bound, until the index has reached the commit
-that was the last when they were asked.
+its row here up to date. `list` and `search` first wait, within a bound, until the index has reached the
+commit that was the last when they were asked.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
-from pathlib import Path
-
-import apsw
+from typing import TYPE_CHECKING
 
 from cis.crdt import Shape
 from cis.errors import StoreError, TimedOut
 from cis.model import MemoryId, SpaceId
-from cis.store.database import Layout, open_database, open_reader, transaction, translated
+from cis.model.change import SEQ_BITS
+from cis.store.database import Layout, fetch, open_database, open_reader, transaction, translated
 from cis.store.read import Reader, Recalled
 from cis.store.schema import INDEX_MIGRATIONS
-from cis.trust.sealing import SpaceKeys
 from cis.wire.content import Form
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import apsw
+
+    from cis.trust.sealing import SpaceKeys
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +35,17 @@ INDEX_LAYOUT = Layout(application_id=0x63697369, migrations=INDEX_MIGRATIONS, ca
 ROUND_MEMORIES_MAX = 2048
 """Memories per transaction of the index: a reader waits for no more than this."""
 NICENESS = 10
+_JOURNAL = """
+    SELECT newest, coalesce((SELECT min(no) - 1 FROM journal), newest)
+    FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0) AS newest)"""
+_AFTER = """
+    SELECT m.memory, coalesce(
+        (SELECT r.space FROM live l JOIN replica r ON r.no = l.rid >> ?3 WHERE l.memory = m.memory LIMIT 1),
+        (SELECT r.space FROM live0 l JOIN replica r ON r.no = l.rid >> ?3 WHERE l.memory = m.memory LIMIT 1))
+    FROM (SELECT memory FROM (SELECT DISTINCT memory FROM live WHERE memory > ?1 ORDER BY memory LIMIT ?2)
+        UNION
+        SELECT memory FROM (SELECT DISTINCT memory FROM live0 WHERE memory > ?1 ORDER BY memory LIMIT ?2)
+        ORDER BY memory LIMIT ?2) m ORDER BY m.memory"""
 _TEXT_MAX = 64 * 1024
 
 
@@ -37,16 +53,16 @@ class Indexer:
     """Keeps index.db in step with memory.db on a thread of its own."""
 
     def __init__(
-        self, memory_path: Path, index_path: Path, key: bytes, keys: dict[SpaceId, SpaceKeys], store_id: bytes
+        self, memory_path: Path, index_path: Path, key: bytes, keys: dict[SpaceId, SpaceKeys], source: bytes
     ) -> None:
         self._index_path = index_path
         self._source = open_reader(memory_path, key)
         self._reader = Reader(self._source, keys)
-        self._connection = _open_index(index_path, key, store_id)
+        self._connection = _open_index(index_path, key, source, self._source)
         self._wake = threading.Event()
         self._closing = False
         self._reached = threading.Condition()
-        self._done = self._progress()
+        self._done, self._rebuilt = self._progress()
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
 
@@ -57,20 +73,33 @@ class Indexer:
     def wait_reached(self, journal: int, timeout_s: float) -> None:
         """Return once the index holds everything up to that row of the journal, or raise `TimedOut`."""
         with self._reached:
-            if not self._reached.wait_for(lambda: self._done >= journal or self._closing, timeout_s):
+            reached = self._reached.wait_for(lambda: self._holds(journal) or self._closing, timeout_s)
+            if self._closing:
+                raise StoreError("the store is closed: open it again, or start the node")
+            if not reached:
+                behind = (
+                    "being made anew"
+                    if self._rebuilt is not None
+                    else f"{journal - self._done} commits behind"
+                )
                 raise TimedOut(
-                    f"the index is still catching up ({journal - self._done} commits behind): "
+                    f"the index is still catching up ({behind}): "
                     "ask again in a moment, or get the memory by its key"
                 )
 
+    def _holds(self, journal: int) -> bool:
+        return self._done >= journal and self._rebuilt is None
+
     @property
     def done(self) -> int:
-        """The last row of the journal that is indexed."""
+        """The last row of the journal that is not needed here any more."""
         return self._done
 
     def close(self) -> None:
         """Stop after the round in hand."""
-        self._closing = True
+        with self._reached:
+            self._closing = True
+            self._reached.notify_all()
         self._wake.set()
         self._thread.join()
 
@@ -79,35 +108,47 @@ class Indexer:
         while not self._closing:
             self._wake.clear()
             try:
-                while not self._closing and self._round():
+                while self._round() and not self._closing:
                     pass
-            except (StoreError, apsw.Error):
+            except Exception:  # noqa: BLE001 - the index only follows; its thread outlives whatever it meets
                 _log.exception("indexing stopped; it goes on with the next commit")
             self._wake.wait()
         self._connection.close()
         self._source.close()
 
     def _round(self) -> bool:
-        """Index the next rows of the journal; False when there are none."""
-        query = "SELECT no, space, memories FROM journal WHERE no > ? ORDER BY no LIMIT 512"
-        memories: dict[bytes, int] = {}
-        reached = self._done
+        """Index the next memories; False when there are none."""
         with translated(self._index_path), self._source:
-            for number, space, touched in self._source.execute(query, (self._done,)):
-                memories.update((touched[at : at + 16], space) for at in range(0, len(touched), 16))
-                reached = number
-                if len(memories) >= ROUND_MEMORIES_MAX:
-                    break
-            if reached == self._done:
+            memories, done, rebuilt = (
+                self._next() if self._rebuilt is None else self._next_rebuilt(self._rebuilt)
+            )
+            if (done, rebuilt) == (self._done, self._rebuilt):
                 return False
             with transaction(self._connection):
                 for memory, space in memories.items():
                     self._update(MemoryId(memory), space)
-                self._connection.execute("UPDATE progress SET journal = ?", (reached,))
+                self._connection.execute("UPDATE progress SET journal = ?, rebuilt = ?", (done, rebuilt))
         with self._reached:
-            self._done = reached
+            self._done, self._rebuilt = done, rebuilt
             self._reached.notify_all()
         return True
+
+    def _next(self) -> tuple[dict[bytes, int], int, None]:
+        """Return the memories touched next, and the row of the journal they reach up to."""
+        query = "SELECT no, space, memories FROM journal WHERE no > ? ORDER BY no LIMIT 512"
+        memories: dict[bytes, int] = {}
+        reached = self._done
+        for number, space, touched in self._source.execute(query, (self._done,)):
+            memories.update((touched[at : at + 16], space) for at in range(0, len(touched), 16))
+            reached = number
+            if len(memories) >= ROUND_MEMORIES_MAX:
+                break
+        return memories, reached, None
+
+    def _next_rebuilt(self, after: bytes) -> tuple[dict[bytes, int], int, bytes | None]:
+        """Return the memories that follow ``after`` in the store, and the last of them, None at the end."""
+        rows = fetch(self._source, _AFTER, (after, ROUND_MEMORIES_MAX, SEQ_BITS))
+        return dict(rows), self._done, rows[-1][0] if rows else None
 
     def _update(self, memory: MemoryId, space: int) -> None:
         execute = self._connection.execute
@@ -121,8 +162,8 @@ class Indexer:
         row = _row(recalled, space)
         if number is None:
             number = execute(
-                "INSERT INTO doc(memory, space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes) "
-                "VALUES(?,?,?,?,?,?,?,?,?,?,?) RETURNING no",
+                "INSERT INTO doc(memory, space, key, category, tags, shape, hlc, author, expires_ms, "
+                "siblings, bytes) VALUES(?,?,?,?,?,?,?,?,?,?,?) RETURNING no",
                 (memory, *row),
             ).get
         else:
@@ -134,28 +175,28 @@ class Indexer:
         words = (number, recalled.key, _text(recalled), " ".join(recalled.latest.content.tags))
         execute("INSERT INTO text(rowid, key, value, tags) VALUES(?,?,?,?)", words)
 
-    def _progress(self) -> int:
-        progress: int = self._connection.execute("SELECT journal FROM progress").get
-        return progress
+    def _progress(self) -> tuple[int, bytes | None]:
+        journal, rebuilt = fetch(self._connection, "SELECT journal, rebuilt FROM progress")[0]
+        return journal, rebuilt
 
 
-def _open_index(path: Path, key: bytes, store_id: bytes) -> apsw.Connection:
-    """Open the index of this very store; one that is damaged, foreign or of another format is made anew."""
+def _open_index(path: Path, key: bytes, source: bytes, memory: apsw.Connection) -> apsw.Connection:
+    """Open the index of this very store; one that is damaged, foreign, newer or behind is made anew."""
+    newest, trimmed = fetch(memory, _JOURNAL)[0]
     try:
         connection = open_database(path, key, INDEX_LAYOUT)
-        source = connection.execute("SELECT source FROM progress").get
-        if source == store_id:
-            return connection
-        if source is None:
-            connection.execute("INSERT INTO progress VALUES(1, ?, 0)", (store_id,))
+        found = fetch(connection, "SELECT source, journal FROM progress")
+        if found and found[0][0] == source and trimmed <= found[0][1] <= newest:
             return connection
         connection.close()
     except StoreError as error:
         _log.warning("the index is rebuilt: %s", error)
-    for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        leftover.unlink(missing_ok=True)
+    with translated(path):
+        for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+            leftover.unlink(missing_ok=True)
     connection = open_database(path, key, INDEX_LAYOUT)
-    connection.execute("INSERT INTO progress VALUES(1, ?, 0)", (store_id,))
+    with translated(path):
+        connection.execute("INSERT INTO progress VALUES(1, ?, ?, x'')", (source, newest))
     return connection
 
 
@@ -172,7 +213,9 @@ def _row(recalled: Recalled, space: int) -> tuple[object, ...]:
 def _text(recalled: Recalled) -> str:
     if recalled.shape is Shape.COUNTER:
         return ""
-    values = [part.content.value for part in recalled.parts if part.content and part.content.form != Form.BYTES]
+    values = [
+        part.content.value for part in recalled.parts if part.content and part.content.form != Form.BYTES
+    ]
     return b"\n".join(values)[:_TEXT_MAX].decode(errors="replace")
 
 

@@ -39,7 +39,7 @@ class _Changeset(NamedTuple):
     previous: bytes | None
 
     @property
-    def count(self) -> int:
+    def changes(self) -> int:
         return len(self.hashes) // HASH_LENGTH
 
 
@@ -53,7 +53,7 @@ class LogReader:
         self._numbers = {ReplicaId(replica): number for replica, number in fetch(connection, query, (space,))}
 
     def segment(self, replica: ReplicaId, first: int, last: int) -> Segment | None:
-        """Return a segment of the replica's log that begins with the changeset holding ``first``, if there is one.
+        """Return a segment of the log that begins with the changeset holding ``first``, if there is one.
 
         It goes on to a signature, which may lie behind ``last``: what a receiver holds already it leaves out.
         """
@@ -70,7 +70,7 @@ class LogReader:
             if changesets and changeset.rid != start + changes:
                 break  # what lies behind a gap
             changesets.append(changeset)
-            changes += changeset.count
+            changes += changeset.changes
             enough = changes >= _CHANGES_AT_ONCE or start + changes > rid_of(number, last)
             if enough and changeset.signature is not None:
                 break
@@ -80,9 +80,9 @@ class LogReader:
 
     def _assemble(self, replica: ReplicaId, number: int, changesets: list[_Changeset]) -> Segment:
         base = changesets[0].rid
-        heads = self._heads(base, base + sum(changeset.count for changeset in changesets) - 1)
+        heads = self._heads(base, base + sum(changeset.changes for changeset in changesets) - 1)
         changesets = changesets[: _cut(changesets, heads)]
-        heads = heads[: sum(changeset.count for changeset in changesets)]
+        heads = heads[: sum(changeset.changes for changeset in changesets)]
         hashes = b"".join(changeset.hashes for changeset in changesets)
         query = "SELECT rid - ?, sealed FROM body WHERE rid BETWEEN ? AND ? ORDER BY rid"
         bodies = dict(fetch(self._connection, query, (base, base, base + len(heads) - 1)))
@@ -128,8 +128,8 @@ def _cut(changesets: list[_Changeset], heads: list[bytes]) -> int:
     """
     size = change = taken = 0
     for at, changeset in enumerate(changesets):
-        size += HEADER.size + len(changeset.refs) + _size(heads[change : change + changeset.count])
-        change += changeset.count
+        size += HEADER.size + len(changeset.refs) + _size(heads[change : change + changeset.changes])
+        change += changeset.changes
         if size > SEGMENT_BYTES_MAX and taken:
             break
         if changeset.signature is not None:

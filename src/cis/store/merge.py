@@ -1,8 +1,8 @@
 """Merging verified segments in bulk: checks in Python per changeset, rows in SQL per column.
 
 No body is read and no row is looked at one by one: columns go in through ``carray`` in statements that run
-without the interpreter's lock. `placing` says what of a segment is new, `replacing` what it replaces. The room
-`cis.crdt` says what the outcome must be.
+without the interpreter's lock. `placing` says what of a segment is new, `replacing` what it replaces; the
+room `cis.crdt` says what the outcome must be.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 _MEMORY_AT = 8
 _LIVE = f"""
     INSERT INTO live0 SELECT substr(?2, {RECORD.size} * value + {_MEMORY_AT + 1}, 16) AS memory, ?1 + value
-    FROM carray(?3) ORDER BY memory"""  # noqa: S608 - sizes
+    FROM carray(?3) ORDER BY memory"""
 _HEADS = f"""
     INSERT INTO head SELECT ?1 + value, substr(?2, {RECORD.size} * value + 1, {RECORD.size})
-    FROM carray(?3)"""  # noqa: S608 - sizes
+    FROM carray(?3)"""
 _BODIES = """
     INSERT INTO body SELECT ?1 + (value >> 45), substr(?2, (value >> 20 & 0x1ffffff) + 1, value & 0xfffff)
     FROM carray(?3)"""
@@ -169,7 +169,10 @@ class Merger:
         self._connection.executemany(
             "INSERT INTO head VALUES(?,?)",
             (
-                (base + at, segment.records[RECORD.size * at : RECORD.size * (at + 1)] + segment.extras[start:stop])
+                (
+                    base + at,
+                    segment.records[RECORD.size * at : RECORD.size * (at + 1)] + segment.extras[start:stop],
+                )
                 for at, (start, stop) in enumerate(zip(starts, ends, strict=True))
             ),
         )

@@ -1,4 +1,4 @@
-"""Where a verified segment goes: which part of it is new, whether it continues the log, waits beyond a gap, or forks.
+"""Where a verified segment goes: what of it is new, whether it continues a log, waits beyond a gap, or forks.
 
 A log advances only without gaps (RULES of state, 3). What arrives beyond one is kept apart, with the link it
 must follow, until the gap closes. Two contents under one number are a fork, and nothing of it is taken.
@@ -96,7 +96,9 @@ class Placer:
         query = "SELECT rid, link, length(hashes) / 32 FROM changeset WHERE rid BETWEEN ? AND ?"
         held = {rid: (link, count) for rid, link, count in fetch(self._connection, query, (low, high))}
         starts = (low + np.cumsum(verified.layout.counts) - verified.layout.counts).tolist()
-        theirs = dict(zip(starts, zip(verified.links, verified.layout.counts.tolist(), strict=True), strict=True))
+        theirs = dict(
+            zip(starts, zip(verified.links, verified.layout.counts.tolist(), strict=True), strict=True)
+        )
         if any(theirs.get(rid) != known for rid, known in held.items()):
             raise _forked(end)
         parts, run = [], 0
@@ -108,7 +110,7 @@ class Placer:
         return parts
 
     def _require_following(self, verified: Verified, end: LogEnd, low: int) -> None:
-        """Refuse a segment that begins inside a changeset held beyond the gap, or contradicts the one before it."""
+        """Refuse a segment that begins inside a changeset held beyond the gap, or does not follow it."""
         query = (
             "SELECT rid + length(hashes) / 32, link FROM changeset WHERE rid < ? AND rid > ? "
             "ORDER BY rid DESC LIMIT 1"

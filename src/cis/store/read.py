@@ -1,4 +1,4 @@
-"""Reading memories as users see them: live changes opened, checked against their headers, and viewed by policy."""
+"""Reading memories as users see them: live changes opened, checked against their headers, then viewed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ from cis.store.rows import Rows, Stored
 from cis.trust.sealing import Opener, SpaceKeys, Unreadable
 from cis.wire.content import Content, decode_content
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import apsw
+
 _BEARING = f"""
-    SELECT l.memory, l.rid FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l JOIN head h ON h.rid = l.rid
+    SELECT l.memory, l.rid FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l
+    JOIN head h ON h.rid = l.rid
     WHERE substr(h.record, 33, 1) NOT IN (x'{Kind.DELETE:02x}', x'{Kind.REMOVE:02x}')
-    AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"""  # noqa: S608 - numbers of kinds
+    AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"""
 
 
 @dataclass(frozen=True, slots=True)

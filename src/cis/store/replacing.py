@@ -1,4 +1,4 @@
-"""What is named dies: references become rows of ``dead``, or wait in ``pending`` for what they name to arrive.
+"""What is named dies: references become rows of ``dead``, or wait in ``pending`` for what they name.
 
 A reference names rows low..high of one memory in one replica's log: an exact dot, or with the prefix bit all
 from the first (docs/adr/002-prefix-references.md). Rows are found by joins over columns, never one by one.
@@ -81,7 +81,7 @@ class Replacer:
             return
         for table in ("live0", "held"):
             self._connection.execute(
-                f"INSERT OR IGNORE INTO dead SELECT l.rid FROM pending p CROSS JOIN {table} l "  # noqa: S608 - fixed names
+                f"INSERT OR IGNORE INTO dead SELECT l.rid FROM pending p CROSS JOIN {table} l "
                 "ON l.memory = p.memory AND l.rid BETWEEN p.low AND p.high WHERE p.replica = ?",
                 (end.number,),
             )
@@ -91,7 +91,9 @@ class Replacer:
         if self._connection.execute("SELECT 1 FROM pending WHERE replica = ? LIMIT 1", bound[:1]).get is None:
             self._awaited.discard(end.number)
 
-    def _kill_packed(self, memories: Memories, packed: Packed, at: Integers, refs: bytes, end: LogEnd) -> None:
+    def _kill_packed(
+        self, memories: Memories, packed: Packed, at: Integers, refs: bytes, end: LogEnd
+    ) -> None:
         """Kill by packed references; ``at`` is where in ``refs`` the list of each one's changeset begins."""
         listed = [
             self._replicas.end(end.space, refs[start : start + REPLICA_ID_LENGTH]).number
@@ -117,7 +119,9 @@ class Replacer:
     def _mark_held(self) -> None:
         """A held change that was replaced is never shown, but still replaces what it names, in its time."""
         if self.holding:
-            self._connection.execute("UPDATE held SET dead = 1 WHERE dead = 0 AND rid IN (SELECT rid FROM dead)")
+            self._connection.execute(
+                "UPDATE held SET dead = 1 WHERE dead = 0 AND rid IN (SELECT rid FROM dead)"
+            )
 
     def _await_unheld(self, memories: Memories, highs: Integers, prefix: Flags) -> None:
         numbers = highs >> SEQ_BITS

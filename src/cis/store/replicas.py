@@ -1,14 +1,17 @@
-"""The writer's picture of spaces and replicas: numbers, ends of logs and their links, kept beside the tables."""
+"""The writer's picture of spaces and replicas: numbers, ends of logs, links; kept beside the tables."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import apsw
+from typing import TYPE_CHECKING
 
 from cis.model import ReplicaId, SpaceId, VersionVector
 from cis.model.change import SEQ_BITS, SEQ_MAX
+from cis.store.database import fetch
 from cis.trust.signing import GENESIS
+
+if TYPE_CHECKING:
+    import apsw
 
 REPLICA_NUMBER_MAX = (1 << 63 - SEQ_BITS) - 1
 
@@ -25,7 +28,7 @@ def split_rid(rid: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class LogEnd:
-    """Where one replica's log in one space ends: held without a gap up to ``seq``; ``beyond`` if dots lie after."""
+    """Where one replica's log in one space ends: no gap up to ``seq``; ``beyond`` if dots lie after one."""
 
     number: int
     space: int
@@ -44,11 +47,14 @@ class Replicas:
 
     def reload(self) -> None:
         """Read everything from the tables again."""
-        execute = self._connection.execute
-        self.space_numbers = {SpaceId(row[1]): row[0] for row in execute("SELECT no, id FROM space")}
+        spaces = fetch(self._connection, "SELECT no, id, replicated FROM space")
+        self.space_numbers = {SpaceId(space): number for number, space, _ in spaces}
+        self.shared = {SpaceId(space) for _, space, replicated in spaces if replicated}
         self._ends: dict[tuple[int, bytes], LogEnd] = {}
         self.by_number: dict[int, LogEnd] = {}
-        for number, space, replica, seq, link in execute("SELECT no, space, id, seq, link FROM replica"):
+        for number, space, replica, seq, link in fetch(
+            self._connection, "SELECT no, space, id, seq, link FROM replica"
+        ):
             self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, self.has_beyond(number, seq)))
 
     def add_space(self, space: SpaceId, name: str, *, replicated: bool) -> int:
@@ -59,6 +65,8 @@ class Replicas:
             row = (number, space, name, replicated)
             self._connection.execute("INSERT INTO space(no, id, name, replicated) VALUES(?,?,?,?)", row)
             self.space_numbers[space] = number
+            if replicated:
+                self.shared.add(space)
         return number
 
     def end(self, space: int, replica: bytes) -> LogEnd:
@@ -78,7 +86,9 @@ class Replicas:
 
     def save(self, end: LogEnd) -> None:
         """Write the end of a log to its row."""
-        self._connection.execute("UPDATE replica SET seq=?, link=? WHERE no=?", (end.seq, end.link, end.number))
+        self._connection.execute(
+            "UPDATE replica SET seq=?, link=? WHERE no=?", (end.seq, end.link, end.number)
+        )
 
     def _keep(self, end: LogEnd) -> LogEnd:
         self._ends[end.space, end.replica] = end

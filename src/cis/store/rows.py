@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _LIVE = """
-    SELECT rid FROM (SELECT rid FROM live WHERE memory = ?1 UNION ALL SELECT rid FROM live0 WHERE memory = ?1) l
+    SELECT rid FROM
+        (SELECT rid FROM live WHERE memory = ?1 UNION ALL SELECT rid FROM live0 WHERE memory = ?1) l
     WHERE NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid) ORDER BY rid"""
 _LIVE_OF_MANY = """
     SELECT m.value, l.rid FROM carray(?1) m CROSS JOIN {table} l ON l.memory = m.value
@@ -88,9 +89,12 @@ class Rows:
         rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
         changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}
         sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
-        return [self._stored(rid, record, first, *changesets[first], sealed.get(rid)) for rid, record, first in heads]
+        return [
+            self._stored(rid, record, first, *changesets[first], sealed.get(rid))
+            for rid, record, first in heads
+        ]
 
-    def _stored(  # noqa: PLR0913 - the columns of a change
+    def _stored(
         self, rid: int, record: bytes, first: int, header: tuple[int, int, int, int, int, bytes, bytes],
         refs: bytes, body: bytes | None,
     ) -> Stored:  # fmt: skip

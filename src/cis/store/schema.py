@@ -11,13 +11,14 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     -- a space's number; name is only for people; keys is sealed by page encryption like everything here
-    CREATE TABLE space(no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, name TEXT NOT NULL, replicated INT NOT NULL);
+    CREATE TABLE space(no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, name TEXT NOT NULL,
+        replicated INT NOT NULL);
     -- the log of one replica in one space: seq is the end of what is held without a gap, link its hash chain
     CREATE TABLE replica(no INTEGER PRIMARY KEY, space INT NOT NULL REFERENCES space(no), id BLOB NOT NULL,
         seq INT NOT NULL DEFAULT 0, link BLOB NOT NULL, floor INT NOT NULL DEFAULT 0, UNIQUE(space, id));
     -- one changeset, named by the rid of its first change; previous only where it was received beyond a gap
-    CREATE TABLE changeset(rid INTEGER PRIMARY KEY, header BLOB NOT NULL, refs BLOB NOT NULL, hashes BLOB NOT NULL,
-        link BLOB NOT NULL, signature BLOB, previous BLOB);
+    CREATE TABLE changeset(rid INTEGER PRIMARY KEY, header BLOB NOT NULL, refs BLOB NOT NULL,
+        hashes BLOB NOT NULL, link BLOB NOT NULL, signature BLOB, previous BLOB);
     CREATE TABLE head(rid INTEGER PRIMARY KEY, record BLOB NOT NULL);
     CREATE TABLE body(rid INTEGER PRIMARY KEY, sealed BLOB NOT NULL);
     CREATE TABLE live(memory BLOB NOT NULL, rid INT NOT NULL, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
@@ -26,7 +27,7 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     -- what changes named before it arrived: of replica no, the rows low..high of the memory
     CREATE TABLE pending(replica INT NOT NULL, high INT NOT NULL, memory BLOB NOT NULL, low INT NOT NULL,
         PRIMARY KEY(replica, high, memory, low)) WITHOUT ROWID;
-    -- changes dated too far ahead to take effect yet; dead once replaced: never shown, yet replacing in their time
+    -- changes dated too far ahead to take effect yet; dead: never to be shown, yet replacing in their time
     CREATE TABLE held(memory BLOB NOT NULL, rid INT NOT NULL, hlc INT NOT NULL,
         dead INT NOT NULL DEFAULT 0, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
     -- memories touched by each commit, for the index; trimmed behind it
@@ -42,9 +43,10 @@ INDEX_MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE progress(one INTEGER PRIMARY KEY CHECK(one = 1), source BLOB NOT NULL, journal INT NOT NULL,
         -- while the index is being made anew: the last memory done
         rebuilt BLOB);
-    CREATE TABLE doc(no INTEGER PRIMARY KEY, memory BLOB NOT NULL UNIQUE, space INT NOT NULL, key TEXT NOT NULL,
-        category TEXT NOT NULL, tags TEXT NOT NULL, shape TEXT NOT NULL, hlc INT NOT NULL, author BLOB NOT NULL,
-        expires_ms INT NOT NULL, siblings INT NOT NULL, bytes INT NOT NULL);
+    CREATE TABLE doc(no INTEGER PRIMARY KEY, memory BLOB NOT NULL UNIQUE, space INT NOT NULL,
+        key TEXT NOT NULL, category TEXT NOT NULL, tags TEXT NOT NULL, shape TEXT NOT NULL,
+        hlc INT NOT NULL, author BLOB NOT NULL, expires_ms INT NOT NULL, siblings INT NOT NULL,
+        bytes INT NOT NULL);
     CREATE INDEX doc_by_key ON doc(key, space);
     CREATE INDEX doc_by_siblings ON doc(siblings) WHERE siblings > 0;
     CREATE VIRTUAL TABLE text USING fts5(key, value, tags, content='', contentless_delete=1,

@@ -11,27 +11,35 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import apsw
-
-from cis.errors import CisError, StoreError
-from cis.model import NodeId, SpaceId
-from cis.store.author import Write, Written
-from cis.store.database import Layout, open_database, open_reader, transaction
+from cis.errors import StoreError
+from cis.store.database import Layout, fetch, open_database, open_reader, translated
 from cis.store.incarnation import current_replica, renew
 from cis.store.index import Indexer
-from cis.store.merge import Applied
 from cis.store.read import Reader
 from cis.store.replicas import Replicas
 from cis.store.schema import MEMORY_MIGRATIONS
-from cis.store.writer import Commit, Judge, Signer, Writer
-from cis.trust.sealing import Entropy, SpaceKeys
+from cis.store.writer import Around, Signer, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    import apsw
+
+    from cis.errors import CisError
+    from cis.model import NodeId, SpaceId
+    from cis.store.author import Write, Written
+    from cis.store.merge import Applied
+    from cis.store.writer import Commit, Judge
+    from cis.trust.sealing import Entropy, SpaceKeys
+
+_log = logging.getLogger(__name__)
 
 MEMORY_LAYOUT = Layout(application_id=0x6369736D, migrations=MEMORY_MIGRATIONS)
 INDEX_WAIT_S = 10.0
@@ -50,7 +58,7 @@ class Setting:
 
 
 class Store:
-    """See the module; every method may be called from any thread but those of `reader`, which is the opener's."""
+    """See the module; any thread may call its methods, the opener's alone those of `reader`."""
 
     def __init__(self, folder: Path, key: bytes, setting: Setting) -> None:
         self.path = folder / "memory.db"
@@ -58,23 +66,25 @@ class Store:
         self._key = key
         self._setting = setting
         self.keys: dict[SpaceId, SpaceKeys] = {}
-        self._lock = _Lock(folder / "lock")
         self._listeners: list[Callable[[Commit], None]] = []
-        try:
-            connection = open_database(self.path, key, MEMORY_LAYOUT)
-            self.replica = current_replica(connection, self.path, setting.node, setting.entropy)
-        except BaseException:
-            self._lock.release()
-            raise
-        signer = Signer(
-            lambda: self.replica, setting.sign, setting.authority, setting.clock_ms, setting.entropy
-        )
-        self.id = _store_id(connection, setting.entropy)
-        self._writer = Writer(self.path, connection, self.keys, signer, setting.judge, self._on_commit)
-        self._indexer = Indexer(self.path, self._index_path, key, self.keys, self.id)
-        self.reader = self.open_reader()
         self._index: apsw.Connection | None = None
         self._index_guard = threading.Lock()
+        with contextlib.ExitStack() as opened:
+            opened.callback(_Lock(folder / "lock").release)
+            connection = open_database(self.path, key, MEMORY_LAYOUT)
+            opened.callback(connection.close)
+            self.replica = current_replica(connection, self.path, setting.node, setting.entropy)
+            self._indexer = Indexer(self.path, self._index_path, key, self.keys, self.replica)
+            opened.callback(self._indexer.close)
+            self.reader = self.open_reader()
+            opened.callback(self.reader.connection.close)
+            signer = Signer(
+                lambda: self.replica, setting.sign, setting.authority, setting.clock_ms, setting.entropy
+            )
+            around = Around(setting.judge, self._on_commit, lambda: self._indexer.done)
+            self._writer = Writer(self.path, connection, self.keys, signer, around)
+            opened.callback(self._writer.close)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -84,19 +94,22 @@ class Store:
 
     def close(self) -> None:
         """Finish what is queued, then close both files."""
-        self._writer.close()
-        self._indexer.close()
-        self.reader.connection.close()
-        if self._index is not None:
-            self._index.close()
-        self._lock.release()
+        self._opened.close()
+        with self._index_guard:
+            if self._index is not None:
+                self._index.close()
+                self._index = None
 
-    # --- writing ---------------------------------------------------------------------------------------------
+    # --- writing ------------------------------------------------------------------------------------------
 
     def add_space(self, keys: SpaceKeys, name: str, *, replicated: bool) -> None:
-        """Make a space known, or bring new epoch keys of a known one; not durable beyond its number and name."""
+        """Make a space known, or bring new epoch keys of a known one; only its number and name are stored."""
         self.keys[keys.space] = keys
-        self.execute(lambda connection: Replicas(connection).add_space(keys.space, name, replicated=replicated)).result()
+
+        def task(connection: apsw.Connection) -> None:
+            Replicas(connection).add_space(keys.space, name, replicated=replicated)
+
+        self.execute(task).result()
         self._indexer.wake()
 
     def write(self, writes: Sequence[Write]) -> Future[list[Written | CisError]]:
@@ -123,7 +136,7 @@ class Store:
         """Call the listener after every commit that brought changes, on the writer's thread."""
         self._listeners.append(listener)
 
-    # --- reading ---------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------
 
     def open_reader(self) -> Reader:
         """Return a reader over a connection of its own; the caller closes ``reader.connection``."""
@@ -135,40 +148,44 @@ class Store:
         reader = self.open_reader()
         try:
             reader.connection.execute("BEGIN")
-            reader.connection.execute("SELECT count(*) FROM meta").fetchall()  # the snapshot begins with the first read
+            fetch(reader.connection, "SELECT 1 FROM meta LIMIT 1")  # the snapshot begins with the first read
             yield reader
         finally:
             reader.connection.close()
 
     @contextlib.contextmanager
     def index(self, timeout_s: float = INDEX_WAIT_S) -> Iterator[apsw.Connection]:
-        """Yield a connection to index.db once it has caught up with this moment; `TimedOut` if it does not."""
+        """Yield a connection to index.db once it has caught up with this moment, or raise `TimedOut`."""
+        with self.snapshot() as reader:
+            newest: int = reader.connection.execute("SELECT max(no) FROM journal").get or 0
+        self._indexer.wake()
+        self._indexer.wait_reached(newest, timeout_s)
         with self._index_guard:
             if self._index is None:
                 self._index = open_reader(self._index_path, self._key)
-            with self.snapshot() as reader:
-                newest = reader.connection.execute("SELECT max(no) FROM journal").get or 0
-            self._indexer.wake()
-            self._indexer.wait_reached(newest, timeout_s)
             yield self._index
 
     def check(self) -> list[str]:
         """Return SQLite's complaints about memory.db, none where it is whole."""
         with self.snapshot() as reader:
-            rows = reader.connection.execute("PRAGMA integrity_check").fetchall()
-        return [row[0] for row in rows if row[0] != "ok"]
+            rows = fetch(reader.connection, "PRAGMA integrity_check")
+        return [complaint for (complaint,) in rows if complaint != "ok"]
 
     def _on_commit(self, commit: Commit) -> None:
         self._indexer.wake()
         for listener in self._listeners:
-            listener(commit)
+            try:
+                listener(commit)
+            except Exception:  # noqa: BLE001 - what is committed stays so; a listener's defect stops no writing
+                _log.exception("a listener failed on a commit")
 
 
 class _Lock:
     """One process at a time writes a store."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a+b")
+        with translated(path):
+            self._file = path.open("a+b")
         try:
             _lock_exclusively(self._file.fileno())
         except OSError:
@@ -190,14 +207,3 @@ def _lock_exclusively(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined] # Windows
     else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _store_id(connection: apsw.Connection, entropy: Entropy) -> bytes:
-    stored: bytes | None = connection.execute("SELECT value FROM meta WHERE name='id'").get
-    if stored is None:
-        stored = entropy(16)
-        with transaction(connection):
-            connection.execute("INSERT INTO meta VALUES('id', ?)", (stored,))
-    return stored
-
-

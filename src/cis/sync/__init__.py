@@ -1,4 +1,4 @@
-"""Anti-entropy between two nodes, sans-IO: what each lacks, in order, with credit, acknowledged after commit."""
+"""Anti-entropy between two nodes, sans-IO: what each lacks, in order, acknowledged after its commit."""
 
 from cis.sync.index import Index, Membership
 from cis.sync.session import (

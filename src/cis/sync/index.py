@@ -28,4 +28,4 @@ class Index(Protocol):
         """Return the vector of every space the peer may see."""
 
     def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
-        """Return (frame, last number in it) of a segment that holds ``first``, or None where there is none."""
+        """Return (frame, last number in it) of a segment that holds ``first``, None where there is none."""

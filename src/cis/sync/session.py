@@ -71,7 +71,7 @@ class AddEntries:
 
 @dataclass(frozen=True, slots=True)
 class InspectOwn:
-    """The peer holds this node's own log up to ``seq``: if that is more than is held here, the store was restored."""
+    """The peer holds this node's own log up to ``seq``; where that is more than here, we were restored."""
 
     space: SpaceId
     seq: int
@@ -143,6 +143,7 @@ class Session:
     ) -> None:
         self._vectors = vectors
         self._membership = membership
+        self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
         self._own = own
         self._phase = Phase.SUMMARY
         self._awaited: set[SpaceId] = set()
@@ -158,8 +159,10 @@ class Session:
 
     def start(self) -> list[Effect]:
         """Open with the summary."""
-        spaces = [(space, digest(vector)) for space, vector in sorted(self._vectors.items())]
-        return [Send(messages.Summary(self._membership.digest(), spaces))]
+        spaces: list[tuple[bytes, bytes]] = [
+            (space, digest(vector)) for space, vector in sorted(self._vectors.items())
+        ]
+        return [Send(messages.Summary(self._membership_digest, spaces))]
 
     def receive(self, message: messages.Message) -> list[Effect]:
         """Take a message other than a segment; `PeerFault` where it does not belong here."""
@@ -174,9 +177,8 @@ class Session:
                 return self._on_vector(message)
             case messages.Acknowledge() if self._phase is Phase.STREAMING:
                 return self._on_acknowledge(message)
-            case messages.Done() if self._done.received is None and self._phase is not Phase.SUMMARY:
-                self._done.received = message.sent
-                return self._finish()
+            case messages.Done() if self._done.received is None and self._phase is Phase.STREAMING:
+                return self._on_done(message)
         raise PeerFault(Fault.MALFORMED, f"{type(message).__name__} does not belong in {self._phase.value}")
 
     def receive_segment(self, size: int) -> list[Effect]:
@@ -215,9 +217,11 @@ class Session:
     def _on_summary(self, summary: messages.Summary) -> list[Effect]:
         theirs = {SpaceId(space): their_digest for space, their_digest in summary.spaces}
         self._awaited = {
-            space for space, vector in self._vectors.items() if space in theirs and theirs[space] != digest(vector)
+            space
+            for space, vector in self._vectors.items()
+            if space in theirs and theirs[space] != digest(vector)
         }
-        differs = summary.membership != self._membership.digest()
+        differs = summary.membership != self._membership_digest
         if not differs and not self._awaited:
             self._phase = Phase.FINISHED
             self.report.in_step = True
@@ -265,6 +269,12 @@ class Session:
             raise PeerFault(Fault.MALFORMED, "an acknowledgement of what was not sent")
         self._flow.acknowledged = message.committed
         return [*self._next_fetch(), *self._finish()]
+
+    def _on_done(self, message: messages.Done) -> list[Effect]:
+        if message.sent != self._flow.arrived or self._awaited or self._entries_awaited:
+            raise PeerFault(Fault.MALFORMED, "an end before all that was announced has arrived")
+        self._done.received = message.sent
+        return self._finish()
 
     def _next_fetch(self) -> list[Effect]:
         under_way = self.report.bytes_sent - self._flow.acknowledged

@@ -1,28 +1,30 @@
-"""Version vectors on the wire, and the digest that tells two nodes in one round trip that they are in step."""
+"""Version vectors on the wire, and the digest that tells two nodes in one round trip they are in step."""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 
 from cis.model import ReplicaId, SpaceId, VersionVector
-from cis.wire.messages import Vector
+from cis.wire.messages import RANGES_MAX, Vector
 
 
 def to_wire(space: SpaceId, vector: VersionVector) -> Vector:
-    """Return the message that states the vector of a space."""
-    beyond = [
+    """Return the message that states the vector of a space.
+
+    Ranges beyond gaps that do not fit are left out: the peer then sends again what is held already.
+    """
+    seqs: list[tuple[bytes, int]] = [(replica, seq) for replica, seq in sorted(vector.seqs.items()) if seq]
+    beyond: list[tuple[bytes, int, int]] = [
         (replica, first, last) for replica, ranges in sorted(vector.beyond.items()) for first, last in ranges
     ]
-    return Vector(space, [(replica, seq) for replica, seq in sorted(vector.seqs.items()) if seq], beyond)
+    return Vector(space, seqs, beyond[:RANGES_MAX])
 
 
 def from_wire(message: Vector) -> VersionVector:
-    """Return the vector a message states; later statements of one replica win, ranges out of order are joined."""
-    vector = VersionVector({ReplicaId(replica): seq for replica, seq in message.seqs})
-    for replica, first, last in message.beyond:
-        if first <= last:
-            vector = vector.with_range(ReplicaId(replica), first, last)
-    return vector
+    """Return the vector a message states; of two statements about one replica the later holds."""
+    seqs = {ReplicaId(replica): seq for replica, seq in message.seqs}
+    ranges = [(ReplicaId(replica), first, last) for replica, first, last in message.beyond if first <= last]
+    return VersionVector.gathered(seqs, ranges)
 
 
 def digest(vector: VersionVector) -> bytes:

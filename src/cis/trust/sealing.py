@@ -44,7 +44,8 @@ class SpaceKeys:
 
     def memory_id(self, key: str) -> MemoryId:
         """Return the id under which a memory of this key merges."""
-        return MemoryId(blake2b(key.encode(), digest_size=_MEMORY_ID_LENGTH, key=self.memory_key).digest())
+        data = key.encode(errors="surrogatepass")  # refused later, with its reason
+        return MemoryId(blake2b(data, digest_size=_MEMORY_ID_LENGTH, key=self.memory_key).digest())
 
 
 class Sealer:
@@ -78,7 +79,9 @@ class Opener:
         try:
             return self._decrypt(place.to_bytes(_NONCE_LENGTH, "big"), body, header)
         except InvalidTag:
-            raise Unreadable("the body does not belong to its header: sealed by a faulty or hostile writer") from None
+            raise Unreadable(
+                "the body does not belong to its header: its writer is faulty or hostile"
+            ) from None
 
 
 def _body_key(keys: SpaceKeys, epoch: int, salt: bytes) -> bytes:

@@ -31,7 +31,7 @@ class Form(enum.IntEnum):
 
 
 class Content(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The plaintext of one change. Of a set's change ``value`` is the element; a counter's has totals instead."""
+    """The plaintext of one change. A set's ``value`` is the element; a counter has totals instead."""
 
     key: str
     value: bytes = b""
@@ -87,8 +87,10 @@ def check_content(content: Content) -> None:
     if len(content.value) > VALUE_BYTES_MAX:
         raise UsageError(f"the value of {key!r} is {len(content.value):,} bytes; at most {VALUE_BYTES_MAX:,}")
     words = (content.category, *content.tags, content.vector_model)
-    if len(content.tags) > TAGS_MAX or any(_bytes(word) > WORD_BYTES_MAX for word in words):
-        raise UsageError(f"{key!r}: at most {TAGS_MAX} tags, each word at most {WORD_BYTES_MAX} bytes of UTF-8")
+    if len(content.tags) > TAGS_MAX or max(map(_bytes, words)) > WORD_BYTES_MAX:
+        raise UsageError(
+            f"{key!r}: at most {TAGS_MAX} tags, each word at most {WORD_BYTES_MAX} bytes of UTF-8"
+        )
     if len(content.vector) > VECTOR_BYTES_MAX or len(content.vector) % 4:
         raise UsageError(f"the vector of {key!r} must be float32, at most {VECTOR_BYTES_MAX // 4} of them")
     if not (0 <= content.added <= COUNT_MAX and 0 <= content.subtracted <= COUNT_MAX):
@@ -110,6 +112,8 @@ def _check_key(key: str) -> None:
 
 def _bytes(text: str) -> int:
     """Return the length in UTF-8; of text that has none (lone surrogates), more than any limit."""
+    if text.isascii():
+        return len(text)
     try:
         return len(text.encode())
     except UnicodeEncodeError:

@@ -1,4 +1,7 @@
-"""The messages by which a ticket becomes a membership, on a connection authenticated with that ticket."""
+"""The messages by which a ticket becomes a membership, on a connection authenticated with that ticket.
+
+A refusal closes the connection with its reason.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Annotated
 import msgspec
 
 from cis.wire.decoding import Bytes32, decode_message
-from cis.wire.handshake import REFUSAL_TEXT_MAX
 from cis.wire.membership import ENTRY_BYTES_MAX, NAME_PATTERN
 
 JOIN_BYTES_MAX = 1 << 20
@@ -30,14 +32,7 @@ class JoinGranted(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
     ]
 
 
-class JoinRefused(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=3):
-    """Issuer → joiner: why not."""
-
-    fault: Annotated[int, msgspec.Meta(ge=0, lt=1 << 16)]
-    text: Annotated[str, msgspec.Meta(max_length=REFUSAL_TEXT_MAX)]
-
-
-JoinMessage = JoinRequest | JoinGranted | JoinRefused
+JoinMessage = JoinRequest | JoinGranted
 
 _JOIN: msgspec.msgpack.Decoder[JoinMessage] = msgspec.msgpack.Decoder(JoinMessage)
 

@@ -30,13 +30,13 @@ Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class Open(msgspec.Struct, array_like=True, tag=1, frozen=True):
-    """First message of a stream: what the stream is for (``sync``, ``live``, ``ping``, ``records``, ``join``)."""
+    """First message of a stream: what it is for (``sync``, ``live``, ``ping``, ``records``, ``join``)."""
 
     purpose: Annotated[str, msgspec.Meta(max_length=32)]
 
 
 class Summary(msgspec.Struct, array_like=True, tag=2, frozen=True):
-    """Digests of the membership log and of the vector of every space the sender offers: equal means in step."""
+    """Digests of the membership log and of the vector of each space offered: equal means in step."""
 
     membership: Hash
     spaces: Annotated[list[tuple[Space, Hash]], msgspec.Meta(max_length=SPACES_MAX)]
@@ -96,7 +96,17 @@ class Records(msgspec.Struct, array_like=True, tag=10, frozen=True):
 
 
 Message = (
-    Open | Summary | MembershipIds | MembershipEntries | Vector | Acknowledge | Done | Ping | Pong | Records | Segment
+    Open
+    | Summary
+    | MembershipIds
+    | MembershipEntries
+    | Vector
+    | Acknowledge
+    | Done
+    | Ping
+    | Pong
+    | Records
+    | Segment
 )
 
 encode = msgspec.msgpack.Encoder().encode
@@ -106,11 +116,12 @@ _decode = msgspec.msgpack.Decoder(Message).decode
 def decode(frame: bytes) -> Message:
     """Return the message of a frame, or raise `PeerFault`."""
     try:
-        return _decode(frame)
+        message: Message = _decode(frame)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise PeerFault(Fault.MALFORMED, f"message: {error}") from None
+    return message
 
 
 def is_segment(frame: bytes) -> bool:
-    """Tell a segment from other messages without decoding it, so that the bulk of a sync costs the loop nothing."""
-    return len(frame) > 1 and frame[0] & 0xF0 == 0x90 and frame[1] == SEGMENT_TAG  # noqa: PLR2004 - MessagePack fixarray
+    """Tell a segment from other messages without decoding it: the bulk of a sync costs the loop nothing."""
+    return len(frame) > 1 and frame[0] & 0xF0 == 0x90 and frame[1] == SEGMENT_TAG

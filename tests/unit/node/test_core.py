@@ -9,7 +9,7 @@ import pytest
 from cis.errors import Fault
 from cis.model import NodeId
 from cis.node import events
-from cis.node.core import GLARE_S, RELAY_DELAY_S, RELAY_PAUSE_S, RETRY_S, Core
+from cis.node.core import BAN_S, GLARE_S, RELAY_DELAY_S, RELAY_PAUSE_S, RETRY_S, Core
 from cis.peers import PeerBook, Target
 from cis.sync import Report
 
@@ -52,10 +52,18 @@ def test_of_two_connections_the_one_dialled_by_the_smaller_id_stays(
     assert link.id == stays
 
 
-def test_a_peer_that_restarted_and_dials_again_replaces_its_dead_connection(core: Core) -> None:
+def test_who_dialled_a_peer_at_two_addresses_closes_the_later_connection(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    (close,) = connect(core, 2, HIGH, dialled=True)
+    assert isinstance(close, events.Close)
+    assert (close.link, close.fault) == (2, Fault.DUPLICATE)
+
+
+def test_who_was_dialled_twice_leaves_the_choice_to_the_dialler(core: Core) -> None:
     connect(core, 1, HIGH, dialled=False)
-    connect(core, 2, HIGH, dialled=False)
-    assert list(core.links) == [2]
+    assert connect(core, 2, HIGH, dialled=False) == [events.Introduce(2)]
+    core.handle(events.Lost(1, "duplicate"), 1.0)
+    assert core.connected() == {HIGH}
 
 
 def test_a_peer_that_lost_its_end_may_connect_again_whoever_dialled_first(core: Core) -> None:
@@ -132,6 +140,17 @@ def test_a_parted_node_is_closed_on_and_not_dialled_until_asked(core: Core) -> N
     assert [type(effect) for effect in connect(core, 2, HIGH, dialled=False, now=2.0)] == [events.Close]
     assert core.handle(events.Ticked(), 100.0) == []
     assert core.handle(events.MeetingAsked(HIGH), 101.0) == [events.Dial(target(HIGH))]
+
+
+def test_a_node_that_broke_the_protocol_is_shut_out_for_a_while(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    connect(core, 1, HIGH, dialled=True)
+    assert core.handle(events.Lost(1, "malformed", blamed=True), 1.0) == []
+    (close,) = connect(core, 2, HIGH, dialled=False, now=2.0)
+    assert isinstance(close, events.Close)
+    assert close.fault is Fault.BANNED
+    assert core.handle(events.Ticked(), BAN_S) == []
+    assert core.handle(events.Ticked(), 1.0 + BAN_S) == [events.Dial(target(HIGH))]
 
 
 def test_nothing_is_planned_when_nothing_is_known(core: Core) -> None:

@@ -67,17 +67,26 @@ def test_backoff_grows_to_its_ceiling_and_a_connection_resets_it(book: PeerBook)
     assert due - now <= 0.5
 
 
-def test_all_addresses_of_a_peer_are_tried_before_it_backs_off(book: PeerBook) -> None:
+def test_all_addresses_of_a_peer_are_dialled_at_once_and_it_backs_off_when_all_failed(book: PeerBook) -> None:
     hosts = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
     for host in hosts:
         book.sighted(target(host=host), now=1.0)
-    tried = []
-    for _ in hosts:
-        (dial,) = book.due(1.0, set())
-        tried.append(dial.host)
+    dials = book.due(1.0, set())
+    assert sorted(dial.host for dial in dials) == hosts
+    for dial in dials[:2]:
         book.failed(dial, 1.0, "no answer")
-    assert sorted(tried) == hosts
+    assert book.due(100.0, set()) == []  # the third is still under way
+    book.failed(dials[2], 1.0, "no answer")
     assert book.due(1.0, set()) == []
+    assert len(book.due(1.0 + BACKOFF_CEILING_S, set())) == 3
+
+
+def test_a_new_address_is_dialled_while_an_old_one_hangs(book: PeerBook) -> None:
+    book.sighted(target(), now=0.0)
+    book.due(0.0, set())
+    fresh = target(host="192.0.2.9")
+    book.sighted(fresh, now=1.0)
+    assert book.due(1.0, set()) == [fresh]
 
 
 def test_an_address_without_a_name_becomes_its_node_once_that_is_known(book: PeerBook) -> None:
@@ -91,7 +100,7 @@ def test_an_address_without_a_name_becomes_its_node_once_that_is_known(book: Pee
 def test_an_address_that_leads_to_ourselves_is_forgotten(book: PeerBook) -> None:
     book.sighted(target(None), now=0.0)
     book.due(0.0, set())
-    book.forget_dial(target(None))
+    book.forget(target(None))
     assert list(book) == []
 
 

@@ -1,0 +1,82 @@
+"""A node's memories without its network: what commands use when no daemon runs, and the daemon's own half."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+from cis import __version__
+from cis.api.browsing import BrowsingOperations
+from cis.api.memory import MemoryOperations
+from cis.api.network_schema import GetStatus, NodeStatus
+from cis.api.operations import memory_handlers
+from cis.api.protocol import Reply, Request
+from cis.api.reading import Readers
+from cis.api.transfer import TransferOperations
+from cis.crdt import Policy
+from cis.errors import Unavailable
+from cis.model import did_of
+from cis.node.local import LocalNode
+
+NO_DAEMON = "no node is running here: start it with `cis up`"
+
+
+class EmbeddedNode:
+    """Answers requests about memories in this process; owns the `LocalNode` it is given."""
+
+    running = False
+
+    def __init__(self, local: LocalNode, policy: Policy = Policy.CRDT) -> None:
+        self.local = local
+        self.policy = policy
+        self.readers = Readers(local.store)
+        self.handlers = memory_handlers(
+            MemoryOperations(local, policy, self.readers),
+            BrowsingOperations(local, policy, self.readers),
+            TransferOperations(local, policy, self.readers),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store."""
+        self.readers.close()
+        self.local.close()
+
+    def call(self, request: Request[Reply]) -> Reply:
+        """Answer a request; `Unavailable` for one that needs the running node."""
+        answer: Reply
+        if isinstance(request, GetStatus):
+            answer = self.status()  # type: ignore[assignment] # the request says that this is its reply
+        else:
+            answer = self._handler(request)(request)
+        return answer
+
+    def stream(self, request: Request[Reply]) -> Iterator[Reply]:
+        """Answer a request that streams."""
+        return iter(self._handler(request)(request))
+
+    def status(self) -> NodeStatus:
+        """Say what can be said without the network."""
+        cluster = self.local.cluster
+        return NodeStatus(
+            running=False,
+            name=cluster.me.name,
+            did=did_of(self.local.identity.node),
+            cluster=cluster.id.hex(),
+            role=cluster.me.role.name.lower(),
+            home=str(self.local.home.folder),
+            version=__version__,
+            members=tuple(sorted(member.name for member in cluster.membership.members())),
+            memories=self.local.public_count(),
+        )
+
+    def _handler(self, request: Request[Any]) -> Any:  # noqa: ANN401 - the handler of whichever request
+        handler = self.handlers.get(type(request))
+        if handler is None:
+            raise Unavailable(NO_DAEMON)
+        return handler

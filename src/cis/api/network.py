@@ -1,0 +1,214 @@
+"""Operations of a running node on its peers; all on the driver's loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from cis.api.network_schema import (
+    ConnectPeer,
+    Connected,
+    Disconnected,
+    DisconnectPeer,
+    ListPeers,
+    PeerInfo,
+    Pinged,
+    PingPeer,
+    SyncNow,
+    SyncResult,
+)
+from cis.discovery.address import Source, join_endpoint, split_endpoint
+from cis.discovery.static import StaticPeer
+from cis.errors import TimedOut, Unavailable, UsageError
+from cis.model import NodeId, did_of
+from cis.node import events
+from cis.node.core import Link, SyncStatus
+from cis.node.driver import Driver
+from cis.node.links import PeerLink
+from cis.peers import Address, Peer, Target
+
+PINGS_MAX = 100
+
+
+class NetworkOperations:
+    """What a user does with peers."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._core = driver.core
+        self._cluster = driver.local.cluster
+
+    async def peers(self, request: ListPeers) -> tuple[PeerInfo, ...]:
+        """List peers: the connected, those known from discovery, and members never met."""
+        found = sorted(self._peers(), key=lambda one: (one.state != "connected", one.name))
+        if request.which == "connected":
+            return tuple(one for one in found if one.state == "connected")
+        if request.which == "discovered":
+            return tuple(one for one in found if one.address is not None)
+        return tuple(found)
+
+    async def connect(self, request: ConnectPeer) -> Connected:
+        """Connect now, to a member wherever it is known to be, or to whoever answers at an address."""
+        text = request.target.strip()
+        target, node = self._target(text)
+        if node is not None and self._core.link_to(node) is not None:
+            return Connected(self._cluster.name_of(node), did_of(node), already=True)
+        try:
+            async with asyncio.timeout(request.timeout_s):
+                node = await self._dial(target, node)
+        except TimeoutError:
+            raise TimedOut(f"{text} did not answer within {request.timeout_s:g} s: is it up, and does UDP reach it?") from None
+        return Connected(self._cluster.name_of(node), did_of(node), already=False)
+
+    async def _dial(self, target: Target | None, node: NodeId | None) -> NodeId:
+        if node is not None:
+            peer = self._core.book.get(node)
+            failures, addresses = (peer.failures, len(peer.addresses)) if peer is not None else (0, 0)
+            self._driver.report(events.MeetingAsked(node))
+            if target is None:
+                while self._core.link_to(node) is None:
+                    if peer is None or peer.failures >= failures + addresses:
+                        why = peer.last_error if peer is not None else "no address of it is known"
+                        raise Unavailable(f"could not reach {self._cluster.name_of(node)}: {why}")
+                    await self._driver.wait_changed()
+                return node
+        assert target is not None, "an unknown node is dialled at an address"
+        return await self._driver.connect(target)
+
+    async def disconnect(self, request: DisconnectPeer) -> Disconnected:
+        """Close the connection with a peer, and keep it closed until `connect` or the next start."""
+        member = self._cluster.find(request.target)
+        self._driver.report(events.PartingAsked(member.node))
+        while self._core.link_to(member.node) is not None:
+            await self._driver.wait_changed()
+        return Disconnected(member.name)
+
+    async def ping(self, request: PingPeer) -> Pinged:
+        """Measure round trips, one after the other."""
+        if not 0 < request.count <= PINGS_MAX:
+            raise UsageError(f"{request.count} pings: 1 to {PINGS_MAX}")
+        link = self._link(request.target)
+        name = self._cluster.name_of(link.node)
+        took, skew_ms = [], 0
+        try:
+            async with asyncio.timeout(request.timeout_s * request.count):
+                for _ in range(request.count):
+                    seconds, clock_ms = await link.ping()
+                    took.append(seconds * 1000)
+                    skew_ms = clock_ms - self._driver.local.clock_ms()
+        except TimeoutError:
+            raise TimedOut(f"{name} did not answer a ping within {request.timeout_s:g} s") from None
+        self._driver.skews_ms[link.node] = skew_ms
+        return Pinged(name, tuple(round(one, 3) for one in took), skew_ms)
+
+    async def sync(self, request: SyncNow) -> tuple[SyncResult, ...]:
+        """Hold a session with one peer or all, and wait for their ends."""
+        links = [self._link(request.target)] if request.target else list(self._driver.links.values())
+        if not links:
+            raise Unavailable("no peer is connected: `cis p2p peers` shows who is known, `cis p2p connect` dials")
+        asking = []
+        async with asyncio.TaskGroup() as group:
+            for link in links:
+                asking.append(group.create_task(self._sync_with(link.node, request.timeout_s)))
+        return tuple(task.result() for task in asking)
+
+    async def _sync_with(self, node: NodeId, timeout_s: float) -> SyncResult:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        link = self._core.link_to(node)
+        status = self._core.status.get(node, SyncStatus())
+        before = (status.changes_received, status.bytes_received, status.bytes_sent)
+        wanted = status.sessions + (2 if link is not None and link.syncing else 1)
+        failures, error = status.failures, ""
+        self._driver.report(events.SyncAsked(node))
+        try:
+            async with asyncio.timeout(timeout_s):
+                while status.sessions < wanted:
+                    if status.failures > failures or self._core.link_to(node) is None:
+                        error = status.last_error or "the connection was lost"
+                        break
+                    await self._driver.wait_changed()
+        except TimeoutError:
+            error = f"not done within {timeout_s:g} s; it goes on in the background"
+        after = (status.changes_received, status.bytes_received, status.bytes_sent)
+        received, bytes_in, bytes_out = (now - then for now, then in zip(after, before, strict=True))
+        return SyncResult(
+            name=self._cluster.name_of(node),
+            changes_received=received,
+            bytes_received=bytes_in,
+            bytes_sent=bytes_out,
+            took_s=round(loop.time() - began, 4),
+            error=error,
+        )
+
+    # --- who is who ----------------------------------------------------------------------------------------------
+
+    def _peers(self) -> Iterator[PeerInfo]:
+        own = self._driver.local.identity.node
+        seen: set[NodeId] = set()
+        for peer in self._core.book:
+            if peer.node != own:
+                if peer.node is not None:
+                    seen.add(peer.node)
+                yield self._info(peer, peer.node)
+        for member in self._cluster.membership.members():
+            if member.node not in seen and member.node != own:
+                yield self._info(Peer(member.node), member.node)
+
+    def _info(self, peer: Peer, node: NodeId | None) -> PeerInfo:
+        now = asyncio.get_running_loop().time()
+        link = self._core.link_to(node) if node is not None else None
+        status = self._core.status.get(node, SyncStatus()) if node is not None else SyncStatus()
+        host, port, source = self._address(peer, link)
+        return PeerInfo(
+            name=self._cluster.name_of(node) if node is not None else "",
+            did=did_of(node) if node is not None else None,
+            state="connected" if link is not None else peer.state.value,
+            address=join_endpoint(host, port) if host else None,
+            source=source,
+            connected_s=round(now - link.since, 3) if link is not None else None,
+            skew_ms=self._driver.skews_ms.get(node) if node is not None else None,
+            sessions=status.sessions,
+            in_step_s=round(now - status.in_step_at, 3) if status.in_step_at is not None else None,
+            syncing=link.syncing if link is not None else False,
+            changes_received=status.changes_received,
+            bytes_received=status.bytes_received,
+            bytes_sent=status.bytes_sent,
+            last_error=status.last_error or peer.last_error,
+            successes=peer.successes,
+            failures=peer.failures,
+        )
+
+    def _address(self, peer: Peer, link: Link | None) -> tuple[str, int, str | None]:
+        if link is not None and link.id in self._driver.links:
+            host, port = self._driver.links[link.id].connection.peer_address
+            return host, port, "dialled" if link.via is not None else "incoming"
+        if peer.addresses:
+            best: Address = peer.best()
+            return best.host, best.port, best.source
+        return "", 0, None
+
+    def _link(self, text: str) -> PeerLink:
+        """Return the link with a connected member."""
+        member = self._cluster.find(text)
+        link = self._core.link_to(member.node)
+        if link is None or link.id not in self._driver.links:
+            raise Unavailable(f"{member.name} is not connected: `cis p2p connect {member.name}` dials it now")
+        return self._driver.links[link.id]
+
+    def _target(self, text: str) -> tuple[Target | None, NodeId | None]:
+        """Read a target: the address to dial, if one is given, and the node expected, if one is named."""
+        if "@" in text:
+            peer = StaticPeer.parse(text if text.startswith("did:") else f"did:cis:{text}")
+            node = peer.node or self._cluster.find(peer.name or "").node
+            return Target(node, peer.host, peer.port, Source.STATIC.value), node
+        if not text.startswith("did:") and (":" in text or "." in text):
+            host, port = split_endpoint(text)
+            return Target(None, host, port, Source.STATIC.value), None
+        member = self._cluster.find(text)
+        if member.node == self._driver.local.identity.node:
+            raise UsageError(f"{member.name} is this very node")
+        known = self._core.book.get(member.node)
+        if known is None or not known.addresses:
+            raise Unavailable(f"no address of {member.name} is known: give one, as {member.name}@HOST:PORT")
+        return None, member.node

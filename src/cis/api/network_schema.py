@@ -1,0 +1,159 @@
+"""What is asked of a running node and its peers, and what it answers."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+from cis.api.protocol import Request
+
+PeerState = Literal["connected", "unknown", "active", "inactive"]
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A node at a glance; ``problems`` says what does not work and why."""
+
+    running: bool
+    name: str
+    did: str
+    cluster: str
+    role: str
+    home: str
+    version: str
+    members: tuple[str, ...]
+    memories: int
+    pid: int | None = None
+    uptime_s: float | None = None
+    listen: str | None = None
+    networking: bool = False
+    connected: tuple[str, ...] = ()
+    problems: dict[str, str] = {}
+
+
+class GetStatus(Request[NodeStatus], frozen=True, kw_only=True):
+    """Say how the node is."""
+
+    path: ClassVar[str] = "node/status"
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """The node is about to end."""
+
+    pid: int
+
+
+class StopNode(Request[Stopping], frozen=True, kw_only=True):
+    """End the node cleanly."""
+
+    path: ClassVar[str] = "node/stop"
+
+
+class Invited(msgspec.Struct, frozen=True):
+    """A ticket for one node to join; whoever holds it may, until it expires or is used."""
+
+    ticket: str
+    expires_ms: int
+    addresses: tuple[str, ...]
+
+
+class Invite(Request[Invited], frozen=True, kw_only=True):
+    """Make a ticket by which one other node can join the cluster."""
+
+    path: ClassVar[str] = "node/invite"
+    name: str | None = None
+    expires_s: float = 600.0
+
+
+class PeerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One peer: who, whether it is connected and over what address, and how synchronisation with it stands."""
+
+    name: str
+    did: str | None
+    state: PeerState
+    address: str | None
+    source: str | None
+    connected_s: float | None
+    skew_ms: int | None
+    sessions: int
+    in_step_s: float | None
+    """seconds since the last completed session"""
+    syncing: bool
+    changes_received: int
+    bytes_received: int
+    bytes_sent: int
+    last_error: str
+    successes: int
+    failures: int
+
+
+class ListPeers(Request[tuple[PeerInfo, ...]], frozen=True, kw_only=True):
+    """List peers, connected ones first."""
+
+    path: ClassVar[str] = "p2p/peers"
+    which: Literal["all", "connected", "discovered"] = "all"
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """Who answered; ``already`` when there was a connection before."""
+
+    name: str
+    did: str
+    already: bool
+
+
+class ConnectPeer(Request[Connected], frozen=True, kw_only=True):
+    """Connect to a member by name or DID, or to whoever answers at DID@host:port or host:port."""
+
+    path: ClassVar[str] = "p2p/connect"
+    target: str
+    timeout_s: float = 10.0
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """Who was disconnected."""
+
+    name: str
+
+
+class DisconnectPeer(Request[Disconnected], frozen=True, kw_only=True):
+    """Close the connection with a peer; this node does not dial it again until asked to or restarted."""
+
+    path: ClassVar[str] = "p2p/disconnect"
+    target: str
+
+
+class Pinged(msgspec.Struct, frozen=True):
+    """Round trips in milliseconds, and how far the peer's clock is ahead."""
+
+    name: str
+    rtt_ms: tuple[float, ...]
+    skew_ms: int
+
+
+class PingPeer(Request[Pinged], frozen=True, kw_only=True):
+    """Measure the round trip to a connected peer."""
+
+    path: ClassVar[str] = "p2p/ping"
+    target: str
+    count: int = 4
+    timeout_s: float = 5.0
+
+
+class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session with one peer ended; ``error`` is empty where it succeeded."""
+
+    name: str
+    changes_received: int
+    bytes_received: int
+    bytes_sent: int
+    took_s: float
+    error: str
+
+
+class SyncNow(Request[tuple[SyncResult, ...]], frozen=True, kw_only=True):
+    """Compare with one connected peer, or all, and wait until that is done."""
+
+    path: ClassVar[str] = "p2p/sync"
+    target: str | None = None
+    timeout_s: float = 60.0

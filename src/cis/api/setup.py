@@ -1,0 +1,93 @@
+"""Making a node, and taking it into another's cluster: what happens while no daemon runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from cis.api.protocol import plain
+from cis.errors import CisError
+from cis.node.home import Home
+from cis.node.local import LocalNode, default_name
+
+_STANDALONE = "[p2p]\nenabled = false   # this node opens no socket\n"
+
+
+@dataclass(frozen=True)
+class Created:
+    """A node that was made."""
+
+    name: str
+    did: str
+    home: Path
+
+
+@dataclass(frozen=True)
+class Joining:
+    """What joining would do, to be asked about first."""
+
+    cluster: str
+    public_memories: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The cluster a node is in now."""
+
+    name: str
+    cluster: str
+    members: tuple[str, ...]
+    moved: int
+
+
+def create_node(folder: Path, name: str | None, *, standalone: bool) -> Created:
+    """Make identity, store and a cluster of one; `UsageError` where there is a node already."""
+    home = Home(folder)
+    with LocalNode.create(home, name or default_name(socket.gethostname())) as local:
+        if standalone and not home.config.exists():
+            handle = os.open(home.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(_STANDALONE)
+        return Created(local.cluster.me.name, local.identity.did, folder)
+
+
+class Joiner:
+    """A node about to join; a context manager that closes its store."""
+
+    def __init__(self, folder: Path, ticket: str) -> None:
+        from cis.node.joining import check_may_join  # noqa: PLC0415 - loads the network
+        from cis.trust import parse_ticket  # noqa: PLC0415 - as above
+
+        self._local = LocalNode.open(Home(folder))
+        try:
+            self._ticket = parse_ticket(ticket, self._local.clock_ms())
+            check_may_join(self._local, self._ticket)
+        except BaseException:
+            self._local.close()
+            raise
+
+    def __enter__(self) -> Joiner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._local.close()
+
+    def plan(self) -> Joining:
+        """Say what would move."""
+        return Joining(self._ticket.cluster.hex(), self._local.public_count(), self._local.cluster.me.name)
+
+    def join(self, name: str | None) -> Joined:
+        """Join; raises `Unavailable` when the issuer cannot be reached, `Denied` when it refuses."""
+        from cis.node.joining import join  # noqa: PLC0415 - as above
+
+        moved = self._local.public_count()
+        try:
+            membership = asyncio.run(join(self._local, self._ticket, name or self._local.cluster.me.name))
+        except CisError as error:
+            raise plain(error) from error
+        members = tuple(sorted(member.name for member in membership.members()))
+        return Joined(self._local.cluster.me.name, membership.cluster.hex(), members, moved)

@@ -1,0 +1,33 @@
+"""The bare pair as a yardstick: how fast qh3 alone moves so many bytes between two processes."""
+
+from __future__ import annotations
+
+from cis.bench.pair import Child
+
+SEND_S = 120.0
+
+
+class Yardstick:
+    """Two processes of the roles given; ``with Yardstick("bare") as bare: bare.send(size)``."""
+
+    def __init__(self, role: str) -> None:
+        self._listener, self._sender = Child(role), Child(role)
+        self._at: dict[str, object] = {}
+
+    def __enter__(self) -> Yardstick:
+        self._at = self._listener.ask("listen")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sender.close()
+        self._listener.close()
+
+    def send(self, size: int) -> float:
+        """Return seconds to move that many bytes on one stream of a fresh connection."""
+        elapsed_s: float = self._sender.ask("send", SEND_S, **self._at, size=size)["elapsed_s"]
+        return elapsed_s
+
+    def handshake(self) -> float:
+        """Return seconds to a connection."""
+        elapsed_s: float = self._sender.ask("handshake", **self._at)["elapsed_s"]
+        return elapsed_s

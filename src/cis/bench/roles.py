@@ -1,0 +1,73 @@
+"""The child's side of `pair`: a role answers requests from standard input until that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import IO, Any, Protocol
+
+REQUEST_BYTES_MAX = 1 << 20
+
+
+class Role(Protocol):
+    """Has a coroutine method ``on_REQUEST`` per request, returning what is answered, or None."""
+
+    async def close(self) -> None:
+        """End what still runs."""
+
+
+def run_role(name: str) -> None:
+    """Be the role of that name until standard input ends; what it prints goes to standard error."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    logging.basicConfig(level=logging.WARNING)
+    factory = _factory(name)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(_serve(factory, answers))
+    else:
+        uvloop.run(_serve(factory, answers))
+
+
+def _factory(name: str) -> Callable[[asyncio.TaskGroup], Role]:
+    if name == "node":
+        from cis.bench.node_role import NodeRole
+
+        return NodeRole
+    if name == "dialler":
+        from cis.bench.dialler_role import DiallerRole
+
+        return DiallerRole
+    if name == "carrier":
+        from cis.bench.carrier_role import CarrierRole
+
+        return CarrierRole
+    assert name == "bare", name
+    from cis.bench.bare_role import BareRole
+
+    return BareRole
+
+
+async def _serve(factory: Callable[[asyncio.TaskGroup], Role], answers: IO[str]) -> None:
+    reader = asyncio.StreamReader(limit=REQUEST_BYTES_MAX)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async with asyncio.TaskGroup() as group:
+        role = factory(group)
+        try:
+            while line := await reader.readline():
+                print(json.dumps(await _answer(role, json.loads(line))), file=answers, flush=True)
+        finally:
+            await role.close()
+
+
+async def _answer(role: Role, request: dict[str, Any]) -> dict[str, Any]:
+    """Return what the role answers; any failure is told to the parent, which decides."""
+    try:
+        answer: dict[str, Any] | None = await getattr(role, "on_" + request.pop("request"))(**request)
+    except Exception as error:
+        logging.getLogger(__name__).exception("a request failed")
+        return {"error": f"{type(error).__name__}: {error}"}
+    return answer or {}

@@ -1,0 +1,166 @@
+"""Real stores with real keys in temporary folders, and the carrying of segments between them."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+from cis.crdt import Policy
+from cis.errors import Fault
+from cis.model import Change, Kind, NodeId, SpaceId
+from cis.store.author import Write, Written
+from cis.store.log import LogReader
+from cis.store.merge import Applied
+from cis.store.read import Recalled
+from cis.store.store import Setting, Store
+from cis.trust.sealing import SpaceKeys
+from cis.wire.content import Content
+from cis.wire.messages import encode
+from cis.wire.segment import Segment
+
+KEYS = SpaceKeys(SpaceId(b"S" * 16), b"m" * 32, {1: b"e" * 32})
+SPACE = KEYS.space
+PRIVATE_KEYS = SpaceKeys(SpaceId(b"P" * 16), b"p" * 32, {1: b"q" * 32})
+STORE_KEY = b"k" * 32
+START_MS = 1_700_000_000_000
+WAIT_S = 20
+
+
+def judge_all(node: NodeId, space: SpaceId, authority: bytes) -> Fault | None:
+    return None
+
+
+@dataclass
+class Clock:
+    """A clock that moves only when told to."""
+
+    ms: int = START_MS
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@dataclass
+class Author:
+    """A node's key, and entropy that repeats with its seed."""
+
+    seed: int
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        public, self.secret = crypto_sign_seed_keypair(self.seed.to_bytes(32, "big"))
+        self.node = NodeId(public)
+        self._random = random.Random(self.seed)
+
+    def sign(self, message: bytes) -> bytes:
+        return crypto_sign(message, self.secret)[:64]
+
+    def setting(self, judge: Callable[[NodeId, SpaceId, bytes], Fault | None] = judge_all) -> Setting:
+        return Setting(self.node, self.sign, lambda _: bytes(32), judge, self.clock, self._random.randbytes)
+
+
+def open_store(
+    folder: Path,
+    author: Author,
+    judge: Callable[[NodeId, SpaceId, bytes], Fault | None] = judge_all,
+    key: bytes = STORE_KEY,
+) -> Store:
+    folder.mkdir(exist_ok=True, parents=True)
+    store = Store(folder, key, author.setting(judge))
+    store.add_space(KEYS, "public", replicated=True)
+    store.add_space(PRIVATE_KEYS, "private", replicated=False)
+    return store
+
+
+def put(key: str, value: str = "", space: SpaceId = SPACE, **more: object) -> Write:
+    return Write(space, Kind.PUT, Content(key, value.encode(), **more))  # type: ignore[arg-type]  # fields of Content
+
+
+def write(store: Store, *writes: Write) -> list[Written]:
+    outcomes = store.write(writes).result(WAIT_S)
+    for outcome in outcomes:
+        assert isinstance(outcome, Written), outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Written)]
+
+
+def recall(store: Store, key: str, policy: Policy = Policy.CRDT) -> Recalled | None:
+    return store.reader.recall(SPACE, key, policy)
+
+
+def text(store: Store, key: str) -> str | None:
+    recalled = recall(store, key)
+    return None if recalled is None or recalled.latest.content is None else recalled.latest.content.value.decode()
+
+
+def segments(store: Store, space: SpaceId = SPACE) -> list[Segment]:
+    """Every changeset run the store holds, as it would serve it to a peer that holds nothing."""
+    with store.snapshot() as reader:
+        return [
+            segment
+            for replica, first, last in reader.vector(space).missing_in(type(reader.vector(space))())
+            for segment in runs(LogReader(reader.connection, space), replica, first, last)
+        ]
+
+
+def runs(log: LogReader, replica: bytes, first: int, last: int) -> Iterator[Segment]:
+    while first <= last:
+        segment = log.segment(replica, first, last)  # type: ignore[arg-type]  # a replica id
+        assert segment is not None
+        yield segment
+        first = segment.first + len(segment.records) // 40
+
+
+def merge(store: Store, *given: Segment) -> list[Applied]:
+    futures = [store.merge(encode(segment)) for segment in given]
+    return [future.result(WAIT_S) for future in futures]
+
+
+def sync(source: Store, target: Store) -> int:
+    """Bring the target everything it lacks of the source; returns how many changes it took in."""
+    with source.snapshot() as reader:
+        with target.snapshot() as other:
+            lacking = list(reader.vector(SPACE).missing_in(other.vector(SPACE)))
+        log = LogReader(reader.connection, SPACE)
+        found = list(itertools.chain.from_iterable(runs(log, *span) for span in lacking))
+    return sum(applied.changes for applied in merge(target, *found))
+
+
+def state_hash(store: Store) -> bytes:
+    with store.snapshot() as reader:
+        return reader.state_hash(SPACE)
+
+
+def held_changes(store: Store) -> list[Change]:
+    """Every change of the space whose header is held, in effect or not."""
+    with store.snapshot() as reader:
+        rids = [rid for (rid,) in reader.connection.execute("SELECT rid FROM head").fetchall()]
+        return [one.change for one in reader.rows.stored(rids) if reader.space(one.space) == SPACE]
+
+
+def live_changes(store: Store) -> set[object]:
+    """The dots of what is in effect, as the store's own tables say."""
+    with store.snapshot() as reader:
+        found = set()
+        for memory in reader.memories(SPACE):
+            found |= {one.change.dot for one in reader.rows.live(memory)}
+        return found
+
+
+def settle(store: Store) -> None:
+    """Compact completely, as the writer does when nothing waits."""
+    from cis.store.compaction import compact
+
+    while store.execute(compact).result(WAIT_S):
+        pass
+
+
+@contextlib.contextmanager
+def opened(folder: Path, *authors: Author) -> Iterator[list[Store]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(open_store(folder / f"{author.seed}", author)) for author in authors]
