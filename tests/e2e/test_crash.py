@@ -40,7 +40,11 @@ class Node:
     async def start(self, peer: Node, group: asyncio.TaskGroup) -> None:
         arguments = [str(self.home), str(self.port), peer.did, str(peer.port), self.word]
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, str(CHILD), *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            str(CHILD),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         ready = asyncio.Event()
         self._reading = group.create_task(self._read(ready))

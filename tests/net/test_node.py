@@ -57,7 +57,6 @@ async def dial_as(local: LocalNode, driver: Driver, endpoint: Endpoint) -> Conne
     return connection
 
 
-
 async def open_endpoint() -> Endpoint:
     return await Endpoint.open("127.0.0.1", 0, Certificate.generate(), on_connection=lambda _: None)
 
@@ -82,7 +81,9 @@ async def test_writes_of_both_sides_reach_the_other_live(pair: tuple[LocalNode, 
         await until(lambda: state(first) == state(second))
 
 
-async def test_edits_made_apart_meet_and_the_loser_is_kept_as_a_sibling(pair: tuple[LocalNode, LocalNode]) -> None:
+async def test_edits_made_apart_meet_and_the_loser_is_kept_as_a_sibling(
+    pair: tuple[LocalNode, LocalNode],
+) -> None:
     first, second = pair
     async with running(first) as one, running(second) as two:
         meet(two, one)
@@ -134,9 +135,7 @@ async def test_a_change_reaches_a_node_that_is_connected_only_to_a_third(tmp_pat
 async def test_a_joiner_brings_its_public_memories_and_keeps_its_private_ones(tmp_path: Path) -> None:
     founder, joiner = (LocalNode.create(Home(tmp_path / name), name) for name in ("founder", "joiner"))
     await put(joiner, "public", b"shared from now on")
-    await asyncio.wrap_future(
-        joiner.store.write([Write(joiner.cluster.public, Kind.COUNT, Content("count", added=3))])
-    )
+    await asyncio.wrap_future(joiner.store.write([Write(joiner.cluster.public, Kind.COUNT, Content("count", added=3))]))
     await put(joiner, "private", b"mine", private=True)
     async with running(founder) as driver:
         ticket = founder.cluster.invite(founder.store, Role.WRITER, None, 60_000, driver.addresses())
@@ -217,9 +216,7 @@ async def test_who_knows_the_key_but_is_no_member_is_told_so(tmp_path: Path, pai
     async with running(pair[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         empty = Membership(cluster_id)
-        brought = Local(
-            stranger.identity, cluster_id, connection.certificate_hash, (), empty.digest(), lambda *_: None
-        )
+        brought = Local(stranger.identity, cluster_id, connection.certificate_hash, (), empty.digest(), lambda *_: None)
         with pytest.raises(PeerFault, match="no member of the cluster") as refusal:
             await greet_as_dialler(connection, brought, key, None, stranger.entropy)
         assert refusal.value.fault is Fault.NOT_MEMBER

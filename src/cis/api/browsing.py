@@ -41,7 +41,7 @@ _LIST = f"""
     AND (d.key, d.space) > (:after, :after_space) AND {_LIVE} {_FILTERS} ORDER BY d.key, d.space LIMIT :limit"""
 _SEARCH = f"""
     SELECT d.memory, d.space, -bm25(text, 4.0, 1.0, 2.0) AS score FROM text JOIN doc d ON d.no = text.rowid
-    WHERE text MATCH :query AND {_LIVE} {_FILTERS} ORDER BY score DESC, d.key LIMIT :limit"""
+    WHERE text MATCH :words AND {_LIVE} {_FILTERS} ORDER BY score DESC, d.key LIMIT :limit"""
 _CONFLICTS = f"""
     SELECT d.memory, d.space FROM doc d WHERE d.siblings > 0 AND {_LIVE} AND (:space IS NULL OR d.space = :space)
     ORDER BY d.key LIMIT :limit"""
@@ -86,7 +86,7 @@ class BrowsingOperations:
         limit = _limit(request.limit)
         rows: Sequence[tuple[bytes, int, float]] = ()
         for joint in (" AND ", " OR "):
-            rows = self._rows(_SEARCH, query=joint.join(_terms(words)), limit=limit, **filters)
+            rows = self._rows(_SEARCH, words=joint.join(_terms(words)), limit=limit, **filters)
             if rows:
                 break
         hits = []
@@ -137,9 +137,9 @@ class BrowsingOperations:
             replicas=tuple(replicas),
         )
 
-    def _rows(self, query: str, **values: object) -> list[tuple]:  # type: ignore[type-arg] # of whichever query
+    def _rows(self, statement: str, **values: object) -> list[tuple]:  # type: ignore[type-arg] # of whichever query
         with self._local.store.index() as connection:
-            rows: list[tuple] = connection.execute(query, {"now": self._local.clock_ms(), **values}).fetchall()  # type: ignore[type-arg] # as above
+            rows: list[tuple] = connection.execute(statement, {"now": self._local.clock_ms(), **values}).fetchall()  # type: ignore[type-arg] # as above
         return rows
 
     def _number(self, name: str | None) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self
@@ -17,11 +18,14 @@ from typing import Protocol, Self
 import msgspec
 
 from cis.api.protocol import Failure, Reply, Request, error_of, reply_type
-from cis.errors import CisError, TimedOut, Unavailable, UsageError
+from cis.errors import CisError, StoreError, TimedOut, Unavailable, UsageError
 from cis.node.home import Home
 
 NO_DAEMON = "no node is running here: start it with `cis up`"
 CONNECT_S = 5.0
+LOCKED_S = 3.0
+"""How long a command waits for another that has the store open."""
+_POLL_S = 0.02
 ANSWER_S = 120.0
 """Least patience for an answer; a request that names a time of its own gets that on top."""
 
@@ -94,7 +98,26 @@ def open_store(home: Path) -> Node:
         from cis.api.settings import load  # noqa: PLC0415 - pydantic takes as long as all else together
 
         policy = Policy(load(home).p2p.sync.conflict_resolution)
-    return EmbeddedNode(LocalNode.open(Home(home)), policy)
+    deadline = time.monotonic() + LOCKED_S
+    while True:
+        try:
+            return EmbeddedNode(LocalNode.open(Home(home)), policy)
+        except StoreError:
+            if not is_locked(home) or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+
+
+def is_locked(home: Path) -> bool:
+    """Tell whether another process has the store of a home open."""
+    import fcntl  # noqa: PLC0415 - absent on Windows
+
+    with contextlib.suppress(FileNotFoundError), (home / "lock").open("rb") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _require_node(home: Path) -> None:
@@ -131,9 +154,7 @@ class RemoteNode:
         """Answer a request."""
         patience_s = ANSWER_S + float(getattr(request, "timeout_s", 0.0))
         with self._translated():
-            answer = self._client.post(
-                f"/v1/{request.path}", content=msgspec.json.encode(request), timeout=patience_s
-            )
+            answer = self._client.post(f"/v1/{request.path}", content=msgspec.json.encode(request), timeout=patience_s)
         if answer.is_error:
             raise _error_in(answer.content)
         reply: Reply = msgspec.json.decode(answer.content, type=reply_type(type(request)))
@@ -144,7 +165,10 @@ class RemoteNode:
         decode = msgspec.json.Decoder(reply_type(type(request))).decode
         body = msgspec.json.encode(request)
         patience = self._httpx.Timeout(None, connect=CONNECT_S)
-        with self._translated(), self._client.stream("POST", f"/v1/{request.path}", content=body, timeout=patience) as answer:
+        with (
+            self._translated(),
+            self._client.stream("POST", f"/v1/{request.path}", content=body, timeout=patience) as answer,
+        ):
             if answer.is_error:
                 raise _error_in(answer.read())
             for line in _lines(answer.iter_bytes()):
@@ -158,7 +182,9 @@ class RemoteNode:
         try:
             yield
         except self._httpx.TimeoutException as error:
-            raise TimedOut("the node did not answer in time: see its log, or restart it with `cis down`, `cis up`") from error
+            raise TimedOut(
+                "the node did not answer in time: see its log, or restart it with `cis down`, `cis up`"
+            ) from error
         except self._httpx.TransportError as error:
             raise Unavailable("the node ended while it was asked: start it with `cis up`") from error
 

@@ -63,7 +63,5 @@ def is_same_user(connection: socket.socket) -> bool:
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return True  # the modes of folder and socket stand alone there
-    _, user, _ = _PEER_CREDENTIALS.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, option, _PEER_CREDENTIALS.size)
-    )
+    _, user, _ = _PEER_CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, option, _PEER_CREDENTIALS.size))
     return user in (os.getuid(), 0)

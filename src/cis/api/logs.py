@@ -30,7 +30,7 @@ def set_up_logging() -> None:
         foreign_pre_chain=[structlog.stdlib.add_log_level, stamp],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.format_exc_info,
             _safe,
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False),
         ],
@@ -46,5 +46,5 @@ def set_up_logging() -> None:
 def _safe(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = escaped(value)
+            event[name] = escaped(value, keep="\n\t" if name == "exception" else "")
     return event

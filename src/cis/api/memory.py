@@ -166,9 +166,7 @@ def ttl_ms_of(seconds: float | None) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _like(
-    before: Content, *, value: bytes = b"", form: int = 0, added: int = 0, subtracted: int = 0
-) -> Content:
+def _like(before: Content, *, value: bytes = b"", form: int = 0, added: int = 0, subtracted: int = 0) -> Content:
     return Content(
         before.key, value, form=form, category=before.category, tags=before.tags, ttl_ms=before.ttl_ms,
         added=added, subtracted=subtracted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 from cis.api.network_schema import (
@@ -25,7 +26,7 @@ from cis.node import events
 from cis.node.core import Link, SyncStatus
 from cis.node.driver import Driver
 from cis.node.links import PeerLink
-from cis.peers import Address, Peer, Target
+from cis.peers import Peer, Target
 
 PINGS_MAX = 100
 
@@ -57,7 +58,9 @@ class NetworkOperations:
             async with asyncio.timeout(request.timeout_s):
                 node = await self._dial(target, node)
         except TimeoutError:
-            raise TimedOut(f"{text} did not answer within {request.timeout_s:g} s: is it up, and does UDP reach it?") from None
+            raise TimedOut(
+                f"{text} did not answer within {request.timeout_s:g} s: is it up, and does UDP reach it?"
+            ) from None
         return Connected(self._cluster.name_of(node), did_of(node), already=False)
 
     async def _dial(self, target: Target | None, node: NodeId | None) -> NodeId:
@@ -113,8 +116,7 @@ class NetworkOperations:
         return tuple(task.result() for task in asking)
 
     async def _sync_with(self, node: NodeId, timeout_s: float) -> SyncResult:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        began = time.perf_counter()
         link = self._core.link_to(node)
         status = self._core.status.get(node, SyncStatus())
         before = (status.changes_received, status.bytes_received, status.bytes_sent)
@@ -137,7 +139,7 @@ class NetworkOperations:
             changes_received=received,
             bytes_received=bytes_in,
             bytes_sent=bytes_out,
-            took_s=round(loop.time() - began, 4),
+            took_s=round(time.perf_counter() - began, 4),
             error=error,
         )
 
@@ -184,7 +186,7 @@ class NetworkOperations:
             host, port = self._driver.links[link.id].connection.peer_address
             return host, port, "dialled" if link.via is not None else "incoming"
         if peer.addresses:
-            best: Address = peer.best()
+            best = max(peer.addresses, key=lambda address: (address.successes, -address.failures))
             return best.host, best.port, best.source
         return "", 0, None
 

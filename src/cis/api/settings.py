@@ -143,11 +143,7 @@ def _explained(error: ValidationError, name: _Name) -> str:
         what = f"{key} is a section, not a value: write [{key}]"
     else:
         reason = str(first.get("ctx", {}).get("error", first["msg"]))
-        shown = (
-            ""
-            if isinstance(first["input"], dict | BaseModel) or "credential" in key
-            else f" = {first['input']!r}"
-        )
+        shown = "" if isinstance(first["input"], dict | BaseModel) or "credential" in key else f" = {first['input']!r}"
         what = f"{key}{shown}: {reason}"
     others = f" (and {len(more)} more)" if more else ""
     return f"{name(location)}: {what}{others}"

@@ -61,9 +61,7 @@ def _lines(text: str) -> dict[Location, int]:
     lines: dict[Location, int] = {}
     for number, found in _keys(text):
         lines.setdefault(found, number)
-        for length in range(
-            1, len(found)
-        ):  # a section has no line of its own where only its parts are written
+        for length in range(1, len(found)):  # a section has no line of its own where only its parts are written
             lines.setdefault(found[:length], number)
     return lines
 

@@ -32,11 +32,7 @@ def _listed(value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - whatever
     """A list as a tuple; from the environment also JSON, or words between commas."""
     if isinstance(value, str) and not (info.context or {}).get(TYPED):
         text = value.strip()
-        value = (
-            json.loads(text)
-            if text.startswith("[")
-            else [part.strip() for part in text.split(",") if part.strip()]
-        )
+        value = json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -83,17 +79,13 @@ class Section(BaseModel):
 class Discovery(Section):
     """How other nodes are found."""
 
-    enable_mdns: bool = Field(
-        default=True, description="find nodes on the local network, and let them find this one"
-    )
+    enable_mdns: bool = Field(default=True, description="find nodes on the local network, and let them find this one")
     service_name: str = Field(
         "_cis._udp",
         pattern=r"^_[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?\._udp$",
         description="the service announced by mDNS",
     )
-    broadcast_interval: Seconds = Field(
-        30.0, description="seconds between announcements on the local network"
-    )
+    broadcast_interval: Seconds = Field(30.0, description="seconds between announcements on the local network")
     enable_dht: bool = later(default=False, meaning="find nodes through a distributed hash table")
     bootstrap_nodes: Endpoints = later((), "where to enter the hash table")
 
@@ -136,9 +128,7 @@ class Ice(Section):
     """Paths through address translation."""
 
     stun_servers: Endpoints = later((), "servers that tell a node its public address")
-    turn_servers: Annotated[tuple[TurnServer, ...], Listed] = later(
-        (), "relays, with url, username and credential"
-    )
+    turn_servers: Annotated[tuple[TurnServer, ...], Listed] = later((), "relays, with url, username and credential")
 
 
 class Acl(Section):

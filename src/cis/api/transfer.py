@@ -168,6 +168,4 @@ def _wanted(recalled: Recalled, request: ExportMemories) -> bool:
 
 
 def _with(base: Content, value: bytes = b"", form: int = 0, added: int = 0, subtracted: int = 0) -> Content:
-    return Content(
-        base.key, value, form, base.category, base.tags, base.ttl_ms, added=added, subtracted=subtracted
-    )
+    return Content(base.key, value, form, base.category, base.tags, base.ttl_ms, added=added, subtracted=subtracted)

@@ -14,15 +14,19 @@ from cis.model.hlc import COUNTER_MAX
 
 
 class HybridClock:
-    """Makes stamps greater than all it made or observed, close to physical time."""
+    """Makes stamps greater than all it made or observed, close to physical time.
+
+    Only where the local clock was set back by more than ten minutes does it begin anew from there: stamps that
+    went on from the wrong time would be held back everywhere, here included.
+    """
 
     def __init__(self, last: Hlc = Hlc(0)) -> None:  # noqa: B008 - an int, immutable
         self.last = last
 
     def tick(self, now_ms: int) -> Hlc:
-        """Return a fresh stamp, strictly greater than every earlier one."""
+        """Return a fresh stamp, greater than every earlier one that is not too far ahead to be in effect."""
         physical = hlc(max(now_ms, 0))
-        if physical > self.last:
+        if physical > self.last or _too_far_ahead(self.last, now_ms):
             self.last = physical
         else:
             self.last = Hlc(self.last + 1)  # a full counter carries into the next millisecond by itself
@@ -30,10 +34,14 @@ class HybridClock:
 
     def observe(self, stamp: Hlc, now_ms: int) -> bool:
         """Follow a received stamp; False, and no effect, when it lies more than ten minutes ahead."""
-        if hlc_ms(stamp) > now_ms + CHANGE_FUTURE_LIMIT_MS:
+        if _too_far_ahead(stamp, now_ms):
             return False
         self.last = max(self.last, stamp)
         return True
+
+
+def _too_far_ahead(stamp: Hlc, now_ms: int) -> bool:
+    return hlc_ms(stamp) > now_ms + CHANGE_FUTURE_LIMIT_MS
 
 
 assert COUNTER_MAX == (1 << 16) - 1, "tick relies on the counter carrying into the milliseconds"

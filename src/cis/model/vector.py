@@ -34,9 +34,7 @@ class VersionVector:
         return self.seqs.get(replica, 0)
 
     @classmethod
-    def gathered(
-        cls, seqs: Mapping[ReplicaId, int], ranges: Iterable[tuple[ReplicaId, int, int]]
-    ) -> VersionVector:
+    def gathered(cls, seqs: Mapping[ReplicaId, int], ranges: Iterable[tuple[ReplicaId, int, int]]) -> VersionVector:
         """Return the vector that holds those contiguous parts and those closed ranges, in whatever order."""
         by_replica: dict[ReplicaId, list[tuple[int, int]]] = {}
         for replica, first, last in ranges:

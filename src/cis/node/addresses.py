@@ -26,7 +26,7 @@ def own_candidates(bound: tuple[str, int], external: tuple[str, int] | None) -> 
         for ip in adapter.ips:
             text = ip.ip if isinstance(ip.ip, str) else ip.ip[0]
             one = ipaddress.ip_address(text)
-            if not (one.is_loopback or one.is_link_local or (one.version == 6 and address.version == 4)):  # noqa: PLR2004
+            if not (one.is_loopback or one.is_link_local or (one.version == 6 and address.version == 4)):
                 found.append(Candidate(text, port, _path(one)))
     if not found:
         found.append(Candidate("127.0.0.1", port, "lan"))  # no network: nodes of this machine can still meet

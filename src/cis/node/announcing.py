@@ -15,7 +15,9 @@ class NodeAnnouncement:
     def __init__(self, cluster: Cluster, own: NodeId, port: Callable[[], int]) -> None:
         self._port = port
         self._tags = Tags(
-            own, lambda: cluster.keys.discovery, lambda: [member.node for member in cluster.membership.members()]
+            own,
+            lambda: cluster.keys.discovery,
+            lambda: [member.node for member in cluster.membership.members()],
         )
 
     def port(self) -> int:

@@ -54,7 +54,9 @@ _NO_AUTHORITY = bytes(32)
 class Cluster:
     """Membership is added to by the loop's thread and read by the writer's; each entry is added whole."""
 
-    def __init__(self, identity: Identity, record: ClusterRecord, entropy: Entropy, clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, identity: Identity, record: ClusterRecord, entropy: Entropy, clock_ms: Callable[[], int]
+    ) -> None:
         self._identity = identity
         self._entropy = entropy
         self._clock_ms = clock_ms
@@ -157,7 +159,8 @@ class Cluster:
         """Read the invitations of earlier runs, forgetting those expired for a day."""
 
         def task(connection: apsw.Connection) -> list[Invitation]:
-            kept, gone = [], []
+            kept: list[Invitation] = []
+            gone: list[Invitation] = []
             for raw in load_invitations(connection):
                 invitation = msgspec.msgpack.decode(raw, type=Invitation)
                 stale = self._clock_ms() > invitation.expires_ms + _EXPIRED_KEPT_MS

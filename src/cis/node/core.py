@@ -113,8 +113,7 @@ class Core:
             case events.Written():
                 return [events.Push(tuple(self.links), event.frames)] if self.links else []
             case events.Learned():
-                for link in self.links.values():
-                    self._want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
+                self._offer_on(event.source, now)
             case events.Overflowed() if event.link in self.links:
                 self._want(self.links[event.link], now)
             case events.SyncEnded() if event.link in self.links:
@@ -125,8 +124,8 @@ class Core:
                 self.parted.discard(event.node)
                 self.book.hurry(event.node, now)
             case events.SyncAsked():
-                if (link := self.link_to(event.node)) is not None:
-                    self._want(link, now)
+                if (asked := self.link_to(event.node)) is not None:
+                    self._want(asked, now)
         return []
 
     def _on_parting_asked(self, node: NodeId) -> list[Effect]:
@@ -194,6 +193,14 @@ class Core:
         link.status.changes_received += report.changes_received
         link.status.bytes_received += report.bytes_received
         link.status.bytes_sent += report.bytes_sent
+        if report.changes_received or report.entries_received:
+            self._offer_on(link.id, now)
+
+    def _offer_on(self, source: LinkId | None, now: float) -> None:
+        """Plan sessions with all peers but the one something came from."""
+        for link in self.links.values():
+            if link.id != source:
+                self._want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
 
     def _want(self, link: Link, at: float) -> None:
         link.sync_at = at if link.sync_at is None else min(link.sync_at, at)

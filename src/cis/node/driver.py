@@ -13,32 +13,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from cis.discovery.provider import Provider, Sighting
-from cis.errors import CisError, Fault, PeerFault, Unavailable
+from cis.discovery.provider import Provider
+from cis.errors import CisError, Fault, PeerFault
 from cis.model import Candidate, NodeId
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits
 from cis.node import events
 from cis.node.addresses import own_candidates
-from cis.node.announcing import NodeAnnouncement
 from cis.node.core import Core
 from cis.node.events import LinkId
-from cis.node.greeting import greet_as_dialler, greet_as_listener
+from cis.node.finding import Finder, Problems, place_of
+from cis.node.greeting import reach, welcome
 from cis.node.joining import serve_join
 from cis.node.links import PeerLink, Surroundings
 from cis.node.local import LocalNode
-from cis.node.memory_of_peers import load_peers, save_peers
-from cis.node.records import RecordShelf
+from cis.node.memory_of_peers import keep_saving, load_peers, save_peers
 from cis.peers import PeerBook, Target
 from cis.store.writer import Commit
-from cis.trust import Authenticated, HandshakeKey, KeyUsed, Local
+from cis.trust import KeyUsed
 from cis.wire.messages import encode
 
 _log = logging.getLogger(__name__)
 
-SAVE_PEERS_S = 60.0
-_BLAMED = frozenset(
-    {Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED}
-)
+_BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED})
 """What only a peer that breaks the protocol is closed on for."""
 
 
@@ -55,7 +51,7 @@ class NodeOptions:
     providers: Sequence[Provider] = ()
 
 
-class _Stopped(Exception):  # noqa: N818 - it is no error: it unwinds the task group
+class _Stopped(Exception):
     """The node was asked to stop."""
 
 
@@ -72,9 +68,9 @@ class Driver:
             Random(),
             options.sync_interval_s,
         )
-        self.records = RecordShelf(local)
         self.skews_ms: dict[NodeId, int] = {}
-        self.problems: dict[str, str] = {}
+        self.problems = Problems()
+        self._finder = Finder(local, self.report, self.problems)
         self.endpoint: Endpoint
         self._numbers = itertools.count(1)
         self._stop = asyncio.Event()
@@ -88,22 +84,29 @@ class Driver:
         """Listen, find and serve peers until `stop`; raises `Unavailable` when the port cannot be bound."""
         options = self.options
         async with await Endpoint.open(
-            options.host, options.port, Certificate.generate(), limits=options.limits, on_connection=self._on_incoming
+            options.host,
+            options.port,
+            Certificate.generate(),
+            limits=options.limits,
+            on_connection=self._on_incoming,
         ) as self.endpoint:
             self.local.store.on_commit(self._on_commit_elsewhere)
             try:
                 async with asyncio.TaskGroup() as self._group:
-                    load_peers(self.local, self._sight)
+                    load_peers(self.local, self._finder.sight)
                     for provider in options.providers:
-                        self._group.create_task(self._provide(provider))
-                    self._group.create_task(self._save_peers())
+                        self._group.create_task(self._finder.provide(provider, self.endpoint.address[1]))
+                    self._group.create_task(keep_saving(self.local, self.core.book))
                     on_ready()
                     await self._stop.wait()
                     raise _Stopped
             except* _Stopped:
                 pass
             finally:
-                self._end()
+                self._stop.set()
+                if self._timer is not None:
+                    self._timer.cancel()
+                save_peers(self.local, self.core.book)
 
     def stop(self) -> None:
         """Ask the node to end; `run` returns once everything is closed."""
@@ -132,9 +135,9 @@ class Driver:
 
     async def connect(self, target: Target) -> NodeId:
         """Dial a target now and return who answered; raises what went wrong."""
-        authenticated, connection = await self._authenticate(target)
-        self._adopt(connection, authenticated.node, target)
-        return authenticated.node
+        node, connection = await reach(self.endpoint, self.local, target)
+        self._adopt(connection, node, target)
+        return node
 
     # --- effects -------------------------------------------------------------------------------------------------
 
@@ -163,19 +166,12 @@ class Driver:
             pointless = fault.fault is Fault.SELF
             self.report(events.DialFailed(target, fault.detail, pointless))
             if not pointless:
-                self._log_once(target, fault.detail)
+                self.problems.note(place_of(target), fault.detail)
         except ConnectionLost as lost:
             self.report(events.DialFailed(target, str(lost.reason)))
-            self._log_once(target, str(lost.reason))
+            self.problems.note(place_of(target), str(lost.reason))
         except CisError as error:
             self.report(events.DialFailed(target, str(error)))
-
-    async def _authenticate(self, target: Target) -> tuple[Authenticated, Connection]:
-        connection = await self.endpoint.dial(target.host, target.port)
-        key = HandshakeKey(self.local.cluster.keys.discovery)
-        brought = self._brought(connection)
-        outcome = await greet_as_dialler(connection, brought, key, target.node, self.local.entropy)
-        return outcome, connection
 
     async def _introduce(self, link: PeerLink) -> None:
         try:
@@ -192,8 +188,7 @@ class Driver:
 
     async def _welcome(self, connection: Connection) -> None:
         try:
-            keys = self.local.cluster.handshake_keys()
-            outcome = await greet_as_listener(connection, self._brought(connection), keys, self.local.entropy)
+            outcome = await welcome(self.local, connection)
             if outcome.key_used is KeyUsed.TICKET and outcome.ticket_id is not None:
                 name = await serve_join(self.local, connection, outcome.node, outcome.ticket_id)
                 _log.info("%s joined the cluster", name)
@@ -201,16 +196,19 @@ class Driver:
             else:
                 self._adopt(connection, outcome.node, None)
         except PeerFault as fault:
-            self._log_once(None, fault.detail)
+            self.problems.note("an incoming connection", fault.detail)
             connection.close(fault.fault, fault.detail if outcome_known(fault) else "")
         except (CisError, TimeoutError) as error:
-            self._log_once(None, str(error))
+            self.problems.note("an incoming connection", str(error))
             connection.close(Fault.REFUSED, "")
 
     def _adopt(self, connection: Connection, node: NodeId, via: Target | None) -> None:
         number = next(self._numbers)
         around = Surroundings(
-            self.local, self.report, self._own_records, lambda raw: self._on_record(raw, number)
+            self.local,
+            self.report,
+            lambda: self._finder.records.to_send(self._candidates()),
+            lambda raw: self._on_record(raw, number),
         )
         link = PeerLink(number, node, connection, around)
         self.links[link.id] = link
@@ -222,8 +220,7 @@ class Driver:
         try:
             closed = await link.serve()
             reason, blamed = str(closed), not closed.by_peer and closed.fault in _BLAMED
-        except* Exception as group:
-            # The one boundary: a defect met while serving a peer ends that peer's link and is recorded.
+        except* Exception as group:  # noqa: BLE001 - the one boundary: a defect ends one peer's link, on record
             _log.exception("serving a peer failed")
             link.connection.close(Fault.INTERNAL, "internal error")
             reason = str(group.exceptions[0])
@@ -232,45 +229,14 @@ class Driver:
             if not self._stop.is_set():
                 self.report(events.Lost(link.id, reason, blamed))
 
-    def _brought(self, connection: Connection) -> Local:
-        cluster = self.local.cluster
-        membership = cluster.membership
-        chain = membership.chain(self.local.identity.node)
-        return Local(
-            self.local.identity, cluster.id, connection.certificate_hash, chain, membership.digest(), membership.judge
-        )
-
     # --- what comes from elsewhere ---------------------------------------------------------------------------------
-
-    async def _provide(self, provider: Provider) -> None:
-        try:
-            await provider.run(NodeAnnouncement(self.local.cluster, self.local.identity.node, self._port), self._found)
-        except Unavailable as error:
-            self.problems[provider.name] = str(error)
-            _log.warning("%s does not work here: %s", provider.name, error)
-
-    def _found(self, sighting: Sighting) -> None:
-        node = sighting.node
-        if node is None and sighting.name is not None:
-            member = next((m for m in self.local.cluster.membership.members() if m.name == sighting.name), None)
-            node = member.node if member is not None else None
-        self._sight(Target(node, sighting.host, sighting.port, sighting.source.value))
-
-    def _sight(self, target: Target) -> None:
-        self.report(events.Sighted(target))
 
     def _on_record(self, raw: bytes, teller: LinkId) -> None:
         """Dial what a record names, and tell the others of it, once."""
-        targets = self.records.take(raw, self.endpoint.address)
-        if targets is not None:
-            for target in targets:
-                self._sight(target)
+        if self._finder.on_record(raw, self.endpoint.address):
             for link in self.links.values():
                 if link.id != teller:
                     self._group.create_task(self._introduce(link))
-
-    def _own_records(self) -> list[bytes]:
-        return self.records.to_send(self._candidates())
 
     def _on_commit_elsewhere(self, commit: Commit) -> None:
         """Called on the writer's thread."""
@@ -283,19 +249,8 @@ class Driver:
             frames = tuple(encode(segment) for segment in commit.written if segment.space == shared)
             if frames:
                 self.report(events.Written(frames))
-        if commit.merged:
-            self.report(events.Learned())
         for watcher in list(self._watchers):
             watcher(commit)
-
-    async def _save_peers(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(SAVE_PEERS_S):
-                    await self._stop.wait()
-                return
-            except TimeoutError:
-                save_peers(self.local, self.core.book)
 
     # --- time and end ------------------------------------------------------------------------------------------------
 
@@ -303,7 +258,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         at = self.core.next_timer()
-        self._timer = self._loop.call_at(at, self._tick) if at is not None and not self._stop.is_set() else None
+        if at is not None and not self._stop.is_set():
+            self._timer = self._loop.call_at(at, self._tick)
 
     def _tick(self) -> None:
         if not self._stop.is_set():
@@ -311,22 +267,6 @@ class Driver:
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return own_candidates(self.endpoint.address, self.options.external)
-
-    def _port(self) -> int:
-        return self.endpoint.address[1]
-
-    def _log_once(self, target: Target | None, reason: str) -> None:
-        """Say a refusal the first time it occurs; `problems` keeps the last of each kind for status."""
-        where = f"{target.host}:{target.port}" if target is not None else "an incoming connection"
-        if self.problems.get(where) != reason:
-            self.problems[where] = reason
-            _log.warning("%s: %s", where, reason)
-
-    def _end(self) -> None:
-        self._stop.set()
-        if self._timer is not None:
-            self._timer.cancel()
-        save_peers(self.local, self.core.book)
 
 
 def outcome_known(fault: PeerFault) -> bool:

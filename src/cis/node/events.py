@@ -55,7 +55,9 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Changes or members received from others are committed: connected peers may lack them."""
+    """Something new is committed: from the peer of a link, or a member that joined here (None). Others may lack it."""
+
+    source: LinkId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,18 @@ class Ticked:
 
 
 Event = (
-    Sighted | Connected | Lost | DialFailed | Written | Learned | Overflowed | SyncEnded | SyncAsked | PartingAsked
-    | MeetingAsked | Ticked
+    Sighted
+    | Connected
+    | Lost
+    | DialFailed
+    | Written
+    | Learned
+    | Overflowed
+    | SyncEnded
+    | SyncAsked
+    | PartingAsked
+    | MeetingAsked
+    | Ticked
 )
 
 

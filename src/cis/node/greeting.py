@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from cis.errors import Fault, PeerFault, TimedOut
-from cis.net import Connection, ConnectionLost, Stream
-from cis.net.closing import StreamReset
-from cis.trust import Authenticated, Dialler, Entropy, HandshakeKey, Listener, Local, Refused
 from cis.model import NodeId
+from cis.net import Connection, ConnectionLost, Endpoint, Stream
+from cis.net.closing import StreamReset
+from cis.node.local import LocalNode
+from cis.peers import Target
+from cis.trust import Authenticated, Dialler, Entropy, HandshakeKey, Listener, Local, Refused
 from cis.wire.handshake import HANDSHAKE_BYTES_MAX
 
 HANDSHAKE_S = 5.0
@@ -18,7 +20,10 @@ HANDSHAKE_S = 5.0
 async def greet_as_dialler(
     connection: Connection, local: Local, key: HandshakeKey, expected: NodeId | None, entropy: Entropy
 ) -> Authenticated:
-    """Authenticate the listener and prove who we are; raises `PeerFault`, ConnectionLost or TimedOut, it being closed then."""
+    """Authenticate the listener and prove who we are.
+
+    Raises `PeerFault`, ConnectionLost or TimedOut; the connection is closed then.
+    """
     machine = Dialler(local, key, expected, entropy)
 
     async def talk() -> Authenticated:
@@ -75,3 +80,24 @@ async def _bounded(connection: Connection, talk: Callable[[], Awaitable[Authenti
         raise
     connection.mark_authenticated()
     return outcome
+
+
+async def reach(endpoint: Endpoint, local: LocalNode, target: Target) -> tuple[NodeId, Connection]:
+    """Dial a target as a member and return who answered; raises what `greet_as_dialler` and the dial do."""
+    connection = await endpoint.dial(target.host, target.port)
+    key = HandshakeKey(local.cluster.keys.discovery)
+    outcome = await greet_as_dialler(connection, _brought(local, connection), key, target.node, local.entropy)
+    return outcome.node, connection
+
+
+async def welcome(local: LocalNode, connection: Connection) -> Authenticated:
+    """Let whoever connected prove itself, by the discovery key or by a ticket; raises as `greet_as_listener`."""
+    keys = local.cluster.handshake_keys()
+    return await greet_as_listener(connection, _brought(local, connection), keys, local.entropy)
+
+
+def _brought(local: LocalNode, connection: Connection) -> Local:
+    membership = local.cluster.membership
+    chain = membership.chain(local.identity.node)
+    hash_ = connection.certificate_hash
+    return Local(local.identity, local.cluster.id, hash_, chain, membership.digest(), membership.judge)

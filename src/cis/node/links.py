@@ -155,15 +155,15 @@ class PeerLink:
             return
         report = await run_session(self._around.local, stream)
         self._around.report(events.SyncEnded(self.id, report))
-        if report.entries_received:
-            self._around.report(events.Learned())
 
     async def _receive_live(self, stream: Stream) -> None:
         while (frame := await stream.read_frame(FRAME_BYTES_MAX)) is not None:
             if not is_segment(frame):
                 raise PeerFault(Fault.MALFORMED, "a live stream carries segments alone")
             try:
-                await asyncio.wrap_future(self._around.local.store.merge(frame))
+                applied = await asyncio.wrap_future(self._around.local.store.merge(frame))
+                if applied.changes:
+                    self._around.report(events.Learned(self.id))
             except PeerFault as fault:
                 if fault.fault not in _BLAMELESS:
                     raise
@@ -214,5 +214,3 @@ class PeerLink:
 
     def _name(self) -> str:
         return self._around.local.cluster.name_of(self.node)
-
-

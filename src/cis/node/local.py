@@ -46,7 +46,12 @@ class LocalNode:
     """Opened by `open`, made by `create`; a context manager that closes the store."""
 
     def __init__(
-        self, home: Home, identity: Identity, *, clock_ms: Callable[[], int] = system_clock_ms, entropy: Entropy = os.urandom
+        self,
+        home: Home,
+        identity: Identity,
+        *,
+        clock_ms: Callable[[], int] = system_clock_ms,
+        entropy: Entropy = os.urandom,
     ) -> None:
         self.home = home
         self.identity = identity
@@ -56,8 +61,8 @@ class LocalNode:
         setting = Setting(
             node=identity.node,
             sign=self._sign_link,
-            authority=lambda space: self.cluster.authority(space),
-            judge=lambda node, space, head: self.cluster.judge(node, space, head),
+            authority=lambda space: self.cluster.authority(space),  # noqa: PLW0108 - the cluster is loaded below
+            judge=lambda node, space, head: self.cluster.judge(node, space, head),  # noqa: PLW0108 - as above
             clock_ms=clock_ms,
             entropy=entropy,
         )
@@ -83,9 +88,7 @@ class LocalNode:
     def _found(cls, home: Home, identity: Identity, name: str, entropy: Entropy) -> Self:
         founded = found(identity, name, entropy, system_clock_ms())
         key = load_store_key(home.store_key, identity)
-        setting = Setting(
-            identity.node, lambda _: b"", lambda _: b"", lambda *_: None, system_clock_ms, entropy
-        )
+        setting = Setting(identity.node, lambda _: b"", lambda _: b"", lambda *_: None, system_clock_ms, entropy)
         entry = read_entry(founded.entry)
         with Store(home.folder, key, setting) as store:
             store.execute(
@@ -177,7 +180,7 @@ def _again(recalled: Recalled, space: SpaceId) -> list[Write]:
 
 def default_name(host: str) -> str:
     """Return a member's name made from a host's: lower case, other characters as hyphens."""
-    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in host.split(".")[0].lower())
+    kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in host.split(".", maxsplit=1)[0].lower())
     return kept.strip("-")[:32] or "node"
 
 

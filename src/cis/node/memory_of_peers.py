@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from cis.peers import PeerBook, Target
 _log = logging.getLogger(__name__)
 
 _BYTES_MAX = 4 << 20
+SAVE_PEERS_S = 60.0
 
 
 def remember_peer(local: LocalNode, node: NodeId, addresses: Sequence[tuple[str, int]]) -> None:
@@ -50,6 +52,13 @@ def save_peers(local: LocalNode, book: PeerBook) -> None:
         fresh.replace(path)
     except OSError as error:
         _log.warning("%s could not be written: %s", path, error)
+
+
+async def keep_saving(local: LocalNode, book: PeerBook) -> None:
+    """Save every minute until cancelled."""
+    while True:
+        await asyncio.sleep(SAVE_PEERS_S)
+        save_peers(local, book)
 
 
 def load_peers(local: LocalNode, sighted: Callable[[Target], None]) -> None:

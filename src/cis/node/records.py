@@ -23,7 +23,7 @@ class RecordShelf:
         self._own: tuple[tuple[Candidate, ...], int, bytes] = ((), 0, b"")
 
     def to_send(self, candidates: tuple[Candidate, ...]) -> list[bytes]:
-        """Return this node's record, the same until its addresses change or it ages, and those of others that have not expired."""
+        """Return this node's record, the same until its addresses change or it ages, and the live ones of others."""
         now_ms = self._local.clock_ms()
         stated, made_ms, own = self._own
         if stated != candidates or now_ms > made_ms + OWN_REFRESH_MS:
@@ -53,5 +53,3 @@ class RecordShelf:
             for one in record.candidates
             if dialable(one.host, Source.MEMBER, allow_loopback=loopback)
         ]
-
-

@@ -126,9 +126,11 @@ class _Runner:
                 return self._session.fetched(fetch, frame, last)
             case _Merged(size, Applied() as applied):
                 return self._session.merged(size, applied.changes)
-            case _Merged(_, error):
+            case _Merged(_, CisError() as error):
                 raise error
-        raise event
+            case CisError():
+                raise event
+        raise AssertionError(event)
 
     async def _perform(self, effects: list[Effect], group: asyncio.TaskGroup) -> None:
         for effect in effects:
@@ -149,9 +151,7 @@ class _Runner:
                     self._stream.finish()
 
     async def _fetch(self, fetch: Fetch) -> None:
-        found = await asyncio.to_thread(
-            self._index.segment, fetch.space, fetch.replica, fetch.first, fetch.last
-        )
+        found = await asyncio.to_thread(self._index.segment, fetch.space, fetch.replica, fetch.first, fetch.last)
         self._events.put_nowait(_Fetched(fetch, found))
 
     def _merge(self, frame: bytes, size: int) -> None:
@@ -178,5 +178,3 @@ class _Runner:
             self._events.put_nowait(PeerFault(Fault.NONE, "the peer ended the session early"))
         except CisError as error:
             self._events.put_nowait(error)
-
-

@@ -228,9 +228,7 @@ def _distinct(keys: SpaceKeys, writes: Sequence[Write]) -> list[tuple[Write, Mem
 def _check_type(write: Write, seen: list[Stored]) -> None:
     expected = _EXPECTED.get(write.kind)
     if expected is not None and any(stored.change.kind not in expected[0] for stored in seen):
-        raise UsageError(
-            f"{write.content.key!r} is not a {expected[1]}: delete it first, or choose another key"
-        )
+        raise UsageError(f"{write.content.key!r} is not a {expected[1]}: delete it first, or choose another key")
 
 
 def _with_totals(content: Content, added: int, subtracted: int) -> Content:

@@ -39,9 +39,7 @@ class Layout:
 def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
     """Open for writing, creating or migrating as needed; `StoreError` names the file and what is wrong."""
     if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
-        raise StoreError(
-            f"SQLite {apsw.sqlite_lib_version()} corrupts WAL files: install apsw-sqlite3mc ≥ 3.51.3"
-        )
+        raise StoreError(f"SQLite {apsw.sqlite_lib_version()} corrupts WAL files: install apsw-sqlite3mc ≥ 3.51.3")
     with translated(path):
         _refuse_foreign(path)
         if not path.exists():
@@ -116,12 +114,8 @@ def _store_error(path: Path, error: Exception) -> StoreError | None:
             text = f"the disk that holds {path} is full: free some space; nothing acknowledged is lost"
         case apsw.BusyError():
             text = f"{path} is in use by another process: stop it (cis down), or use its daemon"
-        case (
-            apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.IOError() | OSError()
-        ):
-            text = (
-                f"{path} cannot be opened or written ({error}): check the disk, the folder's owner and mode"
-            )
+        case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.IOError() | OSError():
+            text = f"{path} cannot be opened or written ({error}): check the disk, the folder's owner and mode"
         case _:
             return None
     return StoreError(text)
@@ -150,8 +144,7 @@ def _require_ours(connection: apsw.Connection, path: Path, layout: Layout) -> No
         raise StoreError(f"{path} is not the file it should be: move it away")
     if version > len(layout.migrations):
         raise StoreError(
-            f"{path} was written by a newer cis (format {version}, this one knows {len(layout.migrations)}): "
-            "update cis"
+            f"{path} was written by a newer cis (format {version}, this one knows {len(layout.migrations)}): update cis"
         )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cis.crdt import Shape
@@ -49,6 +50,24 @@ _AFTER = """
 _TEXT_MAX = 64 * 1024
 
 
+_DOC = """
+    INSERT INTO doc(memory, space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes)
+    VALUES(?,?,?,?,?,?,?,?,?,?,?)
+    ON CONFLICT(memory) DO UPDATE SET (space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes)
+    = (excluded.space, excluded.key, excluded.category, excluded.tags, excluded.shape, excluded.hlc,
+    excluded.author, excluded.expires_ms, excluded.siblings, excluded.bytes) RETURNING no"""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Memories to look up, and where indexing stands after them."""
+
+    memories: dict[bytes, int]
+    done: int
+    rebuilt: bytes | None = None
+    retried: bytes | None = None
+
+
 class Indexer:
     """Keeps index.db in step with memory.db on a thread of its own."""
 
@@ -63,11 +82,18 @@ class Indexer:
         self._closing = False
         self._reached = threading.Condition()
         self._done, self._rebuilt = self._progress()
+        self._retried: bytes | None = None
+        self._keys_changed = False
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
         """Say that memory.db has new commits; from any thread."""
+        self._wake.set()
+
+    def keys_changed(self) -> None:
+        """Say that keys have come: memories that could not be read are tried again; from any thread."""
+        self._keys_changed = True
         self._wake.set()
 
     def wait_reached(self, journal: int, timeout_s: float) -> None:
@@ -77,18 +103,14 @@ class Indexer:
             if self._closing:
                 raise StoreError("the store is closed: open it again, or start the node")
             if not reached:
-                behind = (
-                    "being made anew"
-                    if self._rebuilt is not None
-                    else f"{journal - self._done} commits behind"
-                )
+                behind = "being made anew" if self._rebuilt is not None else f"{journal - self._done} commits behind"
                 raise TimedOut(
-                    f"the index is still catching up ({behind}): "
-                    "ask again in a moment, or get the memory by its key"
+                    f"the index is still catching up ({behind}): ask again in a moment, or get the memory by its key"
                 )
 
     def _holds(self, journal: int) -> bool:
-        return self._done >= journal and self._rebuilt is None
+        whole = self._rebuilt is None and self._retried is None and not self._keys_changed
+        return whole and self._done >= journal
 
     @property
     def done(self) -> int:
@@ -119,22 +141,35 @@ class Indexer:
     def _round(self) -> bool:
         """Index the next memories; False when there are none."""
         with translated(self._index_path), self._source:
-            memories, done, rebuilt = (
-                self._next() if self._rebuilt is None else self._next_rebuilt(self._rebuilt)
-            )
-            if (done, rebuilt) == (self._done, self._rebuilt):
-                return False
-            with transaction(self._connection):
-                for memory, space in memories.items():
-                    self._update(MemoryId(memory), space)
-                self._connection.execute("UPDATE progress SET journal = ?, rebuilt = ?", (done, rebuilt))
-        with self._reached:
-            self._done, self._rebuilt = done, rebuilt
-            self._reached.notify_all()
-        return True
+            batch = self._batch()
+            if batch is not None:
+                self._take_in(batch)
+        return batch is not None
 
-    def _next(self) -> tuple[dict[bytes, int], int, None]:
-        """Return the memories touched next, and the row of the journal they reach up to."""
+    def _take_in(self, batch: _Batch) -> None:
+        with transaction(self._connection):
+            for space in sorted(set(batch.memories.values())):
+                memories = [MemoryId(memory) for memory, of in batch.memories.items() if of == space]
+                recalled = self._reader.recall_many(memories, self._reader.space(space))
+                for memory in memories:
+                    self._update(memory, space, recalled.get(memory))
+            bindings = (batch.done, batch.rebuilt)
+            self._connection.execute("UPDATE progress SET journal = ?, rebuilt = ?", bindings)
+        with self._reached:
+            self._done, self._rebuilt, self._retried = batch.done, batch.rebuilt, batch.retried
+            self._reached.notify_all()
+
+    def _batch(self) -> _Batch | None:
+        """Choose what to do next: memories whose keys may have come, then a rebuild, then the journal."""
+        if self._keys_changed:
+            self._keys_changed, self._retried = False, b""
+        if self._retried is not None:
+            query = "SELECT memory, space FROM unread WHERE memory > ? ORDER BY memory LIMIT ?"
+            rows = fetch(self._connection, query, (self._retried, ROUND_MEMORIES_MAX))
+            return _Batch(dict(rows), self._done, self._rebuilt, rows[-1][0] if rows else None)
+        if self._rebuilt is not None:
+            rows = fetch(self._source, _AFTER, (self._rebuilt, ROUND_MEMORIES_MAX, SEQ_BITS))
+            return _Batch(dict(rows), self._done, rows[-1][0] if rows else None)
         query = "SELECT no, space, memories FROM journal WHERE no > ? ORDER BY no LIMIT 512"
         memories: dict[bytes, int] = {}
         reached = self._done
@@ -143,37 +178,25 @@ class Indexer:
             reached = number
             if len(memories) >= ROUND_MEMORIES_MAX:
                 break
-        return memories, reached, None
+        return _Batch(memories, reached) if reached > self._done else None
 
-    def _next_rebuilt(self, after: bytes) -> tuple[dict[bytes, int], int, bytes | None]:
-        """Return the memories that follow ``after`` in the store, and the last of them, None at the end."""
-        rows = fetch(self._source, _AFTER, (after, ROUND_MEMORIES_MAX, SEQ_BITS))
-        return dict(rows), self._done, rows[-1][0] if rows else None
-
-    def _update(self, memory: MemoryId, space: int) -> None:
+    def _update(self, memory: MemoryId, space: int, recalled: Recalled | None) -> None:
         execute = self._connection.execute
-        recalled = self._reader.recall_by_id(memory, self._reader.space(space))
         number: int | None = execute("SELECT no FROM doc WHERE memory = ?", (memory,)).get
         if number is not None:
             execute("DELETE FROM text WHERE rowid = ?", (number,))
         if recalled is None or recalled.latest.content is None:
             execute("DELETE FROM doc WHERE memory = ?", (memory,))
+            if recalled is None:
+                execute("DELETE FROM unread WHERE memory = ?", (memory,))
+            else:
+                execute("INSERT OR IGNORE INTO unread VALUES(?,?)", (memory, space))
             return
-        row = _row(recalled, space)
-        if number is None:
-            number = execute(
-                "INSERT INTO doc(memory, space, key, category, tags, shape, hlc, author, expires_ms, "
-                "siblings, bytes) VALUES(?,?,?,?,?,?,?,?,?,?,?) RETURNING no",
-                (memory, *row),
-            ).get
-        else:
-            execute(
-                "UPDATE doc SET space=?, key=?, category=?, tags=?, shape=?, hlc=?, author=?, expires_ms=?, "
-                "siblings=?, bytes=? WHERE no=?",
-                (*row, number),
-            )
+        values = (memory, *_row(recalled, space))
+        number = execute(_DOC, values).get
         words = (number, recalled.key, _text(recalled), " ".join(recalled.latest.content.tags))
         execute("INSERT INTO text(rowid, key, value, tags) VALUES(?,?,?,?)", words)
+        execute("DELETE FROM unread WHERE memory = ?", (memory,))
 
     def _progress(self) -> tuple[int, bytes | None]:
         journal, rebuilt = fetch(self._connection, "SELECT journal, rebuilt FROM progress")[0]
@@ -213,9 +236,7 @@ def _row(recalled: Recalled, space: int) -> tuple[object, ...]:
 def _text(recalled: Recalled) -> str:
     if recalled.shape is Shape.COUNTER:
         return ""
-    values = [
-        part.content.value for part in recalled.parts if part.content and part.content.form != Form.BYTES
-    ]
+    values = [part.content.value for part in recalled.parts if part.content and part.content.form != Form.BYTES]
     return b"\n".join(values)[:_TEXT_MAX].decode(errors="replace")
 
 

@@ -30,9 +30,7 @@ class ClusterRecord:
 
 def load_cluster(connection: apsw.Connection) -> ClusterRecord | None:
     """Return what is stored of the cluster, None before `save_cluster`."""
-    meta = dict(
-        fetch(connection, "SELECT name, value FROM meta WHERE name IN ('cluster','keys','former_keys')")
-    )
+    meta = dict(fetch(connection, "SELECT name, value FROM meta WHERE name IN ('cluster','keys','former_keys')"))
     if "cluster" not in meta:
         return None
     entries = tuple(entry for (entry,) in fetch(connection, "SELECT entry FROM membership ORDER BY no"))
@@ -45,9 +43,7 @@ def save_cluster(
     """Store a new cluster in place of any other; the keys of the other stay as former keys."""
     connection.execute("DELETE FROM membership")
     connection.execute("DELETE FROM invitation")
-    connection.execute(
-        "INSERT OR REPLACE INTO meta SELECT 'former_keys', value FROM meta WHERE name = 'keys'"
-    )
+    connection.execute("INSERT OR REPLACE INTO meta SELECT 'former_keys', value FROM meta WHERE name = 'keys'")
     rows = [("cluster", cluster), ("keys", keys)]
     connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", rows)
     save_entries(connection, entries)
@@ -93,6 +89,4 @@ def save_invitation(connection: apsw.Connection, invitation: bytes, record: byte
 
 def drop_invitations(connection: apsw.Connection, invitations: Iterable[bytes]) -> None:
     """Forget invitations, expired long enough to be of no use in explaining a refusal."""
-    connection.executemany(
-        "DELETE FROM invitation WHERE id = ?", [(invitation,) for invitation in invitations]
-    )
+    connection.executemany("DELETE FROM invitation WHERE id = ?", [(invitation,) for invitation in invitations])

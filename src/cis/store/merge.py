@@ -143,9 +143,7 @@ class Merger:
         segment, layout = verified.segment, verified.layout
         loose = segment.first > end.seq + 1
         rows, change, ref = [], 0, 0
-        for at, (count, refs) in enumerate(
-            zip(layout.counts.tolist(), layout.ref_counts.tolist(), strict=True)
-        ):
+        for at, (count, refs) in enumerate(zip(layout.counts.tolist(), layout.ref_counts.tolist(), strict=True)):
             rows.append((
                 base + change,
                 segment.headers[HEADER.size * at : HEADER.size * (at + 1)],

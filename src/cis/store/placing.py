@@ -96,9 +96,7 @@ class Placer:
         query = "SELECT rid, link, length(hashes) / 32 FROM changeset WHERE rid BETWEEN ? AND ?"
         held = {rid: (link, count) for rid, link, count in fetch(self._connection, query, (low, high))}
         starts = (low + np.cumsum(verified.layout.counts) - verified.layout.counts).tolist()
-        theirs = dict(
-            zip(starts, zip(verified.links, verified.layout.counts.tolist(), strict=True), strict=True)
-        )
+        theirs = dict(zip(starts, zip(verified.links, verified.layout.counts.tolist(), strict=True), strict=True))
         if any(theirs.get(rid) != known for rid, known in held.items()):
             raise _forked(end)
         parts, run = [], 0
@@ -112,8 +110,7 @@ class Placer:
     def _require_following(self, verified: Verified, end: LogEnd, low: int) -> None:
         """Refuse a segment that begins inside a changeset held beyond the gap, or does not follow it."""
         query = (
-            "SELECT rid + length(hashes) / 32, link FROM changeset WHERE rid < ? AND rid > ? "
-            "ORDER BY rid DESC LIMIT 1"
+            "SELECT rid + length(hashes) / 32, link FROM changeset WHERE rid < ? AND rid > ? ORDER BY rid DESC LIMIT 1"
         )
         row = self._connection.execute(query, (low, rid_of(end.number, end.seq))).fetchone()
         if row is not None and (row[0] > low or (row[0] == low and row[1] != verified.segment.previous)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -78,6 +79,7 @@ class Reader:
         self.connection = connection
         self._keys = keys
         self._spaces: dict[int, SpaceId] = {}
+        self._last_opener: tuple[tuple[SpaceId, int, bytes], Opener] | None = None
 
     def recall(self, space: SpaceId, key: str, policy: Policy = Policy.CRDT) -> Recalled | None:
         """Return the memory of that key, or None where there is none (never was, deleted)."""
@@ -85,8 +87,21 @@ class Reader:
 
     def recall_by_id(self, memory: MemoryId, space: SpaceId, policy: Policy = Policy.CRDT) -> Recalled | None:
         """Return the memory of that id as shown under the policy, or None."""
-        stored = {item.change.dot: item for item in self.rows.live(memory)}
-        shown: View = view([item.change for item in stored.values()], policy)
+        return self._recalled(memory, space, self.rows.live(memory), policy)
+
+    def recall_many(self, memories: Sequence[MemoryId], space: SpaceId) -> dict[MemoryId, Recalled]:
+        """Return those of the memories there are; for many at once, quicker by far."""
+        live = self.rows.live_of_many(memories)
+        stored = {one.rid: one for one in self.rows.stored(itertools.chain(*live.values()))}
+        found = (
+            (memory, self._recalled(memory, space, [stored[rid] for rid in rids], Policy.CRDT))
+            for memory, rids in live.items()
+        )
+        return {memory: recalled for memory, recalled in found if recalled is not None}
+
+    def _recalled(self, memory: MemoryId, space: SpaceId, live: Sequence[Stored], policy: Policy) -> Recalled | None:
+        stored = {item.change.dot: item for item in live}
+        shown: View = view([item.change for item in live], policy)
         if shown.shape is Shape.ABSENT:
             return None
         parts = tuple(self.part(stored[change.dot]) for change in shown.parts)
@@ -107,8 +122,7 @@ class Reader:
         keys = self._keys.get(self.space(stored.space))
         if keys is None:
             raise Unreadable("it belongs to a space whose keys this node does not hold")
-        opener = Opener(keys, stored.epoch, stored.salt)
-        plaintext = opener.open(stored.place, stored.change.body, stored.header)
+        plaintext = self._opener(keys, stored).open(stored.place, stored.change.body, stored.header)
         try:
             content = decode_content(plaintext)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -116,6 +130,13 @@ class Reader:
         if keys.memory_id(content.key) != stored.change.memory:
             raise Unreadable("the key inside does not match the memory id outside")
         return content
+
+    def _opener(self, keys: SpaceKeys, stored: Stored) -> Opener:
+        """Return what opens a change's body; neighbours are often of one changeset."""
+        sealed_under = (keys.space, stored.epoch, stored.salt)
+        if self._last_opener is None or self._last_opener[0] != sealed_under:
+            self._last_opener = sealed_under, Opener(keys, stored.epoch, stored.salt)
+        return self._last_opener[1]
 
     def space(self, number: int) -> SpaceId:
         """Return the id of a numbered space."""

@@ -91,9 +91,7 @@ class Replacer:
         if self._connection.execute("SELECT 1 FROM pending WHERE replica = ? LIMIT 1", bound[:1]).get is None:
             self._awaited.discard(end.number)
 
-    def _kill_packed(
-        self, memories: Memories, packed: Packed, at: Integers, refs: bytes, end: LogEnd
-    ) -> None:
+    def _kill_packed(self, memories: Memories, packed: Packed, at: Integers, refs: bytes, end: LogEnd) -> None:
         """Kill by packed references; ``at`` is where in ``refs`` the list of each one's changeset begins."""
         listed = [
             self._replicas.end(end.space, refs[start : start + REPLICA_ID_LENGTH]).number
@@ -119,9 +117,7 @@ class Replacer:
     def _mark_held(self) -> None:
         """A held change that was replaced is never shown, but still replaces what it names, in its time."""
         if self.holding:
-            self._connection.execute(
-                "UPDATE held SET dead = 1 WHERE dead = 0 AND rid IN (SELECT rid FROM dead)"
-            )
+            self._connection.execute("UPDATE held SET dead = 1 WHERE dead = 0 AND rid IN (SELECT rid FROM dead)")
 
     def _await_unheld(self, memories: Memories, highs: Integers, prefix: Flags) -> None:
         numbers = highs >> SEQ_BITS

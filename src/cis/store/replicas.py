@@ -86,9 +86,7 @@ class Replicas:
 
     def save(self, end: LogEnd) -> None:
         """Write the end of a log to its row."""
-        self._connection.execute(
-            "UPDATE replica SET seq=?, link=? WHERE no=?", (end.seq, end.link, end.number)
-        )
+        self._connection.execute("UPDATE replica SET seq=?, link=? WHERE no=?", (end.seq, end.link, end.number))
 
     def _keep(self, end: LogEnd) -> LogEnd:
         self._ends[end.space, end.replica] = end

@@ -89,10 +89,7 @@ class Rows:
         rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
         changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}
         sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
-        return [
-            self._stored(rid, record, first, *changesets[first], sealed.get(rid))
-            for rid, record, first in heads
-        ]
+        return [self._stored(rid, record, first, *changesets[first], sealed.get(rid)) for rid, record, first in heads]
 
     def _stored(
         self, rid: int, record: bytes, first: int, header: tuple[int, int, int, int, int, bytes, bytes],

@@ -47,6 +47,8 @@ INDEX_MIGRATIONS: tuple[str, ...] = (
         key TEXT NOT NULL, category TEXT NOT NULL, tags TEXT NOT NULL, shape TEXT NOT NULL,
         hlc INT NOT NULL, author BLOB NOT NULL, expires_ms INT NOT NULL, siblings INT NOT NULL,
         bytes INT NOT NULL);
+    -- memories that could not be read, to be tried again when keys come
+    CREATE TABLE unread(memory BLOB PRIMARY KEY, space INT NOT NULL) WITHOUT ROWID;
     CREATE INDEX doc_by_key ON doc(key, space);
     CREATE INDEX doc_by_siblings ON doc(siblings) WHERE siblings > 0;
     CREATE VIRTUAL TABLE text USING fts5(key, value, tags, content='', contentless_delete=1,

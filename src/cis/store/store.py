@@ -78,9 +78,7 @@ class Store:
             opened.callback(self._indexer.close)
             self.reader = self.open_reader()
             opened.callback(self.reader.connection.close)
-            signer = Signer(
-                lambda: self.replica, setting.sign, setting.authority, setting.clock_ms, setting.entropy
-            )
+            signer = Signer(lambda: self.replica, setting.sign, setting.authority, setting.clock_ms, setting.entropy)
             around = Around(setting.judge, self._on_commit, lambda: self._indexer.done)
             self._writer = Writer(self.path, connection, self.keys, signer, around)
             opened.callback(self._writer.close)
@@ -110,7 +108,7 @@ class Store:
             Replicas(connection).add_space(keys.space, name, replicated=replicated)
 
         self.execute(task).result()
-        self._indexer.wake()
+        self._indexer.keys_changed()
 
     def write(self, writes: Sequence[Write]) -> Future[list[Written | CisError]]:
         """Write in order; durable when the future is done; one outcome per write."""

@@ -148,9 +148,7 @@ class Writer:
                     self._rest()
         except BaseException:
             _log.exception("the writer stopped; what was acknowledged is safe")
-            self._inbox.fail(
-                StoreError("the writer has stopped after an internal error: restart the node"), jobs
-            )
+            self._inbox.fail(StoreError("the writer has stopped after an internal error: restart the node"), jobs)
             raise
         finally:
             self._connection.close()
@@ -254,9 +252,7 @@ class Writer:
                 continue
             end = self._replicas.end(number, self._signer.replica())
             draft = Draft(keys, end.replica, end.seq + 1, end.link, self._signer.authority(space))
-            outcomes += self._author.compose(
-                draft, writes, len(outcomes), end, now_ms, holding=self._merger.holding
-            )
+            outcomes += self._author.compose(draft, writes, len(outcomes), end, now_ms, holding=self._merger.holding)
             if draft.lines:
                 verified = draft.close(self._signer.sign, self._signer.entropy)
                 merged = self._merger.merge([verified], now_ms)[0]

@@ -138,9 +138,7 @@ class _Flow:
 class Session:
     """See the module. ``vectors`` are those of the snapshot, of the spaces this peer may see."""
 
-    def __init__(
-        self, vectors: Mapping[SpaceId, VersionVector], membership: Membership, own: ReplicaId
-    ) -> None:
+    def __init__(self, vectors: Mapping[SpaceId, VersionVector], membership: Membership, own: ReplicaId) -> None:
         self._vectors = vectors
         self._membership = membership
         self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
@@ -159,9 +157,7 @@ class Session:
 
     def start(self) -> list[Effect]:
         """Open with the summary."""
-        spaces: list[tuple[bytes, bytes]] = [
-            (space, digest(vector)) for space, vector in sorted(self._vectors.items())
-        ]
+        spaces: list[tuple[bytes, bytes]] = [(space, digest(vector)) for space, vector in sorted(self._vectors.items())]
         return [Send(messages.Summary(self._membership_digest, spaces))]
 
     def receive(self, message: messages.Message) -> list[Effect]:
@@ -217,9 +213,7 @@ class Session:
     def _on_summary(self, summary: messages.Summary) -> list[Effect]:
         theirs = {SpaceId(space): their_digest for space, their_digest in summary.spaces}
         self._awaited = {
-            space
-            for space, vector in self._vectors.items()
-            if space in theirs and theirs[space] != digest(vector)
+            space for space, vector in self._vectors.items() if space in theirs and theirs[space] != digest(vector)
         }
         differs = summary.membership != self._membership_digest
         if not differs and not self._awaited:

@@ -79,9 +79,7 @@ class Opener:
         try:
             return self._decrypt(place.to_bytes(_NONCE_LENGTH, "big"), body, header)
         except InvalidTag:
-            raise Unreadable(
-                "the body does not belong to its header: its writer is faulty or hostile"
-            ) from None
+            raise Unreadable("the body does not belong to its header: its writer is faulty or hostile") from None
 
 
 def _body_key(keys: SpaceKeys, epoch: int, salt: bytes) -> bytes:

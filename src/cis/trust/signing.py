@@ -100,9 +100,7 @@ def verify(segment: Segment) -> Verified:
     try:
         crypto_sign_open(segment.signature + message, node_of(ReplicaId(segment.replica)))
     except (BadSignatureError, ValueError):
-        raise PeerFault(
-            Fault.BAD_SIGNATURE, "a changeset was altered, or is not by the author it names"
-        ) from None
+        raise PeerFault(Fault.BAD_SIGNATURE, "a changeset was altered, or is not by the author it names") from None
     return Verified(segment, layout, b"".join(hashes), tuple(links))
 
 

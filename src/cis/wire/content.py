@@ -88,9 +88,7 @@ def check_content(content: Content) -> None:
         raise UsageError(f"the value of {key!r} is {len(content.value):,} bytes; at most {VALUE_BYTES_MAX:,}")
     words = (content.category, *content.tags, content.vector_model)
     if len(content.tags) > TAGS_MAX or max(map(_bytes, words)) > WORD_BYTES_MAX:
-        raise UsageError(
-            f"{key!r}: at most {TAGS_MAX} tags, each word at most {WORD_BYTES_MAX} bytes of UTF-8"
-        )
+        raise UsageError(f"{key!r}: at most {TAGS_MAX} tags, each word at most {WORD_BYTES_MAX} bytes of UTF-8")
     if len(content.vector) > VECTOR_BYTES_MAX or len(content.vector) % 4:
         raise UsageError(f"the vector of {key!r} must be float32, at most {VECTOR_BYTES_MAX // 4} of them")
     if not (0 <= content.added <= COUNT_MAX and 0 <= content.subtracted <= COUNT_MAX):

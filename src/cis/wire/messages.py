@@ -96,17 +96,7 @@ class Records(msgspec.Struct, array_like=True, tag=10, frozen=True):
 
 
 Message = (
-    Open
-    | Summary
-    | MembershipIds
-    | MembershipEntries
-    | Vector
-    | Acknowledge
-    | Done
-    | Ping
-    | Pong
-    | Records
-    | Segment
+    Open | Summary | MembershipIds | MembershipEntries | Vector | Acknowledge | Done | Ping | Pong | Records | Segment
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -100,9 +100,7 @@ def layout_of(segment: Segment) -> Layout:
     headers, records = _columns(segment)
     counts = headers["count"].astype(np.int64)
     changes = len(records)
-    _require(
-        int(counts.sum()) == changes and bool((counts > 0).all()), "changesets and records differ in number"
-    )
+    _require(int(counts.sum()) == changes and bool((counts > 0).all()), "changesets and records differ in number")
     _require(int(counts.max()) <= CHANGES_PER_CHANGESET_MAX, "a changeset holds too many changes")
     starts = segment.first + np.cumsum(counts) - counts
     _require(bool((headers["first"] == starts.astype(np.uint64)).all()), "sequence numbers do not follow")
@@ -187,9 +185,7 @@ def _lengths(segment: Segment, records: npt.NDArray[Any]) -> Integers:
         _require(bool((np.diff(places) > 0).all()) and int(places[-1]) < len(lengths), "bad places of bodies")
         _require(bool((lengths[places] > 0).all()), "a bodiless change is marked as missing its body")
         lengths[places] = 0
-    _require(
-        len(segment.missing_hashes) * 4 == len(segment.missing) * HASH_LENGTH, "hashes of bodies are missing"
-    )
+    _require(len(segment.missing_hashes) * 4 == len(segment.missing) * HASH_LENGTH, "hashes of bodies are missing")
     _require(int(lengths.sum()) == len(segment.bodies), "bodies and their lengths differ")
     return lengths
 
@@ -199,9 +195,7 @@ def _check_references(segment: Segment, layout: Layout) -> None:
         int(layout.ref_counts.sum()) * REPLICA_ID_LENGTH == len(segment.refs),
         "replicas and their count differ",
     )
-    _require(
-        int(layout.extra_counts.sum()) * REFERENCE.size == len(segment.extras), "references and count differ"
-    )
+    _require(int(layout.extra_counts.sum()) * REFERENCE.size == len(segment.extras), "references and count differ")
     changes, packed = reference_columns(segment, layout)
     if not len(packed):
         return

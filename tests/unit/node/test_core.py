@@ -89,6 +89,15 @@ def test_what_was_learned_is_offered_on_after_a_moment_and_not_too_often(core: C
     assert core.next_timer() == pytest.approx(10.2 + RELAY_PAUSE_S)
 
 
+def test_what_came_from_a_peer_is_not_offered_back_to_it(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=False)
+    connect(core, 2, LOW, dialled=False)
+    core.handle(events.Learned(1), 10.0)
+    assert core.handle(events.Ticked(), 11.0) == [events.Synchronise(2)]
+    core.handle(events.SyncEnded(2, Report(changes_received=5)), 12.0)
+    assert core.handle(events.Ticked(), 13.0) == [events.Synchronise(1)]
+
+
 def test_one_session_at_a_time_on_a_link(core: Core) -> None:
     connect(core, 1, HIGH, dialled=True)
     assert core.handle(events.SyncAsked(HIGH), 1.0) == []

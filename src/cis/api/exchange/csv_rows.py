@@ -93,9 +93,7 @@ def _read(file: BinaryIO, name: str) -> Iterator[Entry | Problem]:
         except StopIteration:
             return
         except _RowTooLong:
-            yield Problem(
-                name, begin, f"a row above {LINE_BYTES_MAX} bytes: is a quote left open? Rest not read"
-            )
+            yield Problem(name, begin, f"a row above {LINE_BYTES_MAX} bytes: is a quote left open? Rest not read")
             return
         except csv.Error as error:
             yield Problem(name, begin, f"not CSV: {error}")

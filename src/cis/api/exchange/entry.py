@@ -154,9 +154,7 @@ def _check_scalar(form: Form, value: object) -> int:
     elif form == "json":
         size = json_size(check_json(value))
     else:
-        _refuse(
-            f"a value of form {form!r} cannot be {type(value).__name__}: use text, json or bytes to match"
-        )
+        _refuse(f"a value of form {form!r} cannot be {type(value).__name__}: use text, json or bytes to match")
     if size > VALUE_BYTES_MAX:
         _refuse(f"a value of {size} bytes, above {VALUE_BYTES_MAX}: split it")
     return size
@@ -183,9 +181,7 @@ def _check_vector(vector: Vector) -> None:
     _check_name("vector model", vector.model, MODEL_BYTES_MAX)
     dimensions, rest = divmod(len(vector.data), 4)
     if rest or not 1 <= dimensions <= VECTOR_DIMENSIONS_MAX:
-        _refuse(
-            f"a vector of {len(vector.data)} bytes: it is 1 to {VECTOR_DIMENSIONS_MAX} float32 of 4 bytes"
-        )
+        _refuse(f"a vector of {len(vector.data)} bytes: it is 1 to {VECTOR_DIMENSIONS_MAX} float32 of 4 bytes")
     if not all(map(math.isfinite, struct.unpack(f"<{dimensions}f", vector.data))):
         _refuse("a vector with NaN or infinity cannot be searched: embed the memory again")
 

@@ -72,9 +72,7 @@ def _mapping(text: bytes) -> dict[str, YamlText] | None:
     except UnicodeDecodeError as error:
         raise FrontMatterFault(text.count(b"\n", 0, error.start) + 2, "front matter is not UTF-8") from error
     except yaml.MarkedYAMLError as error:
-        raise FrontMatterFault(
-            _line(error.problem_mark), f"front matter is not YAML: {error.problem}"
-        ) from error
+        raise FrontMatterFault(_line(error.problem_mark), f"front matter is not YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         # The last two from pure PyYAML, for escapes beyond Unicode.
         raise FrontMatterFault(2, f"front matter is not YAML: {error}".partition("\n")[0]) from error

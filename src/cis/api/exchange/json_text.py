@@ -61,9 +61,7 @@ def utf8_size(text: str, what: str = "a value") -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise UsageError(
-            f"{what} that is no Unicode text (position {error.start}): rename or re-encode it"
-        ) from error
+        raise UsageError(f"{what} that is no Unicode text (position {error.start}): rename or re-encode it") from error
 
 
 def check_json(value: object) -> JsonValue:

@@ -107,9 +107,7 @@ def _fields(kind: str, value: dict[str, JsonValue]) -> list[str] | None:
     """Return the text fields of a row of this kind, or None where they or the observations are amiss."""
     fields = [field for name in _FIELDS[kind] if isinstance(field := value.get(name), str)]
     observations = value.get("observations")
-    if kind == "entity" and not (
-        isinstance(observations, list) and all(isinstance(o, str) for o in observations)
-    ):
+    if kind == "entity" and not (isinstance(observations, list) and all(isinstance(o, str) for o in observations)):
         return None
     return fields if len(fields) == len(_FIELDS[kind]) else None
 

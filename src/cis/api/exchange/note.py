@@ -120,9 +120,7 @@ def _ttl(text: str) -> float | None:
         return None
     match = _TTL.fullmatch(text)
     if match is None:
-        raise UsageError(
-            f"the front matter's ttl {text[:32]!r} is no duration: write seconds, or 15m, 12h, 7d"
-        )
+        raise UsageError(f"the front matter's ttl {text[:32]!r} is no duration: write seconds, or 15m, 12h, 7d")
     return float(match[1]) * _SECONDS[match[2]]
 
 

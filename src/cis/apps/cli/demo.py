@@ -205,7 +205,10 @@ def _nodes(folder: Path, story: Story) -> Iterator[list[Node]]:
             stack.callback(_stop, node)
             node.cis("up", "--listen", "127.0.0.1:0", "--detach")
             node.client = stack.enter_context(connect(node.home))
-        _until(lambda: all(len(node.call(GetStatus()).connected) == len(nodes) - 1 for node in nodes), "all to meet")
+        _until(
+            lambda: all(len(node.call(GetStatus()).connected) == len(nodes) - 1 for node in nodes),
+            "all to meet",
+        )
         yield nodes
 
 

@@ -1,0 +1,110 @@
+"""Starting a node here or in the background, and stopping it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cis.api.client import connect_daemon, connect_running, is_locked
+from cis.api.network_schema import GetStatus, NodeStatus, StopNode
+from cis.errors import CisError, TimedOut, Unavailable, UsageError
+from cis.node.home import Home
+
+START_S = 30.0
+STOP_S = 30.0
+_POLL_S = 0.02
+_COMPLAINT = re.compile(r"^cis: (.*)$", re.MULTILINE)
+_TAIL_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Started:
+    """A node in the background."""
+
+    status: NodeStatus
+    log: Path
+
+
+def flags_of(listen: str | None) -> dict[str, object]:
+    """Return the settings that ``--listen`` stands for; ``HOST:PORT``, ``[V6]:PORT``, ``:PORT`` or ``HOST``."""
+    if listen is None:
+        return {}
+    found = re.fullmatch(r"\[(?P<six>[^\]]+)\](?::(?P<port6>\d+))?|(?P<host>[^:]*)(?::(?P<port>\d+))?", listen)
+    if found is None:
+        raise UsageError(f"{listen!r} is no place to listen: write HOST:PORT, or [ADDRESS]:PORT for IPv6")
+    host, port = found["six"] or found["host"], found["port6"] or found["port"]
+    return {"p2p.listen_address": host or None, "p2p.listen_port": int(port) if port else None}
+
+
+def run_here(home: Path, flags: Mapping[str, object], on_ready: Callable[[NodeStatus], None]) -> None:
+    """Run the node in this process until it is stopped."""
+    from cis.api.daemon import run_daemon  # noqa: PLC0415 - the whole network is loaded only to run it
+    from cis.api.logs import set_up_logging  # noqa: PLC0415 - as above
+    from cis.api.settings import load  # noqa: PLC0415 - as above
+
+    settings = load(home, flags)
+    set_up_logging()
+    run_daemon(Home(home), settings, on_ready)
+
+
+def start_detached(home: Path, flags: Mapping[str, object]) -> Started:
+    """Start the node in the background and return once it answers; raises what it failed with."""
+    from cis.api.settings import load  # noqa: PLC0415 - slow to load
+
+    if connect_daemon(home) is not None:
+        raise CisError("the node is up already: `cis status` shows it, `cis down` stops it")
+    settings = load(home, flags)
+    log = Home(home).log
+    if not Home(home).exists:
+        raise UsageError(f"there is no node in {home} yet: run `cis init` first")
+    listen = f"{_bracketed(settings.p2p.listen_address)}:{settings.p2p.listen_port}"
+    command = [sys.executable, "-m", "cis", "--home", str(home), "up", "--listen", listen]
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "ab") as file:
+        offset = file.tell()
+        process = subprocess.Popen(  # noqa: S603 - this very program
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/"
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise _failure(process.returncode, log, offset)
+        if (node := connect_daemon(home)) is not None:
+            with node, contextlib.suppress(Unavailable):  # it may end before it answers
+                return Started(node.call(GetStatus()), log)
+        time.sleep(_POLL_S)
+    process.terminate()
+    raise TimedOut(f"the node did not answer within {START_S:g} s: its log is {log}")
+
+
+def stop(home: Path) -> int:
+    """Stop the running node and return its process id once its store is closed."""
+    with connect_running(home) as node:
+        pid = node.call(StopNode()).pid
+    deadline = time.monotonic() + STOP_S
+    while time.monotonic() < deadline:
+        if not is_locked(home):
+            return pid
+        time.sleep(_POLL_S)
+    raise TimedOut(f"process {pid} is still closing after {STOP_S:g} s: see {Home(home).log}, or  kill {pid}")
+
+
+def _failure(code: int, log: Path, offset: int) -> CisError:
+    """Return the error a background node ended with, as it wrote it to its log."""
+    with log.open("rb") as file:
+        file.seek(offset)
+        said = _COMPLAINT.findall(file.read(_TAIL_BYTES).decode(errors="replace"))
+    error = CisError(said[-1] if said else f"the node ended at once (exit code {code}): its log is {log}")
+    error.exit_code = code if code > 0 else 1
+    return error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

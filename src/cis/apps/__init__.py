@@ -1,0 +1,1 @@
+"""apps format what `cis.api` gives them, and decide nothing."""

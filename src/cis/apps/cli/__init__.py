@@ -1,0 +1,1 @@
+"""The command line: `cis.apps.cli.main` is where it begins."""

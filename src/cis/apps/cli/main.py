@@ -1,0 +1,94 @@
+"""The ``cis`` command: the tree of commands, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cis import __version__
+from cis.apps.cli import config, memory, nodes, p2p, runs
+from cis.apps.cli.printing import complain, say
+from cis.apps.cli.shared import group
+from cis.errors import CisError
+
+INTERRUPTED = 130
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+"""The base of what typer raises for a wrong command line; typer has moved its module more than once."""
+
+app = group("A memory that agents and people share, peer to peer, encrypted, with no server to run.")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        say(f"cis {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    home: Annotated[
+        Path | None, typer.Option("--home", help="The node's folder, else CIS_HOME, else ~/.cis.", show_default=False)
+    ] = None,
+    _version_asked: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Share a memory with your other devices and agents, peer to peer.
+
+    Example: cis init, then cis up --detach, then cis memory set editor "dark mode"
+    """
+    from cis.api.homes import home_of
+
+    context.obj = home_of(home)
+
+
+nodes.register(app)
+app.add_typer(memory.app, name="memory")
+app.add_typer(p2p.app, name="p2p")
+app.add_typer(config.app, name="config")
+runs.register(app)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns its exit code."""
+    try:
+        code = app(arguments, prog_name="cis", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except CisError as error:
+        return _fail(error, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except typer.Abort:
+        complain("stopped: nothing was changed")
+        return 1
+    except BrokenPipeError:  # whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except _ClickError as error:
+        message = str(getattr(error, "format_message", error.__str__)())
+        return _fail(error, f"{message.rstrip('.')} (add --help to see how)", 2)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(error, f"the system refused: {error.strerror or error}{where}", 1)
+    except Exception as error:  # noqa: BLE001 - the boundary to the user, who is shown no traceback
+        return _fail(error, f"a defect of cis: {type(error).__name__}: {error} (CIS_DEBUG=1 shows where)", 1)
+
+
+def _fail(error: BaseException, text: str, code: int) -> int:
+    if os.environ.get("CIS_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
+    complain(text)
+    return code

@@ -1,0 +1,127 @@
+"""Everything the commands print passes here, so that what peers wrote cannot disturb a terminal (RULES F2)."""
+
+from __future__ import annotations
+
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import msgspec
+
+from cis.api.exchange.json_text import escape_unsafe
+from cis.api.text import escaped
+
+CELL_MAX = 60
+LAST_CELL_MAX = 160
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+
+
+def say(text: str) -> None:
+    """Print one line for people; control characters in it are escaped."""
+    _write(sys.stdout, escaped(text) + "\n")
+
+
+def tell(text: str) -> None:
+    """Print one line beside the result, on stderr."""
+    _write(sys.stderr, escaped(text) + "\n")
+
+
+def complain(text: str) -> None:
+    """Print an error: one line on stderr."""
+    tell(f"cis: {' '.join(text.split())}")
+
+
+def show_json(value: Any) -> None:  # noqa: ANN401 - anything msgspec encodes
+    """Print a value as JSON, indented."""
+    show_line(value, indent=2)
+
+
+def show_line(value: Any, indent: int = 0) -> None:  # noqa: ANN401 - anything msgspec encodes
+    """Print a value as one line of JSON, at once."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
+    _write(sys.stdout, escape_unsafe(text) + "\n")
+    sys.stdout.flush()
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows in columns; long cells are cut."""
+    cells = [
+        [*(_cut(escaped(cell), CELL_MAX) for cell in row[:-1]), _cut(escaped(row[-1]), LAST_CELL_MAX)]
+        for row in (header, *rows)
+    ]
+    widths = [max(_width(row[place]) for row in cells) for place in range(len(header))]
+    for row in cells:
+        padded = [cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        _write(sys.stdout, "  ".join(padded).rstrip() + "\n")
+
+
+def show_value(value: Any, *, raw: bool) -> None:  # noqa: ANN401 - a memory's value
+    """Print a memory's value: as it is for programs and with ``raw``, escaped on a terminal."""
+    as_it_is = raw or not sys.stdout.isatty()
+    if isinstance(value, dict) and value.keys() == {"base64"}:
+        from base64 import b64decode
+
+        data = b64decode(value["base64"])
+        if as_it_is:
+            sys.stdout.buffer.write(data)
+        else:
+            say(f"({len(data)} bytes: --raw writes them)")
+    elif isinstance(value, str):
+        _write(sys.stdout, (value if as_it_is else escaped(value, keep="\n\t")) + "\n")
+    else:
+        show_line(value)
+
+
+def brief(value: Any) -> str:  # noqa: ANN401 - a memory's value
+    """Return a value on one line, for tables."""
+    if isinstance(value, str):
+        return " ".join(value.split())
+    return msgspec.json.encode(value).decode()
+
+
+def moment(ms: int) -> str:
+    """Return Unix milliseconds as local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1000))
+
+
+def ago(seconds: float | None) -> str:
+    """Return a time span for tables."""
+    if seconds is None:
+        return "never"
+    for bound, unit in ((120, "s"), (7200, "min"), (172_800, "h")):
+        if seconds < bound:
+            return f"{seconds / {'s': 1, 'min': 60, 'h': 3600}[unit]:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for tables."""
+    for unit in _UNITS:
+        if count < 1000 or unit == _UNITS[-1]:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def is_terminal() -> bool:
+    """Tell whether a person looks at stderr, where progress is shown."""
+    return sys.stderr.isatty()
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Write, with escapes for what the terminal's encoding cannot show."""
+    try:
+        stream.write(text)
+    except UnicodeEncodeError:
+        stream.write(text.encode(stream.encoding, "backslashreplace").decode(stream.encoding))
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def _width(text: str) -> int:
+    wide = sum(unicodedata.east_asian_width(one) in "WF" for one in text)
+    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)

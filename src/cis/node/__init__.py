@@ -1,0 +1,1 @@
+"""A running node: `core` decides, `driver` performs, `local` is the node without its network."""
