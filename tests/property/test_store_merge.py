@@ -143,7 +143,7 @@ def mesh(seed: int, count: int = 3) -> Iterator[Mesh]:
 
 
 @given(st.integers(0, 1 << 32), st.integers(3, 4))
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_store_shows_what_the_pure_merge_says_and_all_agree_once_healed(seed: int, count: int) -> None:
     with mesh(seed, count) as made:
         for _ in range(40):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from cis.api.memory_schema import (
     PAGE_MAX,
@@ -25,7 +26,7 @@ from cis.api.snippets import snippet
 from cis.api.values import memory_of, version_of
 from cis.crdt import Policy
 from cis.errors import UsageError
-from cis.model import MemoryId, SpaceId, did_of, node_of
+from cis.model import MemoryId, did_of, node_of
 from cis.node.local import LocalNode
 from cis.store.read import Reader, Recalled
 
@@ -38,16 +39,16 @@ _FILTERS = """
     AND (:tag IS NULL OR instr(char(10) || d.tags || char(10), char(10) || :tag || char(10)))"""
 _LIST = f"""
     SELECT d.memory, d.space, d.key FROM doc d WHERE d.key >= :prefix AND substr(d.key, 1, length(:prefix)) = :prefix
-    AND (d.key, d.space) > (:after, :after_space) AND {_LIVE} {_FILTERS} ORDER BY d.key, d.space LIMIT :limit"""
+    AND (d.key, d.space) > (:after, :after_space) AND {_LIVE} {_FILTERS} ORDER BY d.key, d.space LIMIT :limit"""  # noqa: S608 - of constants; values are bound
 _SEARCH = f"""
     SELECT d.memory, d.space, -bm25(text, 4.0, 1.0, 2.0) AS score FROM text JOIN doc d ON d.no = text.rowid
-    WHERE text MATCH :words AND {_LIVE} {_FILTERS} ORDER BY score DESC, d.key LIMIT :limit"""
+    WHERE text MATCH :words AND {_LIVE} {_FILTERS} ORDER BY score DESC, d.key LIMIT :limit"""  # noqa: S608 - of constants; values are bound
 _CONFLICTS = f"""
     SELECT d.memory, d.space FROM doc d WHERE d.siblings > 0 AND {_LIVE} AND (:space IS NULL OR d.space = :space)
-    ORDER BY d.key LIMIT :limit"""
+    ORDER BY d.key LIMIT :limit"""  # noqa: S608 - of constants; values are bound
 _COUNTS = f"""
     SELECT d.category, count(*), total(d.bytes), total(d.siblings > 0) FROM doc d
-    WHERE d.space = :space AND {_LIVE} GROUP BY d.category ORDER BY d.category"""
+    WHERE d.space = :space AND {_LIVE} GROUP BY d.category ORDER BY d.category"""  # noqa: S608 - of constants; values are bound
 
 
 class BrowsingOperations:
@@ -58,7 +59,7 @@ class BrowsingOperations:
         self._policy = policy
         self._readers = readers
 
-    def list(self, request: ListMemories) -> Page:
+    def page(self, request: ListMemories) -> Page:
         """List memories in order of key."""
         limit = _limit(request.limit)
         after, _, after_space = (request.after or "").partition(_CURSOR)
@@ -84,7 +85,7 @@ class BrowsingOperations:
             raise UsageError(f"{request.query[:40]!r} holds no word to search for: give letters or digits")
         filters = {"space": self._number(request.space), "category": request.category, "tag": None}
         limit = _limit(request.limit)
-        rows: Sequence[tuple[bytes, int, float]] = ()
+        rows: list[Any] = []
         for joint in (" AND ", " OR "):
             rows = self._rows(_SEARCH, words=joint.join(_terms(words)), limit=limit, **filters)
             if rows:
@@ -137,9 +138,9 @@ class BrowsingOperations:
             replicas=tuple(replicas),
         )
 
-    def _rows(self, statement: str, **values: object) -> list[tuple]:  # type: ignore[type-arg] # of whichever query
+    def _rows(self, statement: str, **values: object) -> list[Any]:
         with self._local.store.index() as connection:
-            rows: list[tuple] = connection.execute(statement, {"now": self._local.clock_ms(), **values}).fetchall()  # type: ignore[type-arg] # as above
+            rows: list[Any] = connection.execute(statement, {"now": self._local.clock_ms(), **values}).fetchall()
         return rows
 
     def _number(self, name: str | None) -> int | None:
@@ -150,15 +151,15 @@ class BrowsingOperations:
         with self._readers.snapshot() as reader:
             return reader.space_number(space)
 
-    def _recall(self, reader: Reader, rows: Iterable[Sequence[object]]) -> Iterable[Recalled]:
+    def _recall(self, reader: Reader, rows: Iterable[Sequence[Any]]) -> Iterable[Recalled]:
         now_ms = self._local.clock_ms()
         for memory, number, *_ in rows:
-            space: SpaceId = reader.space(number)  # type: ignore[arg-type] # rows begin with memory and number
-            recalled = reader.recall_by_id(MemoryId(memory), space, self._policy)  # type: ignore[arg-type] # as above
+            space = reader.space(number)
+            recalled = reader.recall_by_id(MemoryId(memory), space, self._policy)
             if recalled is not None and not recalled.expired(now_ms):
                 yield recalled
 
-    def _open(self, reader: Reader, rows: Iterable[Sequence[object]]) -> Iterable[Memory]:
+    def _open(self, reader: Reader, rows: Iterable[Sequence[Any]]) -> Iterable[Memory]:
         return (memory_of(recalled, self._local.cluster) for recalled in self._recall(reader, rows))
 
 

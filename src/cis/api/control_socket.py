@@ -43,7 +43,7 @@ def bind_control(path: Path) -> socket.socket:
         raise Unavailable(f"cannot make the control socket {path}: {error.strerror or error}") from error
     finally:
         os.umask(before)
-    listening.setblocking(False)
+    listening.settimeout(0)
     return listening
 
 

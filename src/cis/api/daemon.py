@@ -12,8 +12,6 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
-import uvloop
-
 from cis.api.control_socket import bind_control
 from cis.api.embedded import EmbeddedNode
 from cis.api.memory_schema import WatchMemories
@@ -50,7 +48,7 @@ def run_daemon(home: Home, settings: Settings, on_ready: Callable[[NodeStatus], 
     listening = bind_control(home.socket)
     try:
         with EmbeddedNode(LocalNode.open(home), Policy(settings.p2p.sync.conflict_resolution)) as node:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_Daemon(node, settings, listening, on_ready).run())
             home.socket.unlink(missing_ok=True)  # while the store is still locked, so it is surely ours
     except BaseExceptionGroup as group:
@@ -183,6 +181,15 @@ def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
         ),
         providers=tuple(providers),
     )
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's, which moves twice as much over QUIC; it does not exist for Windows."""
+    try:
+        import uvloop  # noqa: PLC0415 - absent on Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -49,11 +49,9 @@ class EmbeddedNode:
 
     def call(self, request: Request[Reply]) -> Reply:
         """Answer a request; `Unavailable` for one that needs the running node."""
-        answer: Reply
         if isinstance(request, GetStatus):
-            answer = self.status()  # type: ignore[assignment] # the request says that this is its reply
-        else:
-            answer = self._handler(request)(request)
+            return self.status()  # type: ignore[return-value] # the request says that this is its reply
+        answer: Reply = self._handler(request)(request)
         return answer
 
     def stream(self, request: Request[Reply]) -> Iterator[Reply]:

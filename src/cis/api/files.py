@@ -52,7 +52,7 @@ class Exported:
     left_out: int
 
 
-def import_file(  # noqa: PLR0913 - each is an option of the command
+def import_file(
     node: Node,
     path: Path,
     *,
@@ -98,7 +98,7 @@ def _batches(path: Path, form: str | None) -> Iterator[tuple[list[dict[str, Any]
     yield batch, None
 
 
-def export_file(  # noqa: PLR0913 - each is an option of the command
+def export_file(
     node: Node,
     path: Path,
     *,

@@ -161,7 +161,7 @@ def ttl_ms_of(seconds: float | None) -> int:
     """Return a time to live in milliseconds, 0 for none; `UsageError` for one that is not above 0."""
     if seconds is None:
         return _NO_TTL
-    if not 0 < seconds < 1e11:  # noqa: PLR2004 - three thousand years, so that NaN and infinity fall out as well
+    if not 0 < seconds < 1e11:
         raise UsageError(f"a time to live of {seconds:g} s: give seconds above 0, or leave it out")
     return max(1, round(seconds * 1000))
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator
 
 from cis.api.network_schema import (
-    ConnectPeer,
     Connected,
+    ConnectPeer,
     Disconnected,
     DisconnectPeer,
     ListPeers,
@@ -109,10 +109,8 @@ class NetworkOperations:
         links = [self._link(request.target)] if request.target else list(self._driver.links.values())
         if not links:
             raise Unavailable("no peer is connected: `cis p2p peers` shows who is known, `cis p2p connect` dials")
-        asking = []
         async with asyncio.TaskGroup() as group:
-            for link in links:
-                asking.append(group.create_task(self._sync_with(link.node, request.timeout_s)))
+            asking = [group.create_task(self._sync_with(link.node, request.timeout_s)) for link in links]
         return tuple(task.result() for task in asking)
 
     async def _sync_with(self, node: NodeId, timeout_s: float) -> SyncResult:

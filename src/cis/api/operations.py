@@ -57,7 +57,7 @@ def memory_handlers(
         memory.AddToMemory: single.add,
         memory.RemoveFromMemory: single.remove,
         memory.MemoryHistory: single.history,
-        memory.ListMemories: browsing.list,
+        memory.ListMemories: browsing.page,
         memory.SearchMemories: browsing.search,
         memory.ListConflicts: browsing.conflicts,
         memory.MemoryStats: browsing.stats,

@@ -7,6 +7,7 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cis.api.protocol import plain
 from cis.errors import CisError
@@ -70,7 +71,7 @@ class Joiner:
             self._local.close()
             raise
 
-    def __enter__(self) -> Joiner:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

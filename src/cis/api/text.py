@@ -16,6 +16,6 @@ def escaped(text: str, *, keep: str = "") -> str:
 
 def _escape(character: str) -> str:
     number = ord(character)
-    if number < 0x100:  # noqa: PLR2004 - one byte
+    if number < 0x100:
         return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x1_0000 else f"\\U{number:08x}"  # noqa: PLR2004 - two bytes
+    return f"\\u{number:04x}" if number < 0x1_0000 else f"\\U{number:08x}"

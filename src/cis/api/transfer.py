@@ -7,8 +7,8 @@ from typing import Any
 
 from cis.api.exchange.entry import Count, Element, Entry, Vector, parts
 from cis.api.exchange.rows import entry_of_row, row_of_entry
-from cis.api.memory_schema import BATCH_MAX, BatchResult, ExportMemories, ImportBatch, RowProblem
 from cis.api.memory import ttl_ms_of
+from cis.api.memory_schema import BATCH_MAX, BatchResult, ExportMemories, ImportBatch, RowProblem
 from cis.api.reading import Readers
 from cis.api.values import TYPES, pack, unpack
 from cis.crdt import Policy, Shape

@@ -10,6 +10,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cis.api.memory_schema import WatchEvent, WatchMemories
 from cis.api.reading import Readers
@@ -19,6 +20,7 @@ from cis.errors import Unavailable
 from cis.model import MemoryId, ReplicaId, SpaceId
 from cis.model.change import SEQ_BITS
 from cis.node.local import LocalNode
+from cis.store.database import fetch
 from cis.store.read import Reader
 from cis.store.writer import Commit
 from cis.wire.segment import RECORD
@@ -90,7 +92,7 @@ class Feed:
         ranges = [LogRange(one.space, one.replica, one.first, one.last) for one in commit.merged if one.changes]
         for segment in commit.written:
             last = segment.first + len(segment.records) // RECORD.size - 1
-            ranges.append(LogRange(segment.space, segment.replica, segment.first, last))
+            ranges.append(LogRange(SpaceId(segment.space), ReplicaId(segment.replica), segment.first, last))
         if ranges and not self._closed:
             self._loop.call_soon_threadsafe(self._on_commit, ranges)
 
@@ -138,13 +140,13 @@ class WatchOperations:
 
     def _names(self) -> _Names:
         with self._local.store.index() as index:
-            rows = index.execute("SELECT memory, key FROM doc ORDER BY no DESC LIMIT ?", (NAMES_MAX,)).fetchall()
+            rows: list[Any] = fetch(index, "SELECT memory, key FROM doc ORDER BY no DESC LIMIT ?", (NAMES_MAX,))
         return _Names(dict(rows))
 
     def _read(self, touched: LogRange, names: _Names) -> list[tuple[SpaceId, WatchEvent]]:
         values = (touched.space, touched.replica, touched.first, touched.last, SEQ_BITS)
         with self._readers.snapshot() as reader:
-            rows = reader.connection.execute(_TOUCHED, values).fetchall()
+            rows: list[Any] = fetch(reader.connection, _TOUCHED, values)
             return self._events(reader, touched.space, [MemoryId(memory) for (memory,) in rows], names)
 
     def _events(

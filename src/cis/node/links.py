@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,14 +97,13 @@ class PeerLink:
 
     async def ping(self) -> tuple[float, int]:
         """Return (seconds there and back, the peer's clock in Unix ms)."""
-        loop = asyncio.get_running_loop()
         self._pings += 1
         async with await self.connection.open_stream() as stream:
-            began = loop.time()
+            began = time.perf_counter()  # the loop's clock may count in milliseconds
             await stream.write_frame(encode(Open("ping")))
             await stream.write_frame(encode(Ping(self._pings)))
             frame = await stream.read_frame(_PING_BYTES_MAX)
-            took = loop.time() - began
+            took = time.perf_counter() - began
             stream.finish()
         answer = decode(frame) if frame is not None else None
         if not isinstance(answer, Pong) or answer.number != self._pings:

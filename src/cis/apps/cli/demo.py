@@ -90,7 +90,7 @@ class Story:
     together: dict[str, dict[str, object]] = field(default_factory=dict)
 
 
-def run_demo(keep: Path | None, *, as_json: bool) -> int:
+def run_demo(keep: Path | None, as_json: bool) -> int:
     """Run the demo; returns the exit code. ``keep`` is a folder to leave the three homes in."""
     story = Story(lambda text: print(text, file=sys.stderr if as_json else sys.stdout, flush=True))
     began = time.monotonic()
@@ -113,7 +113,7 @@ def _tell(nodes: list[Node], story: Story) -> None:
     corpus = _corpus()
     story.say(f"importing {corpus.name}/ on {laptop.name}, editing on all three")
     laptop.cis("memory", "import", str(corpus))
-    laptop.call(SetMemory(key="editor", value="dark mode", category="preference"))
+    laptop.call(SetMemory(key="editor", value="dark", category="preference"))
     workstation.call(IncrementMemory(key="builds", by=2))
     robot.call(AddToMemory(key="rooms", values=("kitchen", "hall")))
     story.first_s = _converge(nodes)
@@ -124,8 +124,8 @@ def _tell(nodes: list[Node], story: Story) -> None:
         robot.call(DisconnectPeer(target=other.name))
     _until(lambda: not robot.call(GetStatus()).connected, f"{robot.name} to be cut off")
     doomed = next(memory for memory in ("architecture", "protocol") if laptop.value(memory) is not None)
-    laptop.call(SetMemory(key="editor", value="light mode", category="preference"))
-    robot.call(SetMemory(key="editor", value="high contrast", category="preference"))
+    laptop.call(SetMemory(key="editor", value="light", category="preference"))
+    robot.call(SetMemory(key="editor", value="contrast", category="preference"))
     workstation.call(DeleteMemory(key=doomed))
     workstation.call(IncrementMemory(key="builds", by=5))
     robot.call(IncrementMemory(key="builds", by=-1))
@@ -148,9 +148,9 @@ def _tell(nodes: list[Node], story: Story) -> None:
 def _judge(nodes: list[Node], doomed: str) -> None:
     """Raise `Off` where the outcome is not the one right outcome."""
     editors = {node.value("editor") for node in nodes}
-    if len(editors) != 1 or not editors <= {"light mode", "high contrast"}:
+    if len(editors) != 1 or not editors <= {"light", "contrast"}:
         raise Off(f"the three show different editors: {sorted(map(str, editors))}")
-    loser = ({"light mode", "high contrast"} - editors).pop()
+    loser = ({"light", "contrast"} - editors).pop()
     for node in nodes:
         conflicts = {conflict.key: conflict for conflict in node.call(ListConflicts())}
         if set(conflicts) != {"editor"} or [other.value for other in conflicts["editor"].others] != [loser]:
@@ -166,13 +166,13 @@ def _judge(nodes: list[Node], doomed: str) -> None:
 def _shown(node: Node, doomed: str) -> dict[str, object]:
     stats = node.public()
     return {
-        "memories": stats.memories,
+        "held": stats.memories,
         "editor": node.value("editor"),
         "builds": node.value("builds"),
         "rooms": " ".join(sorted(node.value("rooms"))),
-        doomed: "there" if node.value(doomed) is not None else "deleted",
+        "note": "there" if node.value(doomed) is not None else "gone",
         "conflicts": len(node.call(ListConflicts())),
-        "state": stats.state_hash[:12],
+        "state": stats.state_hash[:8],
     }
 
 
@@ -258,9 +258,9 @@ def _print_table(story: Story, took_s: float) -> None:
     console = Console()
     for title, rows in (("while apart", story.apart), ("healed", story.together)):
         table = Table(title=title, title_justify="left")
-        table.add_column("node")
+        table.add_column("node", no_wrap=True)
         for heading in next(iter(rows.values())):
-            table.add_column(heading)
+            table.add_column(heading, no_wrap=True)
         for name, row in rows.items():
             table.add_row(name, *(str(cell) for cell in row.values()))
         console.print(table)

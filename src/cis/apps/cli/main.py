@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -64,31 +65,31 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="cis", standalone_mode=False)
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except CisError as error:
-        return _fail(error, str(error), error.exit_code)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except typer.Abort:
-        complain("stopped: nothing was changed")
-        return 1
     except BrokenPipeError:  # whoever read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except _ClickError as error:
-        message = str(getattr(error, "format_message", error.__str__)())
-        return _fail(error, f"{message.rstrip('.')} (add --help to see how)", 2)
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        return _fail(error, f"the system refused: {error.strerror or error}{where}", 1)
     except Exception as error:  # noqa: BLE001 - the boundary to the user, who is shown no traceback
-        return _fail(error, f"a defect of cis: {type(error).__name__}: {error} (CIS_DEBUG=1 shows where)", 1)
+        if os.environ.get("CIS_DEBUG"):
+            traceback.print_exception(error)
+        text, failed = _explained(error)
+        complain(text)
+        return failed
+    return code if isinstance(code, int) else 0
 
 
-def _fail(error: BaseException, text: str, code: int) -> int:
-    if os.environ.get("CIS_DEBUG"):
-        import traceback
-
-        traceback.print_exception(error)
-    complain(text)
-    return code
+def _explained(error: Exception) -> tuple[str, int]:
+    """Return what to tell the user of an error, and the exit code."""
+    match error:
+        case CisError():
+            return str(error), error.exit_code
+        case typer.Abort():
+            return "stopped: nothing was changed", 1
+        case _ClickError():
+            message = str(getattr(error, "format_message", error.__str__)())
+            return f"{message.rstrip('.')} (add --help to see how)", 2
+        case OSError():
+            where = f": {error.filename}" if error.filename else ""
+            return f"the system refused: {error.strerror or error}{where}", 1
+    return f"a defect of cis: {type(error).__name__}: {error} (CIS_DEBUG=1 shows where)", 1

@@ -1,0 +1,151 @@
+"""index.db: found what is there, forgotten what is gone, rebuilt whenever it is not the index of this store."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.stores import (
+    KEYS,
+    SPACE,
+    STORE_KEY,
+    WAIT_S,
+    Author,
+    merge,
+    open_store,
+    put,
+    segments,
+    settle,
+    write,
+)
+
+from cis.errors import StoreError, TimedOut
+from cis.model import Kind
+from cis.store.author import Write
+from cis.store.compaction import trim_journal
+from cis.store.store import Store
+from cis.wire.content import Content
+
+
+def found(store: Store, words: str) -> list[str]:
+    with store.index(WAIT_S) as index:
+        query = "SELECT d.key FROM text t JOIN doc d ON d.no = t.rowid WHERE text MATCH ? ORDER BY d.key"
+        return [key for (key,) in index.execute(query, (words,)).fetchall()]
+
+
+def indexed(store: Store) -> list[str]:
+    with store.index(WAIT_S) as index:
+        return [key for (key,) in index.execute("SELECT key FROM doc ORDER BY key").fetchall()]
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    with open_store(tmp_path / "s", Author(1)) as store:
+        yield store
+
+
+def test_words_of_key_value_and_tags_are_found_without_regard_to_case_and_accents(store: Store) -> None:
+    write(store, put("editor/theme", "Café noir", tags=("ide", "Ünïcode")))
+    for words in ("theme", "cafe", "noir", "unicode", "ide", "caf*"):
+        assert found(store, words) == ["editor/theme"], words
+
+
+def test_what_was_deleted_or_overwritten_is_not_found(store: Store) -> None:
+    write(store, put("a", "apple"), put("b", "banana"))
+    assert found(store, "apple") == ["a"]
+    write(store, Write(SPACE, Kind.DELETE, Content("a")), put("b", "cherry"))
+    assert (found(store, "apple"), found(store, "banana"), found(store, "cherry")) == ([], [], ["b"])
+    assert indexed(store) == ["b"]
+
+
+def test_what_was_merged_from_a_peer_is_found(store: Store, tmp_path: Path) -> None:
+    with open_store(tmp_path / "t", Author(2)) as other:
+        write(other, put("theirs", "durian"))
+        merge(store, *segments(other))
+    assert found(store, "durian") == ["theirs"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "garbage", "foreign", "empty", "truncated"])
+def test_an_index_that_cannot_be_used_is_rebuilt(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "s"
+    with open_store(folder, Author(1)) as store:
+        write(store, *[put(f"k{number}", "apple") for number in range(30)])
+        assert len(indexed(store)) == 30
+        settle(store)
+        store.execute(lambda connection: trim_journal(connection, 1 << 40)).result()
+    path = folder / "index.db"
+    match damage:
+        case "gone":
+            path.unlink()
+        case "garbage":
+            path.write_bytes(b"garbage" * 4096)
+        case "foreign":
+            with open_store(tmp_path / "other", Author(2)) as other:
+                write(other, put("not-ours", "apple"))
+                indexed(other)
+            shutil.copy(tmp_path / "other" / "index.db", path)
+        case "empty":
+            path.write_bytes(b"")
+        case "truncated":
+            path.write_bytes(path.read_bytes()[:16384])
+    with open_store(folder, Author(1)) as store:
+        write(store, put("later", "apple"))
+        assert len(found(store, "apple")) == 31
+
+
+def test_an_index_older_than_the_trimmed_journal_is_rebuilt(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    with open_store(folder, Author(1)) as store:
+        write(store, put("first", "apple"))
+        indexed(store)
+    shutil.copy(folder / "index.db", tmp_path / "old.db")
+    with open_store(folder, Author(1)) as store:
+        write(store, put("second", "apple"))
+        write(store, Write(SPACE, Kind.DELETE, Content("first")))
+        indexed(store)
+        store.execute(lambda connection: trim_journal(connection, 1 << 40)).result()
+    shutil.copy(tmp_path / "old.db", folder / "index.db")
+    with open_store(folder, Author(1)) as store:
+        assert found(store, "apple") == ["second"]
+
+
+def test_memories_wait_for_their_keys_and_are_found_once_those_come(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    with open_store(folder, Author(1)) as store:
+        write(store, put("k", "apple"))
+    (folder / "index.db").unlink()
+    with Store(folder, STORE_KEY, Author(1).setting()) as store:
+        assert indexed(store) == []
+        store.add_space(KEYS, "public", replicated=True)
+        assert found(store, "apple") == ["k"]
+
+
+def test_an_index_that_does_not_catch_up_says_so(store: Store) -> None:
+    write(store, put("k", "v"))
+    with pytest.raises(TimedOut, match="still catching up"):
+        store._indexer.wait_reached(1 << 40, 0.01)
+
+
+def test_whoever_waits_for_the_index_of_a_store_being_closed_is_told(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s", Author(1))
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store._indexer.wait_reached(1 << 40, WAIT_S)
+
+
+def test_the_journal_does_not_grow_for_ever(store: Store) -> None:
+    for number in range(5):
+        write(store, put(f"k{number}"))
+    indexed(store)
+    store.execute(lambda connection: trim_journal(connection, store._indexer.done)).result()
+    with store.snapshot() as reader:
+        assert reader.connection.execute("SELECT count(*) FROM journal").get == 0
+    write(store, put("more", "apple"))
+    assert found(store, "apple") == ["more"]
+
+
+def test_a_value_that_is_no_text_is_not_searched_and_harms_nothing(store: Store) -> None:
+    write(store, Write(SPACE, Kind.PUT, Content("raw", b"\xff\xfe apple", form=2)), put("t", "apple"))
+    assert found(store, "apple") == ["t"]
+    assert indexed(store) == ["raw", "t"]
