@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,21 +48,21 @@ class Clock:
 
 @dataclass
 class Author:
-    """A node's key, and entropy that repeats with its seed."""
+    """A node's key, its clock and its entropy."""
 
     seed: int
     clock: Clock = field(default_factory=Clock)
+    entropy: Callable[[int], bytes] = os.urandom
 
     def __post_init__(self) -> None:
         public, self.secret = crypto_sign_seed_keypair(self.seed.to_bytes(32, "big"))
         self.node = NodeId(public)
-        self._random = random.Random(self.seed)
 
     def sign(self, message: bytes) -> bytes:
         return crypto_sign(message, self.secret)[:64]
 
     def setting(self, judge: Callable[[NodeId, SpaceId, bytes], Fault | None] = judge_all) -> Setting:
-        return Setting(self.node, self.sign, lambda _: bytes(32), judge, self.clock, self._random.randbytes)
+        return Setting(self.node, self.sign, lambda _: bytes(32), judge, self.clock, self.entropy)
 
 
 def open_store(

@@ -53,7 +53,7 @@ class Mesh:
     def __init__(self, folder: Path, seed: int, count: int) -> None:
         self.chance = random.Random(seed)
         self.folder = folder
-        self.authors = [Author(number + 1, Clock()) for number in range(count)]
+        self.authors = [Author(number + 1, Clock(), self.chance.randbytes) for number in range(count)]
         self.stores = [self._open(number) for number in range(count)]
 
     def _open(self, number: int) -> Store:

@@ -167,6 +167,7 @@ class NetworkOperations:
             address=join_endpoint(host, port) if host else None,
             source=source,
             connected_s=round(now - link.since, 3) if link is not None else None,
+            rtt_ms=self._rtt_ms(link),
             skew_ms=self._driver.skews_ms.get(node) if node is not None else None,
             sessions=status.sessions,
             in_step_s=round(now - status.in_step_at, 3) if status.in_step_at is not None else None,
@@ -178,6 +179,11 @@ class NetworkOperations:
             successes=peer.successes,
             failures=peer.failures,
         )
+
+    def _rtt_ms(self, link: Link | None) -> float | None:
+        served = self._driver.links.get(link.id) if link is not None else None
+        seconds = served.connection.rtt_s if served is not None else None
+        return round(seconds * 1000, 3) if seconds is not None else None
 
     def _address(self, peer: Peer, link: Link | None) -> tuple[str, int, str | None]:
         if link is not None and link.id in self._driver.links:

@@ -74,6 +74,7 @@ class PeerInfo(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None
     source: str | None
     connected_s: float | None
+    rtt_ms: float | None
     skew_ms: int | None
     sessions: int
     in_step_s: float | None

@@ -252,12 +252,13 @@ def _summary(story: Story, took_s: float) -> dict[str, object]:
 
 
 def _print_table(story: Story, took_s: float) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=100)
     for title, rows in (("while apart", story.apart), ("healed", story.together)):
-        table = Table(title=title, title_justify="left")
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("node", no_wrap=True)
         for heading in next(iter(rows.values())):
             table.add_column(heading, no_wrap=True)
