@@ -118,7 +118,7 @@ totals = st.integers(0, 2**63 - 1)
 values = st.one_of(
     scalars.map(lambda pair: {"form": pair[0], "value": pair[1]}),
     st.builds(Count, totals, totals).map(lambda count: {"type": "counter", "value": count}),
-    st.lists(scalars.map(lambda pair: Element(pair[1], pair[0])), max_size=5).map(  # type: ignore[arg-type]
+    st.lists(scalars.map(lambda pair: Element(pair[1], pair[0])), max_size=5).map(  # type: ignore[arg-type] # the form is one of the literals
         lambda elements: {"type": "set", "value": tuple(elements)}
     ),
 )

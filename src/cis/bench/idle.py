@@ -1,4 +1,4 @@
-"""``cis bench idle``: a node with one connected peer and nothing to do; and how soon it is ready."""
+"""``cis bench idle``: a daemon with one connected peer and nothing to do; and how soon it is ready."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from cis.bench.daemon import Daemon
 from cis.bench.figures import BenchFailed, say
 from cis.bench.pair import Child
-from cis.bench.two_nodes import found_cluster, run_both
+from cis.bench.two_nodes import found_cluster
+from cis.discovery.address import split_endpoint
 
-_LULL_S = 1.0
+LULL_S = 3.0
+"""Let what follows a connection pass: records, the first session, the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +28,32 @@ class IdleResult:
     start_s: float
 
 
-def bench_idle(seconds: float = 20.0) -> IdleResult:
-    """Let two nodes meet, then watch the first one."""
+def bench_idle(seconds: float = 20.0, lull_s: float = LULL_S) -> IdleResult:
+    """Run `cis up`, let a neighbour connect to it, and watch."""
     with tempfile.TemporaryDirectory(prefix="cis-bench-") as folder:
-        serving, pulling = Path(folder) / "serving", Path(folder) / "pulling"
-        found_cluster(serving, pulling)
-        start_s = _start_s(serving)
-        with run_both(serving, pulling) as nodes:
-            nodes.connect()
-            time.sleep(_LULL_S)
+        home, other = Path(folder) / "daemon", Path(folder) / "neighbour"
+        found_cluster(home, other)
+        with Daemon(home) as daemon, Child("node") as neighbour:
+            status = daemon.status()
+            assert status.listen is not None
+            host, port = split_endpoint(status.listen)
+            neighbour.ask("open", home=str(other))
+            neighbour.ask("start")
+            neighbour.ask("connect", node=status.did, host=host, port=port)
+            time.sleep(lull_s)
             say(f"watching for {seconds:g} s")
-            before = nodes.serving.ask("mark")
+            before, (_, cpu_before), began = neighbour.ask("mark"), daemon.usage(), time.monotonic()
             time.sleep(seconds)
-            after = nodes.serving.ask("mark")
-    if before["links"] != 1 or after["links"] != 1:
+            elapsed_s = time.monotonic() - began
+            after, (rss_mb, cpu_after) = neighbour.ask("mark"), daemon.usage()
+            connected = daemon.status().connected
+    if len(connected) != 1:
         raise BenchFailed("the two nodes did not stay connected")
-    elapsed_s = after["at_s"] - before["at_s"]
     passed = sum(after[name] - before[name] for name in ("bytes_in", "bytes_out"))
     return IdleResult(
         seconds=elapsed_s,
-        rss_mb=after["rss_mb"],
-        cpu_percent=100 * (after["cpu_s"] - before["cpu_s"]) / elapsed_s,
+        rss_mb=rss_mb,
+        cpu_percent=100 * (cpu_after - cpu_before) / elapsed_s,
         bytes_per_s=passed / elapsed_s,
-        start_s=start_s,
+        start_s=daemon.start_s,
     )
-
-
-def _start_s(home: Path) -> float:
-    with Child("node") as node:
-        node.ask("open", home=str(home))
-        ready_at: float = node.ask("start")["at_s"]
-        return ready_at - node.started_at

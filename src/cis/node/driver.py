@@ -118,7 +118,9 @@ class Driver:
         return lambda: self._watchers.discard(watcher)
 
     def report(self, event: events.Event) -> None:
-        """Give an event to the core and perform what it decides."""
+        """Give an event to the core and perform what it decides; once the node is stopping nothing follows."""
+        if self._stop.is_set():
+            return
         for effect in self.core.handle(event, self._loop.time()):
             self._perform(effect)
         self._arm()
@@ -226,8 +228,7 @@ class Driver:
             reason = str(group.exceptions[0])
         finally:
             self.links.pop(link.id, None)
-            if not self._stop.is_set():
-                self.report(events.Lost(link.id, reason, blamed))
+            self.report(events.Lost(link.id, reason, blamed))
 
     # --- what comes from elsewhere ---------------------------------------------------------------------------------
 
@@ -258,12 +259,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         at = self.core.next_timer()
-        if at is not None and not self._stop.is_set():
-            self._timer = self._loop.call_at(at, self._tick)
-
-    def _tick(self) -> None:
-        if not self._stop.is_set():
-            self.report(events.Ticked())
+        if at is not None:
+            self._timer = self._loop.call_at(at, self.report, events.Ticked())
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return own_candidates(self.endpoint.address, self.options.external)

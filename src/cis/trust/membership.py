@@ -33,6 +33,7 @@ from cis.trust.identity import Entropy, Identity
 from cis.trust.keys import ClusterKeys, Parties, found_keys, open_keys, seal_keys
 from cis.trust.log import EntryLog, Known
 from cis.trust.names import Member, check_name, free_name, name_members
+from cis.trust.rights import Rights
 from cis.trust.sealing import SpaceKeys
 from cis.wire.handshake import CHAIN_BYTES_MAX, CHAIN_ENTRIES_MAX
 from cis.wire.membership import (
@@ -67,7 +68,7 @@ class Membership:
     def __init__(self, cluster: bytes, entries: Iterable[bytes] = ()) -> None:
         self.cluster = cluster
         self.log = EntryLog(self._judge_entry, self._on_admitted)
-        self._grants: dict[NodeId, list[tuple[Known, Grant]]] = {}
+        self._rights = Rights()
         self._members: dict[NodeId, Member] | None = None
         self._may_write: dict[tuple[NodeId, SpaceId, bytes], bool] = {}
         for raw in entries:
@@ -93,7 +94,7 @@ class Membership:
         Raises `Denied` when the issuer is no admin, `UsageError` when another member has the name, and
         `PeerFault` when the subject's sealing key is unusable.
         """
-        if self._role_at(issuer.node, self.log.everything) is not Role.ADMIN:
+        if self._rights.role_at(issuer.node, self.log.everything) is not Role.ADMIN:
             raise Denied("only an admin admits members: ask one for an invitation (`cis invite` there)")
         for member in self.members():
             if member.name == grant.name and member.node != grant.subject:
@@ -113,7 +114,7 @@ class Membership:
 
     def judge(self, node: NodeId, chain: Sequence[bytes]) -> Fault | None:
         """Return None for a member, by this log or by the chain it shows, and NOT_MEMBER for others."""
-        if node in self._grants or verify_chain(self.cluster, node, chain):
+        if self._rights.granted(node) or verify_chain(self.cluster, node, chain):
             return None
         return Fault.NOT_MEMBER
 
@@ -126,12 +127,12 @@ class Membership:
         if question not in self._may_write:
             if len(self._may_write) >= ANSWERS_KEPT_MAX:
                 self._may_write.clear()
-            self._may_write[question] = self._writes_at(node, space, known.ancestry)
+            self._may_write[question] = self._rights.writes_at(node, space, known.ancestry)
         return self._may_write[question]
 
     def authority(self, node: NodeId, space: SpaceId) -> bytes | None:
         """Return the head a changeset of this node names as its authority, None when it may not write."""
-        able = [head for head in self.log.heads.values() if self._writes_at(node, space, head.ancestry)]
+        able = [head for head in self.log.heads.values() if self._rights.writes_at(node, space, head.ancestry)]
         return max(able, key=lambda head: head.rank).entry.id if able else None
 
     def chain(self, node: NodeId) -> tuple[bytes, ...]:
@@ -144,7 +145,7 @@ class Membership:
         ancestry, subject = self.log.everything, node
         while grants := [
             known
-            for known, grant in self._grants.get(subject, ())
+            for known, grant in self._rights.granted(subject)
             if ancestry >> known.place & 1 and (not links or grant.role is Role.ADMIN)
         ]:
             first = min(grants, key=lambda known: known.rank)
@@ -162,7 +163,7 @@ class Membership:
             identity,
             [
                 (Parties(entry.statement.cluster, identity.node, entry.statement.issuer), key)
-                for entry in (known.entry for known, _ in self._grants.get(identity.node, ()))
+                for entry in (known.entry for known, _ in self._rights.granted(identity.node))
                 for key in decode_sealed_keys(entry.attachment)
             ],
             private,
@@ -191,30 +192,17 @@ class Membership:
     def _judge_entry(self, entry: SignedEntry, ancestry: int) -> None:
         if entry.founding:
             return
-        if self._role_at(entry.statement.issuer, ancestry) is not Role.ADMIN:
+        if self._rights.role_at(entry.statement.issuer, ancestry) is not Role.ADMIN:
             raise PeerFault(Fault.UNAUTHORISED, "a membership entry whose issuer had no right to state it")
 
     def _on_admitted(self, known: Known) -> None:
         self._members = None
-        if known.entry.grant is not None:
-            self._grants.setdefault(known.entry.grant.subject, []).append((known, known.entry.grant))
-
-    def _grants_at(self, node: NodeId, ancestry: int) -> list[Grant]:
-        return [grant for known, grant in self._grants.get(node, ()) if ancestry >> known.place & 1]
-
-    def _role_at(self, node: NodeId, ancestry: int) -> Role | None:
-        return min((grant.role for grant in self._grants_at(node, ancestry)), default=None)
-
-    def _writes_at(self, node: NodeId, space: SpaceId, ancestry: int) -> bool:
-        return any(
-            grant.role is Role.ADMIN or (grant.role is Role.WRITER and space in grant.spaces)
-            for grant in self._grants_at(node, ancestry)
-        )
+        self._rights.admit(known)
 
     def _parents_for(self, issuer: NodeId) -> tuple[bytes, ...]:
         """The heads, beginning with one at which the issuer is an admin, then the deepest."""
         ranked = sorted(self.log.heads.values(), key=lambda head: head.rank, reverse=True)
-        ranked.sort(key=lambda head: self._role_at(issuer, head.ancestry) is not Role.ADMIN)
+        ranked.sort(key=lambda head: self._rights.role_at(issuer, head.ancestry) is not Role.ADMIN)
         return tuple(head.entry.id for head in ranked[:PARENTS_MAX])
 
     def _by_node(self) -> dict[NodeId, Member]:

@@ -106,7 +106,7 @@ def verify(segment: Segment) -> Verified:
 
 def _body_hashes(segment: Segment, layout: Layout) -> list[bytes]:
     bodies, copy, start = segment.bodies, _body_hash, 0
-    hashes = []
+    hashes: list[bytes] = []
     append = hashes.append
     for end in (layout.offsets + layout.lengths).tolist():
         digest = copy()
@@ -122,7 +122,7 @@ def _body_hashes(segment: Segment, layout: Layout) -> list[bytes]:
 
 def _leaves(segment: Segment, layout: Layout, hashes: list[bytes]) -> list[bytes]:
     records, copy, size = segment.records, _leaf_hash, RECORD.size
-    leaves = []
+    leaves: list[bytes] = []
     append = leaves.append
     at = 0
     if segment.extras:
@@ -142,7 +142,7 @@ def _leaves(segment: Segment, layout: Layout, hashes: list[bytes]) -> list[bytes
 
 def _links(segment: Segment, layout: Layout, leaves: list[bytes]) -> list[bytes]:
     link, place = segment.previous, segment.space + segment.replica
-    links = []
+    links: list[bytes] = []
     change = ref = 0
     for at, (count, refs) in enumerate(zip(layout.counts.tolist(), layout.ref_counts.tolist(), strict=True)):
         header = segment.headers[HEADER.size * at : HEADER.size * (at + 1)]

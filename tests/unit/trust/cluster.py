@@ -118,7 +118,7 @@ def meeting(
     **changes: object,
 ) -> Meeting:
     """Set up a handshake of two nodes; ``changes`` are fields of the dialler's `Local`."""
-    dialling = replace(cluster.local(dialler, dialler_log), **changes)  # type: ignore[arg-type]
+    dialling = replace(cluster.local(dialler, dialler_log), **changes)  # type: ignore[arg-type] # fields of Local, wrong ones among them
     return Meeting(
         Dialler(dialling, dialler_key or cluster.key(), expected, entropy(71)),
         Listener(cluster.local(listener, listener_log), listener_keys or [cluster.key()], entropy(72)),

@@ -57,7 +57,7 @@ def up(
 
     home, flags = home_in(context), flags_of(listen)
     if not detach:
-        run_here(home, flags, lambda node: tell(f"{node.name} is up{_where(node.listen)}; Ctrl-C ends it"))
+        run_here(home, flags, lambda node: tell(f"{node.name} is up{_where(node.listen)}"))
         return
     started = start_detached(home, flags)
     if json:

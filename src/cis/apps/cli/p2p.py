@@ -48,9 +48,7 @@ def peers(
     if json:
         show_json(found)
         return
-    rows = [(one.name or "?", one.state, one.address or "", ago(one.connected_s) if one.connected_s is not None else "",
-             f"{one.skew_ms} ms" if one.skew_ms is not None else "", one.last_error) for one in found]  # fmt: skip
-    show_table(("name", "state", "address", "for", "clock", "last error"), rows)
+    show_table(("name", "state", "address", "for", "rtt", "clock", "last error"), [_peer(one) for one in found])
 
 
 @app.command("connect")
@@ -149,6 +147,13 @@ def sync_status(context: typer.Context, json: Json = False) -> None:
     show_table(
         ("name", "state", "sync", "sessions", "received", "in", "out", "last error"), [_sync(one) for one in found]
     )
+
+
+def _peer(peer: PeerInfo) -> tuple[str, ...]:
+    lasting = ago(peer.connected_s) if peer.connected_s is not None else ""
+    rtt = f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None else ""
+    clock = f"{peer.skew_ms:+d} ms" if peer.skew_ms is not None else ""
+    return (peer.name or "?", peer.state, peer.address or "", lasting, rtt, clock, peer.last_error)
 
 
 def _sync(peer: PeerInfo) -> tuple[str, ...]:

@@ -1,0 +1,148 @@
+"""``cis bench``: how fast this machine runs us, against limits measured in the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cis.apps.cli.printing import complain, say, show_json, show_table
+from cis.apps.cli.shared import Json, group
+
+app = group("Benchmarks: real processes on this machine, beside what bounds them.")
+
+Memories = Annotated[int, typer.Option(min=1, help="How many memories.")]
+ValueBytes = Annotated[int, typer.Option(min=0, max=262_144, help="Bytes of each value.")]
+Vectors = Annotated[int, typer.Option(min=0, max=4096, metavar="DIM", help="Give each memory a vector, 0 for none.")]
+
+
+@app.command("sync")
+def sync(
+    memories: Memories = 20_000,
+    vectors: Vectors = 0,
+    single: Annotated[bool, typer.Option("--single", help="One change per changeset.")] = False,
+    onto: Annotated[int, typer.Option(min=0, help="Memories both hold already; half of the others overwrite.")] = 0,
+    value_bytes: ValueBytes = 200,
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep both homes in this folder: serving, pulling.", show_default=False)
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Take the medians of so many.")] = 1,
+    json: Json = False,
+) -> None:
+    """Let an empty node pull everything from another, over QUIC, verified, sealed, durable.
+
+    Example: cis bench sync --memories 100000
+    """
+    from cis.bench.sync import bench_sync
+    from cis.bench.workload import Workload
+
+    workload = Workload(memories, value_bytes=value_bytes, vector_dim=vectors, onto=onto)
+    result = bench_sync(workload, single=single, runs=runs, keep=keep)
+    _show(result, json=json)
+    if not result.in_step:
+        complain("the two nodes hold different states: this is a defect, please report it")
+        raise typer.Exit(1)
+
+
+@app.command("write")
+def write(memories: Memories = 20_000, value_bytes: ValueBytes = 200, json: Json = False) -> None:
+    """Write memories one at a time, durably, then in bulk.
+
+    Example: cis bench write --memories 50000
+    """
+    from cis.bench.workload import Workload
+    from cis.bench.write import bench_write
+
+    _show(bench_write(Workload(memories, value_bytes=value_bytes)), json=json)
+
+
+@app.command("update")
+def update(
+    updates: Annotated[int, typer.Option(min=1, help="How many updates.")] = 600,
+    pause: Annotated[float, typer.Option(min=0.0, metavar="MS", help="Milliseconds between two.")] = 20.0,
+    json: Json = False,
+) -> None:
+    """Measure one hop of a live update: from the commit here to a recall there.
+
+    Example: cis bench update --updates 1000
+    """
+    from cis.bench.update import bench_update
+
+    _show(bench_update(updates, pause / 1e3), json=json)
+
+
+@app.command("connect")
+def connect(
+    connections: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 150, json: Json = False
+) -> None:
+    """Connect to a node and authenticate, beside bare QUIC handshakes.
+
+    Example: cis bench connect
+    """
+    from cis.bench.connect import bench_connect
+
+    _show(bench_connect(connections), json=json)
+
+
+@app.command("stream")
+def stream(
+    megabytes: Annotated[int, typer.Option(min=1, help="10⁶ bytes a round.")] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = 7,
+    json: Json = False,
+) -> None:
+    """Move bytes over one stream, beside a bare QUIC pair.
+
+    Example: cis bench stream
+    """
+    from cis.bench.stream import bench_stream
+
+    _show(bench_stream(megabytes * 1_000_000, rounds), json=json)
+
+
+@app.command("idle")
+def idle(
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to watch.")] = 20.0, json: Json = False
+) -> None:
+    """Watch a daemon that has one neighbour and nothing to do.
+
+    Example: cis bench idle --seconds 60
+    """
+    from cis.bench.idle import bench_idle
+
+    _show(bench_idle(seconds), json=json)
+
+
+@app.command("resync")
+def resync(
+    memories: Memories = 1000,
+    sessions: Annotated[int, typer.Option(min=1, help="How many sessions.")] = 20,
+    json: Json = False,
+) -> None:
+    """Count what a session costs two nodes that are in step.
+
+    Example: cis bench resync
+    """
+    from cis.bench.resync import bench_resync
+
+    _show(bench_resync(memories, sessions), json=json)
+
+
+def _show(result: object, *, json: bool) -> None:
+    from cis.bench.figures import figures_of
+
+    figures = figures_of(result)
+    if json:
+        show_json(figures)
+        return
+    show_table(("figure", "value"), [row for name, value in figures.items() for row in _rows(name, value)])
+    if figures.get("in_step"):
+        say("both nodes hold the same state")
+
+
+def _rows(name: str, value: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - numbers, words and tables of them
+    if isinstance(value, dict):
+        return [row for inner, one in value.items() for row in _rows(f"{name}.{inner}", one)]
+    if isinstance(value, bool):
+        return [(name, "yes" if value else "no")]
+    return [(name, f"{value:,}" if isinstance(value, int | float) else str(value))]
