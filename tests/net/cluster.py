@@ -48,7 +48,7 @@ def state(local: LocalNode) -> bytes:
 async def running(local: LocalNode, **options: object) -> AsyncIterator[Driver]:
     """Run a node on a free port of loopback."""
     settings: dict[str, object] = {"host": "127.0.0.1", "port": 0, "sync_interval_s": 60.0, **options}
-    driver, ready = Driver(local, NodeOptions(**settings)), asyncio.Event()  # type: ignore[arg-type] # test options
+    driver, ready = Driver(local, NodeOptions(**settings)), asyncio.Event()
     async with asyncio.TaskGroup() as group:
         group.create_task(driver.run(ready.set))
         await ready.wait()

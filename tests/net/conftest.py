@@ -29,9 +29,7 @@ async def node() -> AsyncIterator[OpenNode]:
         async def open_node(limits: NetLimits = NetLimits(), host: str = "127.0.0.1") -> Node:  # noqa: B008 - frozen
             accepted: asyncio.Queue[Connection] = asyncio.Queue()
             certificate = Certificate.generate()
-            endpoint = await Endpoint.open(
-                host, 0, certificate, limits=limits, on_connection=accepted.put_nowait
-            )
+            endpoint = await Endpoint.open(host, 0, certificate, limits=limits, on_connection=accepted.put_nowait)
             await stack.enter_async_context(endpoint)
             return Node(endpoint, certificate, accepted)
 

@@ -31,7 +31,7 @@ OpenNode = Callable[..., Awaitable[Node]]
 async def until(condition: Condition, within_s: float = 10.0) -> None:
     """Wait for a condition that nothing announces."""
     async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - no event tells it
+        while not condition():
             await asyncio.sleep(0)
 
 

@@ -105,9 +105,7 @@ async def test_forged_datagrams_with_a_live_connections_id_do_not_end_it(
     assert Drop.CRASHED_CORE not in node.endpoint.statistics().dropped
 
 
-@pytest.mark.parametrize(
-    "raised", [TypeError("no"), ValueError("no"), UnicodeDecodeError("utf8", b"", 0, 1, "no")]
-)
+@pytest.mark.parametrize("raised", [TypeError("no"), ValueError("no"), UnicodeDecodeError("utf8", b"", 0, 1, "no")])
 async def test_whatever_the_core_raises_ends_one_connection_only(
     node: OpenNode, raised: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

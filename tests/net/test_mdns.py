@@ -54,18 +54,14 @@ pytestmark = pytest.mark.skipif(_REASON is not None, reason=_REASON or "")
 class Node:
     """A provider with what it announces, and what it found."""
 
-    def __init__(
-        self, node: NodeId, port: int, key: bytes = KEY, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, node: NodeId, port: int, key: bytes = KEY, clock: Callable[[], float] = time.time) -> None:
         self.tags = Tags(node, lambda: key, lambda: self.members)
         self.members = [ANA, BEN]
         self.own_tag, self.recognise = self.tags.own_tag, self.tags.recognise
         self._port = port
         self.seen: list[Sighting] = []
         self._changed = asyncio.Event()
-        self.provider = Mdns(
-            service=SERVICE, interfaces=[LOOPBACK], allow_loopback=True, interval_s=0.2, clock=clock
-        )
+        self.provider = Mdns(service=SERVICE, interfaces=[LOOPBACK], allow_loopback=True, interval_s=0.2, clock=clock)
 
     def port(self) -> int:
         return self._port
@@ -191,9 +187,7 @@ async def test_what_is_announced_names_nobody() -> None:
 async def test_a_hostile_instance_is_harmless(fields: dict[str, Any]) -> None:
     ana, ben = Node(ANA, 7001), Node(BEN, 7002)
     async with stranger(**fields), running(ana, ben):
-        await ana.wait_until(
-            lambda: ana.provider.statistics().malformed + ana.provider.statistics().foreign > 0
-        )
+        await ana.wait_until(lambda: ana.provider.statistics().malformed + ana.provider.statistics().foreign > 0)
         await ana.wait_until(lambda: bool(ana.seen))
     assert {sighting.node for sighting in ana.seen} == {BEN}
 

@@ -52,9 +52,7 @@ awkward = st.sampled_from(
 
 def names(bytes_max: int) -> st.SearchStrategy[str]:
     """Texts of 1 to so many bytes without control characters, long ones among them."""
-    texts = st.one_of(
-        st.text(printable, min_size=1), st.text("ab'\"\\é\ufeff\u2028\xa0 :#-", min_size=1, max_size=600)
-    )
+    texts = st.one_of(st.text(printable, min_size=1), st.text("ab'\"\\é\ufeff\u2028\xa0 :#-", min_size=1, max_size=600))
     return texts.map(lambda text: text.encode()[:bytes_max].decode(errors="ignore")).filter(bool)
 
 
@@ -83,17 +81,15 @@ parts = st.one_of(
 keys = st.one_of(
     st.lists(parts, min_size=1, max_size=4).map("/".join).filter(bool),
     names(512),
-    st.sampled_from(
-        ["../x", "/", "k" * 512, "é" * 256, "a/./b", "a\\..\\b", "C:\\x", "note", "Note", "NOTE/x"]
-    ),
+    st.sampled_from(["../x", "/", "k" * 512, "é" * 256, "a/./b", "a\\..\\b", "C:\\x", "note", "Note", "NOTE/x"]),
 ).filter(lambda key: len(key.encode()) <= 512)
 
 texts = st.one_of(
     st.text(unicode),
     st.lists(st.one_of(awkward, st.text(unicode, max_size=5))).map("".join),
-    st.tuples(
-        st.sampled_from(["---\n", "\ufeff---\n", "---\r\n"]), st.text("ab:[]-\n\r&*!{}'\" ", max_size=30)
-    ).map(lambda pair: f"{pair[0]}{pair[1]}\n---\nbody"),
+    st.tuples(st.sampled_from(["---\n", "\ufeff---\n", "---\r\n"]), st.text("ab:[]-\n\r&*!{}'\" ", max_size=30)).map(
+        lambda pair: f"{pair[0]}{pair[1]}\n---\nbody"
+    ),
     st.sampled_from(
         ["---\ntags: [a]\n---\nx", "---\ncis: memory/1\nkey: b\n---\nx", "---\nttl: 5\ncategory: task\n---\n"]
     ),
@@ -118,7 +114,7 @@ totals = st.integers(0, 2**63 - 1)
 values = st.one_of(
     scalars.map(lambda pair: {"form": pair[0], "value": pair[1]}),
     st.builds(Count, totals, totals).map(lambda count: {"type": "counter", "value": count}),
-    st.lists(scalars.map(lambda pair: Element(pair[1], pair[0])), max_size=5).map(  # type: ignore[arg-type] # the form is one of the literals
+    st.lists(scalars.map(lambda pair: Element(pair[1], pair[0])), max_size=5).map(
         lambda elements: {"type": "set", "value": tuple(elements)}
     ),
 )

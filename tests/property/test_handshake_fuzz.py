@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.trust.cluster import Cluster, identity, meeting
 
 from cis.errors import Fault, PeerFault, UsageError
 from cis.trust.entries import read_entry, verify_chain
@@ -19,6 +18,7 @@ from cis.trust.membership import Membership
 from cis.wire.handshake import decode_answer, decode_hello, decode_proof, decode_verdict
 from cis.wire.joining import JoinGranted, JoinRequest, decode_join, encode_join
 from cis.wire.membership import Role, decode_entry, decode_grant, decode_sealed_keys, decode_statement
+from tests.unit.trust.cluster import Cluster, identity, meeting
 
 CLUSTER = Cluster()
 BOB = identity(2)
@@ -48,9 +48,7 @@ DECODERS: list[Callable[[bytes], object]] = [
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.binary(max_size=80), st.text(max_size=20)
 )
-packed = st.recursive(scalars, lambda inner: st.lists(inner, max_size=8), max_leaves=30).map(
-    msgspec.msgpack.encode
-)
+packed = st.recursive(scalars, lambda inner: st.lists(inner, max_size=8), max_leaves=30).map(msgspec.msgpack.encode)
 
 
 @st.composite
@@ -135,9 +133,7 @@ def test_entries_in_any_order_and_repeated_make_one_log(order: list[bytes], repe
     assert log.digest() == CLUSTER.log.digest()
     assert log.members() == CLUSTER.log.members()
     for member in log.members():
-        assert log.authority(member.node, CLUSTER.public) == CLUSTER.log.authority(
-            member.node, CLUSTER.public
-        )
+        assert log.authority(member.node, CLUSTER.public) == CLUSTER.log.authority(member.node, CLUSTER.public)
 
 
 @given(

@@ -94,13 +94,9 @@ class Mdns:
     async def run(self, announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         """Announce and look until cancelled; `Unavailable` when no interface can do multicast."""
         try:
-            zeroconf = AsyncZeroconf(
-                interfaces=self._interfaces or InterfaceChoice.All, ip_version=IPVersion.V4Only
-            )
+            zeroconf = AsyncZeroconf(interfaces=self._interfaces or InterfaceChoice.All, ip_version=IPVersion.V4Only)
         except OSError as error:
-            raise Unavailable(
-                f"mDNS cannot use the network ({error}); peers can be set by address"
-            ) from error
+            raise Unavailable(f"mDNS cannot use the network ({error}); peers can be set by address") from error
         browser: AsyncServiceBrowser | None = None
         try:
             browser = await self._browse(zeroconf.zeroconf)
@@ -180,9 +176,7 @@ class Mdns:
             other_ttl=SLOT_SECONDS,
         )
 
-    async def _look(
-        self, zeroconf: Zeroconf, announcement: Announcement, found: Callable[[Sighting], None]
-    ) -> None:
+    async def _look(self, zeroconf: Zeroconf, announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         """Read instances whose records came along with their names; the others are asked for."""
         while True:
             name = await self._new.get()
@@ -197,9 +191,7 @@ class Mdns:
             else:
                 self._put(self._incomplete, name)
 
-    async def _ask(
-        self, zeroconf: Zeroconf, announcement: Announcement, found: Callable[[Sighting], None]
-    ) -> None:
+    async def _ask(self, zeroconf: Zeroconf, announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         while True:
             name = await self._incomplete.get()
             try:
@@ -216,9 +208,7 @@ class Mdns:
         self._instances.discard(name)
         self._count(malformed=1)
 
-    def _tell(
-        self, service: AsyncServiceInfo, announcement: Announcement, found: Callable[[Sighting], None]
-    ) -> None:
+    def _tell(self, service: AsyncServiceInfo, announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         for sighting in self._sightings(service, announcement):
             found(sighting)
 

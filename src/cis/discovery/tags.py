@@ -39,9 +39,7 @@ def tag_of(discovery_key: bytes, slot: int, node: NodeId) -> bytes:
 class Tags:
     """Computes and recognises tags; asks for the key and the members each time, since both change."""
 
-    def __init__(
-        self, own: NodeId, key: Callable[[], bytes | None], members: Callable[[], Iterable[NodeId]]
-    ) -> None:
+    def __init__(self, own: NodeId, key: Callable[[], bytes | None], members: Callable[[], Iterable[NodeId]]) -> None:
         self._own = own
         self._key = key
         self._members = members

@@ -94,9 +94,7 @@ class Doorway:
             return None
         return self._knock(header, address, now) if header.initial else Drop.UNKNOWN_CONNECTION
 
-    def _knock(
-        self, header: InitialHeader, address: RawAddress, now: float
-    ) -> Newcomer | Drop | Refusal | None:
+    def _knock(self, header: InitialHeader, address: RawAddress, now: float) -> Newcomer | Drop | Refusal | None:
         """Let a well-formed Initial in, ask for proof of its address, or refuse it."""
         asked = header.destination_cid
         if len(asked) < CID_BYTES:  # RFC 9000 §7.2
@@ -105,9 +103,7 @@ class Doorway:
         original = self._tokens.original_cid(header.token, where, asked, now) if header.token else None
         if header.token and original is None:  # we give tokens in Retry only, so this one is stale or forged
             return Drop.BAD_TOKEN
-        verdict = admit(
-            network_of(where[0]), self._occupants(), self._limits, address_proven=original is not None
-        )
+        verdict = admit(network_of(where[0]), self._occupants(), self._limits, address_proven=original is not None)
         if verdict is Admission.ACCEPT:
             return Newcomer(asked, asked if original is None else original, asked if original else None)
         if verdict is Admission.PROVE_ADDRESS:

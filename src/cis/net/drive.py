@@ -61,9 +61,7 @@ class Driven(Protocol):
 class Drive:
     """Runs a core on the event loop; ``reason`` is None until the connection has ended."""
 
-    def __init__(
-        self, core: QuicCore, link: Link, address: RawAddress, limits: NetLimits, driven: Driven
-    ) -> None:
+    def __init__(self, core: QuicCore, link: Link, address: RawAddress, limits: NetLimits, driven: Driven) -> None:
         self.core = core
         self.address = address
         self.reason: CloseReason | None = None

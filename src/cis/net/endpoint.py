@@ -200,9 +200,7 @@ class Endpoint:
         if self._closed:
             return
         core = QuicCore.listening(self._listening, newcomer.original_cid, newcomer.retry_cid)
-        connection = Connection(
-            core, self._socket, self._roster, address, self._limits, self._certificate_hash
-        )
+        connection = Connection(core, self._socket, self._roster, address, self._limits, self._certificate_hash)
         self._roster.enter(connection, newcomer.destination_cid, core.host_cid)
         self._roster.expect_handshake(connection, self._limits.handshake_timeout_s)
         connection.receive([data], address)

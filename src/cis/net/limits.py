@@ -41,9 +41,7 @@ class NetLimits:
     def __post_init__(self) -> None:
         """Refuse limits under which nothing could move."""
         if self.window_bytes < 1 << 16:
-            raise UsageError(
-                "stream_window_bytes and buffered_per_connection_max_bytes / 4 must be at least 65536"
-            )
+            raise UsageError("stream_window_bytes and buffered_per_connection_max_bytes / 4 must be at least 65536")
         if not self.handshake_timeout_s > 0 or not self.keepalive_s > 0 or not self.idle_timeout_s > 0:
             raise UsageError("handshake_timeout_s, keepalive_s and idle_timeout_s must be positive")
 

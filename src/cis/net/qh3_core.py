@@ -169,9 +169,7 @@ class QuicCore:
         return cls(quic)
 
     @classmethod
-    def listening(
-        cls, configuration: QuicConfiguration, original_cid: bytes, retry_cid: bytes | None
-    ) -> QuicCore:
+    def listening(cls, configuration: QuicConfiguration, original_cid: bytes, retry_cid: bytes | None) -> QuicCore:
         """Prepare for a client's Initial.
 
         ``retry_cid`` is the id our Retry gave it, if it proved its address so; the path then has no

@@ -31,9 +31,7 @@ class RetryTokens:
         body = expiry.to_bytes(8) + bytes([len(original_cid)]) + original_cid
         return body + self._tag(address, retry_cid, body)
 
-    def original_cid(
-        self, token: bytes, address: tuple[str, int], retry_cid: bytes, now: float
-    ) -> bytes | None:
+    def original_cid(self, token: bytes, address: tuple[str, int], retry_cid: bytes, now: float) -> bytes | None:
         """Return the connection id the client first asked for, or None if the token is not good now."""
         if not _HEAD_BYTES + _TAG_BYTES <= len(token) <= _HEAD_BYTES + _CID_MAX_BYTES + _TAG_BYTES:
             return None

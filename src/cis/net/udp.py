@@ -162,9 +162,7 @@ class UdpSocket:
 
     def _on_send_error(self, error: OSError, rest: list[bytes], address: RawAddress) -> OSError | None:
         """Deal with the first datagram of ``rest``: None if it is dealt with and the others may go on."""
-        if (
-            error.errno == errno.EMSGSIZE
-        ):  # a path MTU probe that was too large (RFC 8899): its loss is the answer
+        if error.errno == errno.EMSGSIZE:  # a path MTU probe that was too large (RFC 8899): its loss is the answer
             return None
         if len(rest) > 1:
             try:  # alone it needs no segmentation: if it passes, the interface cannot do GSO

@@ -113,8 +113,6 @@ def _read(raw: bytes) -> SignedEntry:
     entry = decode_entry(raw)
     statement = decode_statement(entry.statement)
     if not verify(statement.issuer, Label.MEMBERSHIP, entry.statement, entry.signature):
-        raise PeerFault(
-            Fault.BAD_SIGNATURE, "a membership entry was altered, or is not by the issuer it names"
-        )
+        raise PeerFault(Fault.BAD_SIGNATURE, "a membership entry was altered, or is not by the issuer it names")
     grant = decode_grant(statement.body) if statement.kind == EntryKind.GRANT else None
     return SignedEntry(entry_id(entry.statement), raw, statement, grant, entry.attachment)

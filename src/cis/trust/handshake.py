@@ -199,9 +199,7 @@ class Dialler:
             fault = self._local.judge(answer.node, verdict.chain)
             if fault is not None:
                 return _refused("the node there is no member of this cluster", fault)
-        return Step(
-            outcome=_authenticated(self._local, self._key, answer.node, answer.version, verdict.membership)
-        )
+        return Step(outcome=_authenticated(self._local, self._key, answer.node, answer.version, verdict.membership))
 
 
 class Listener:

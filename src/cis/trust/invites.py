@@ -153,9 +153,7 @@ def _payload_of(text: str) -> _Payload:
     try:
         return msgspec.msgpack.decode(measured[2:], type=_Payload)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise UsageError(
-            "this ticket was made by a version of cis this one does not read: update cis"
-        ) from error
+        raise UsageError("this ticket was made by a version of cis this one does not read: update cis") from error
 
 
 def _unbase32(letters: str) -> tuple[bytes, bool]:
@@ -163,9 +161,7 @@ def _unbase32(letters: str) -> tuple[bytes, bool]:
     try:
         data = base64.b32decode(letters.upper() + "A" * (-len(letters) % 8))
     except ValueError as error:
-        raise UsageError(
-            "this ticket is mistyped: after cis1 it is made of a-z and 2-7; copy it again"
-        ) from error
+        raise UsageError("this ticket is mistyped: after cis1 it is made of a-z and 2-7; copy it again") from error
     whole = len(letters) * 5 // 8
     return data[:whole], len(letters) * 5 % 8 < 5 and not any(data[whole:])
 

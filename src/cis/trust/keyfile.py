@@ -44,9 +44,7 @@ def load_identity(path: Path) -> Identity:
     """
     lines = _read_private(path).decode("ascii", errors="replace").split("\n")
     if lines[0] != _IDENTITY_TITLE:
-        raise StoreError(
-            f"{path} is not an identity this version of cis reads: its first line is not its title"
-        )
+        raise StoreError(f"{path} is not an identity this version of cis reads: its first line is not its title")
     with contextlib.suppress(ValueError, IndexError):
         identity = Identity(bytes.fromhex(lines[2]))
         if lines[1] == identity.did:
@@ -82,9 +80,7 @@ def load_store_key(path: Path, identity: Identity) -> bytes:
         nonce, sealed = data[_NODE_END:_NONCE_END], data[_NONCE_END:]
         return _wrapping(identity).decrypt(nonce, sealed, data[:_NODE_END])
     except (InvalidTag, ValueError) as error:
-        raise StoreError(
-            f"{path} is damaged: the store's key does not unwrap; restore it from a backup"
-        ) from error
+        raise StoreError(f"{path} is damaged: the store's key does not unwrap; restore it from a backup") from error
 
 
 def _wrapping(identity: Identity) -> AESGCM:
@@ -103,9 +99,7 @@ def _read_private(path: Path) -> bytes:
             _check_mode(path, os.fstat(file.fileno()), "600")
             return file.read(_FILE_BYTES_MAX)
     except FileNotFoundError as error:
-        raise UsageError(
-            f"there is no {path}: make a node with `cis init`, or name its folder with --home"
-        ) from error
+        raise UsageError(f"there is no {path}: make a node with `cis init`, or name its folder with --home") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -98,9 +98,7 @@ def seal_keys(
     return tuple(sealed)
 
 
-def open_keys(
-    identity: Identity, sealed: Iterable[tuple[Parties, SealedKey]], private: SpaceKeys
-) -> ClusterKeys:
+def open_keys(identity: Identity, sealed: Iterable[tuple[Parties, SealedKey]], private: SpaceKeys) -> ClusterKeys:
     """Open the keys sealed to this identity by one or more grants.
 
     Raises `PeerFault` MALFORMED when one does not open, or when no discovery key is among them.

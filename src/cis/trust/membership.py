@@ -86,9 +86,7 @@ class Membership:
             raise PeerFault(Fault.UNAUTHORISED, "a membership entry of another cluster")
         return [known.entry for known in self.log.add(entry)]
 
-    def grant(
-        self, issuer: Identity, grant: Grant, keys: ClusterKeys, entropy: Entropy, now_ms: int
-    ) -> bytes:
+    def grant(self, issuer: Identity, grant: Grant, keys: ClusterKeys, entropy: Entropy, now_ms: int) -> bytes:
         """Return a signed entry that makes ``grant`` and carries the keys of its spaces; it is not added yet.
 
         Raises `Denied` when the issuer is no admin, `UsageError` when another member has the name, and

@@ -24,9 +24,7 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=1 << 47)]
 """Unix time; below 2⁴⁷ like the physical part of a stamp (`cis.model.hlc`)."""
 
 
-def decode_message(
-    decoder: msgspec.msgpack.Decoder[Message], frame: bytes, *, what: str, bytes_max: int
-) -> Message:
+def decode_message(decoder: msgspec.msgpack.Decoder[Message], frame: bytes, *, what: str, bytes_max: int) -> Message:
     """Decode one message of at most ``bytes_max`` bytes; ``what`` names it in the fault.
 
     Raises `PeerFault`: TOO_LARGE when it is longer, MALFORMED when it does not decode.

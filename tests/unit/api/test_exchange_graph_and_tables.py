@@ -102,9 +102,7 @@ def test_csv_rows_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
 
 
 def test_other_columns_are_kept_as_json(tmp_path: Path) -> None:
-    assert table(tmp_path, b"key,value,Source\na,b,web\n") == [
-        Entry("a", {"value": "b", "Source": "web"}, "json")
-    ]
+    assert table(tmp_path, b"key,value,Source\na,b,web\n") == [Entry("a", {"value": "b", "Source": "web"}, "json")]
     assert table(tmp_path, b"name,key,age\nAna,a,30\n") == [Entry("a", {"name": "Ana", "age": "30"}, "json")]
 
 
@@ -154,9 +152,7 @@ def test_a_table_without_a_proper_header_is_one_problem(tmp_path: Path, data: by
         ("noname", b"key;value\n", "csv"),
     ],
 )
-def test_the_format_is_told_from_name_and_first_line(
-    tmp_path: Path, name: str, data: bytes, expected: str
-) -> None:
+def test_the_format_is_told_from_name_and_first_line(tmp_path: Path, name: str, data: bytes, expected: str) -> None:
     (tmp_path / name).write_bytes(data)
     assert detect(tmp_path / name) == expected
 

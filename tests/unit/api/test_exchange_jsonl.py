@@ -61,9 +61,7 @@ def test_null_is_a_value_and_otherwise_an_absent_field(tmp_path: Path) -> None:
         (b'{"key":"a","value":"' + b"b" * LINE_BYTES_MAX + b'"}', "above"),
     ],
 )
-def test_a_bad_row_is_reported_with_file_and_line_and_the_rest_is_read(
-    tmp_path: Path, row: bytes, reason: str
-) -> None:
+def test_a_bad_row_is_reported_with_file_and_line_and_the_rest_is_read(tmp_path: Path, row: bytes, reason: str) -> None:
     good = b'{"key":"good","value":"row"}\n'
     before, problem, after = lines(tmp_path, good + row + b"\n" + good)
     assert before == after == Entry("good", "row")

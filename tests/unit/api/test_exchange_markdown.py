@@ -155,9 +155,7 @@ def test_an_imported_folder_is_exported_byte_for_byte(tmp_path: Path) -> None:
 
 def test_what_markdown_cannot_hold_goes_into_front_matter(tmp_path: Path) -> None:
     entries = [
-        Entry(
-            "a", "text", category="task", tags=("x, y", " z "), ttl_s=0.5, hlc=1, updated_ms=2, author="ana"
-        ),
+        Entry("a", "text", category="task", tags=("x, y", " z "), ttl_s=0.5, hlc=1, updated_ms=2, author="ana"),
         Entry("b", b"\0" * 200_000, "bytes", vector=Vector("m\u2028\xa0", b"\0\0\x80?" * 4096)),
         Entry("c", Count(3, 1), type="counter"),
         Entry("d", (Element("x\n```\n"), Element(b"x", "bytes"), Element([1.0], "json")), type="set"),
@@ -202,9 +200,7 @@ def test_keys_never_become_names_that_leave_the_folder_or_that_a_file_system_cha
     entries = [Entry(key, f"value of {key}") for key in HOSTILE + COLLIDING]
     out = tmp_path / "deep" / "out"
     assert write_markdown(entries, out) == len(entries)
-    assert [
-        path for path in tmp_path.rglob("*") if out not in path.parents and path not in (out, out.parent)
-    ] == []
+    assert [path for path in tmp_path.rglob("*") if out not in path.parents and path not in (out, out.parent)] == []
     folded = set()
     for path in out.rglob("*"):
         name = path.name

@@ -121,9 +121,7 @@ def test_each_row_says_where_its_value_comes_from(tmp_path: Path, monkeypatch: p
         ('x = """\nlisten_port = 1\n"""\n[p2p]\nlisten_port = 1\n', 1, ["unknown setting x"]),
     ],
 )
-def test_a_mistake_is_named_with_its_file_and_line(
-    tmp_path: Path, text: str, line: int, words: list[str]
-) -> None:
+def test_a_mistake_is_named_with_its_file_and_line(tmp_path: Path, text: str, line: int, words: list[str]) -> None:
     message = _refusal(tmp_path, text)
     assert message.startswith(f"{tmp_path}/config.toml:{line}: ")
     for word in words:
@@ -136,13 +134,9 @@ def test_text_inside_a_value_of_several_lines_is_no_key() -> None:
     assert line_of(text, ("p2p",)) == 5
 
 
-def test_a_mistake_in_the_environment_names_the_variable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mistake_in_the_environment_names_the_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIS_P2P__SYNC__INTERVAL", "often")
-    with pytest.raises(
-        UsageError, match=r"^environment CIS_P2P__SYNC__INTERVAL: p2p\.sync\.interval = 'often'"
-    ):
+    with pytest.raises(UsageError, match=r"^environment CIS_P2P__SYNC__INTERVAL: p2p\.sync\.interval = 'often'"):
         load(tmp_path)
 
 
@@ -151,9 +145,7 @@ def test_a_variable_that_reaches_no_setting_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, "5")
-    with pytest.raises(
-        UsageError, match=rf"^environment {name}: unknown setting.*[iI][nN][tT][eE][rR][vV][aA][lL]\?$"
-    ):
+    with pytest.raises(UsageError, match=rf"^environment {name}: unknown setting.*[iI][nN][tT][eE][rR][vV][aA][lL]\?$"):
         load(tmp_path)
 
 
@@ -191,9 +183,7 @@ def test_a_file_that_is_not_text_or_is_too_large_is_refused(tmp_path: Path) -> N
         load(tmp_path)
 
 
-def test_home_is_the_flag_then_the_variable_then_the_default(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_home_is_the_flag_then_the_variable_then_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert home_of(None) == Path.home() / ".cis"
     monkeypatch.setenv("CIS_HOME", str(tmp_path / "there"))
     assert home_of(None) == tmp_path / "there"

@@ -238,9 +238,7 @@ def test_a_failed_version_negotiation_ends_the_connection() -> None:
     assert core.closed is not None
 
 
-@pytest.mark.parametrize(
-    "cut", [lambda d: b"", lambda d: d[:1], lambda d: d[:6], lambda d: b"\xc0" + b"\xff" * 50]
-)
+@pytest.mark.parametrize("cut", [lambda d: b"", lambda d: d[:1], lambda d: d[:6], lambda d: b"\xc0" + b"\xff" * 50])
 def test_a_header_that_is_none_is_told_apart_without_raising(cut: Callable[[bytes], bytes]) -> None:
     core = QuicCore.dialling(configuration_of(LIMITS, None), CLIENT, 0.0)
     transmit = core.poll(0.0)

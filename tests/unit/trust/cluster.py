@@ -65,9 +65,7 @@ class Cluster:
         """Admit a node in one copy of the log (the cluster's own unless given); return the entry."""
         log = log or self.log
         seed = int.from_bytes(subject.node[:4], "big") + len(log.ids())
-        entry = log.grant(
-            issuer or self.ana, self.grant(subject, name, role), self.keys, entropy(seed), NOW_MS
-        )
+        entry = log.grant(issuer or self.ana, self.grant(subject, name, role), self.keys, entropy(seed), NOW_MS)
         assert log.add(entry)
         return entry
 
@@ -118,7 +116,7 @@ def meeting(
     **changes: object,
 ) -> Meeting:
     """Set up a handshake of two nodes; ``changes`` are fields of the dialler's `Local`."""
-    dialling = replace(cluster.local(dialler, dialler_log), **changes)  # type: ignore[arg-type] # fields of Local, wrong ones among them
+    dialling = replace(cluster.local(dialler, dialler_log), **changes)
     return Meeting(
         Dialler(dialling, dialler_key or cluster.key(), expected, entropy(71)),
         Listener(cluster.local(listener, listener_log), listener_keys or [cluster.key()], entropy(72)),

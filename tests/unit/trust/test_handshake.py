@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from tests.unit.trust.cluster import CERTIFICATE_HASH, Cluster, entropy, identity, meeting
 
 from cis.errors import Fault
 from cis.trust.handshake import (
@@ -34,6 +33,7 @@ from cis.wire.handshake import (
     encode_hello,
 )
 from cis.wire.membership import Role
+from tests.unit.trust.cluster import CERTIFICATE_HASH, Cluster, entropy, identity, meeting
 
 SECRET = bytes([7]) * 32
 TICKET = HandshakeKey(SECRET, ticket_id(SECRET))
@@ -108,9 +108,7 @@ def test_a_listener_that_does_not_know_the_cluster_learns_no_identity(cluster: C
 
 def test_a_listener_with_many_keys_finds_the_right_one(cluster: Cluster) -> None:
     keys = [HandshakeKey(bytes([number]) * 32, bytes([number]) * 16) for number in range(62)]
-    _, listened = meeting(
-        cluster, identity(2), cluster.ana, listener_keys=[*keys, cluster.key(), TICKET]
-    ).run()
+    _, listened = meeting(cluster, identity(2), cluster.ana, listener_keys=[*keys, cluster.key(), TICKET]).run()
     assert isinstance(listened.outcome, Authenticated)
     assert listened.outcome.ticket_id is None
 
@@ -207,9 +205,7 @@ def test_a_member_the_other_has_not_heard_of_is_known_by_its_chain(dialling: boo
 
 def test_a_chain_made_by_a_writer_admits_no_one(cluster: Cluster) -> None:
     writer, friend = identity(2), identity(3)
-    forged = _sign(
-        writer, cluster.log.cluster, cluster.log.ids(), cluster.grant(friend, "friend"), b"", bytes(16), 0
-    )
+    forged = _sign(writer, cluster.log.cluster, cluster.log.ids(), cluster.grant(friend, "friend"), b"", bytes(16), 0)
     met = meeting(cluster, friend, cluster.ana, chain=(*cluster.log.chain(writer.node), forged))
     refused_with(met.run()[1], Fault.NOT_MEMBER)
 
@@ -294,9 +290,7 @@ def test_the_hello_says_nothing_of_who_dials(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"mac": bytes(32)}, {"version": 7}], ids=["mac", "version"])
-def test_an_answer_must_show_the_key_and_a_version_that_was_offered(
-    cluster: Cluster, wrong: dict[str, object]
-) -> None:
+def test_an_answer_must_show_the_key_and_a_version_that_was_offered(cluster: Cluster, wrong: dict[str, object]) -> None:
     met = meeting(cluster, identity(2), cluster.ana)
     answer = met.listener.receive(met.dialler.start()).send
     assert answer is not None

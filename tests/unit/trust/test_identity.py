@@ -3,10 +3,10 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from tests.unit.trust.cluster import identity
 
 from cis.model import NodeId
 from cis.trust.identity import Identity, Label, verify
+from tests.unit.trust.cluster import identity
 
 ANA, BOB = identity(1), identity(2)
 

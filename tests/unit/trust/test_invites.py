@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.trust.cluster import NOW_MS, entropy, identity
 
 from cis.errors import Fault, UsageError
 from cis.trust.invites import TICKET_CHARACTERS_MAX, Invitation, Ticket, parse_ticket, redeem, ticket_id
 from cis.wire.membership import Role
+from tests.unit.trust.cluster import NOW_MS, entropy, identity
 
 HOUR_MS = 3_600_000
 ANA, BOB, CAROL = identity(1), identity(2), identity(3)

@@ -5,10 +5,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.unit.trust.cluster import entropy, identity
 
 from cis.errors import Denied, StoreError, UsageError
 from cis.trust.keyfile import create_identity, create_store_key, load_identity, load_store_key
+from tests.unit.trust.cluster import entropy, identity
 
 posix = pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.trust.cluster import entropy, identity
 
 from cis.errors import PeerFault, StoreError
 from cis.model import NodeId
 from cis.trust.keys import ClusterKeys, Parties, found_keys, open_keys, seal_keys, space_id
 from cis.wire.membership import NO_SPACE, SealedKey
+from tests.unit.trust.cluster import entropy, identity
 
 CLUSTER = bytes(range(32))
 ANA, BOB = identity(1), identity(2)
@@ -29,9 +29,7 @@ def test_damaged_keys_are_an_error_of_the_store(damaged: bytes) -> None:
 
 
 def test_a_space_has_one_id_per_cluster_and_name() -> None:
-    ids = {
-        space_id(cluster, name) for cluster in (CLUSTER, bytes(32)) for name in ("public", "private", "team")
-    }
+    ids = {space_id(cluster, name) for cluster in (CLUSTER, bytes(32)) for name in ("public", "private", "team")}
     assert len(ids) == 6
     assert all(len(space) == 16 for space in ids)
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from tests.unit.trust.cluster import NOW_MS, Cluster, entropy, identity
 
 from cis.errors import Denied, Fault, PeerFault, UsageError
 from cis.model import SpaceId
@@ -21,6 +20,7 @@ from cis.wire.membership import (
     decode_entry,
     encode_part,
 )
+from tests.unit.trust.cluster import NOW_MS, Cluster, entropy, identity
 
 BOB, CAROL, DAVE = identity(2), identity(3), identity(4)
 
@@ -93,9 +93,7 @@ def test_writers_and_admins_write_and_no_one_else(cluster: Cluster) -> None:
     for who, name, role in ((BOB, "w", Role.WRITER), (CAROL, "r", Role.READER), (DAVE, "b", Role.BLIND)):
         cluster.admit(who, name, role)
     log = cluster.log
-    assert [
-        log.authority(who.node, cluster.public) is not None for who in (cluster.ana, BOB, CAROL, DAVE)
-    ] == [
+    assert [log.authority(who.node, cluster.public) is not None for who in (cluster.ana, BOB, CAROL, DAVE)] == [
         True,
         True,
         False,
