@@ -1,4 +1,4 @@
-"""Write ``docs/reference/cli.md`` from the commands themselves, and check the links of the docs.
+"""Write ``docs/reference/`` from the commands and settings themselves, and check the links of the docs.
 
 ::
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from typer._click.core import Command, Context, Parameter  # the copy of click that typer carries
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "reference" / "cli.md"
+REFERENCE = ROOT / "docs" / "reference"
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)(?P<target>[^)\s#]*)(?:#(?P<anchor>[^)\s]*))?\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
@@ -54,6 +55,22 @@ def _plain(text: str | None) -> str:
     return re.sub(r"\s*\n(?!\n)\s*", " ", (text or "").replace("\b", "")).strip()
 
 
+def settings_page() -> str:
+    """The settings as Markdown, in the order of ``cis config list``."""
+    head = (
+        "# Settings\n\nMade by `make docs` from the settings themselves; do not edit. They stand in `config.toml` in "
+        "the node's home\n(`cis config path`), in the environment (`CIS_P2P__SYNC__INTERVAL`) or on the command "
+        "line; the later of these wins.\nThose that do not act yet are checked, and named when the node starts.\n\n"
+        "| setting | default | meaning | acts |\n|---|---|---|---|\n"
+    )
+    with tempfile.TemporaryDirectory() as home:
+        rows = importlib.import_module("cis.api.settings").describe(Path(home))
+    return head + "".join(
+        f"| `{row.key}` | {row.default and f'`{row.default}`'} | {row.meaning} | {'yes' if row.acts else 'not yet'} |\n"
+        for row in rows
+    )
+
+
 def dead_links(root: Path) -> list[str]:
     """Every relative link of the repository's pages whose file or heading does not exist."""
     pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md")]
@@ -74,16 +91,20 @@ def _anchors(page: Path) -> set[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page (or compare it, with ``--check``) and report dead links."""
+    """Write the pages (or compare them, with ``--check``) and report dead links."""
     app = importlib.import_module("cis.apps.cli.main").app
-    text = reference(typer.main.get_command(app), "cis")
-    problems = dead_links(ROOT)
-    if "--check" in arguments:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
-            problems.append(f"{PAGE.relative_to(ROOT)} is out of date: run `make docs`")
-    else:
-        PAGE.parent.mkdir(parents=True, exist_ok=True)
-        PAGE.write_text(text, encoding="utf-8")
+    pages = {
+        REFERENCE / "cli.md": reference(typer.main.get_command(app), "cis"),
+        REFERENCE / "settings.md": settings_page(),
+    }
+    stale = []
+    for page, text in pages.items():
+        if "--check" not in arguments:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+        elif not page.exists() or page.read_text(encoding="utf-8") != text:
+            stale.append(f"{page.relative_to(ROOT)} is out of date: run `make docs`")
+    problems = [*stale, *dead_links(ROOT)]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

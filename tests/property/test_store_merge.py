@@ -17,6 +17,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from cis.crdt import Shape, alive
+from cis.errors import CisError
+from cis.model import Dot, Kind
+from cis.store.author import Write
+from cis.store.compaction import compact
+from cis.store.log import LogReader
+from cis.store.store import Store
+from cis.wire.content import Content
 from tests.stores import (
     SPACE,
     START_MS,
@@ -32,15 +41,6 @@ from tests.stores import (
     state_hash,
     sync,
 )
-
-from cis.crdt import Shape, alive
-from cis.errors import CisError
-from cis.model import Dot, Kind
-from cis.store.author import Write
-from cis.store.compaction import compact
-from cis.store.log import LogReader
-from cis.store.store import Store
-from cis.wire.content import Content
 
 KEYS = [f"key/{number}" for number in range(4)]
 KINDS = [Kind.PUT, Kind.PUT, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.ADD, Kind.REMOVE]

@@ -114,7 +114,7 @@ class BarePeer:
             for _ in range(_BURST):
                 for data, address in self._batched.recv():
                     received.append(data)
-                    self._peer = address
+                    self._peer = address[0], address[1]
         if not received:
             return
         if self._certificate is not None and received[0][0] & 0x80:
@@ -190,7 +190,7 @@ class BarePeer:
 
 def _bound_socket() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
+    sock.settimeout(0)
     for option, forced in _FORCED.items():
         try:
             sock.setsockopt(socket.SOL_SOCKET, forced, BUFFER_BYTES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from cis.bench.pair import Child
 
 SEND_S = 120.0
@@ -12,9 +14,9 @@ class Yardstick:
 
     def __init__(self, role: str) -> None:
         self._listener, self._sender = Child(role), Child(role)
-        self._at: dict[str, object] = {}
+        self._at: dict[str, Any] = {}
 
-    def __enter__(self) -> Yardstick:
+    def __enter__(self) -> Self:
         self._at = self._listener.ask("listen")
         return self
 

@@ -28,17 +28,21 @@ def bench_connect(connections: int = 150) -> ConnectResult:
     """Measure that many of each."""
     ours: list[float] = []
     bare: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="cis-bench-") as folder:
-        with Child("node") as node, Child("dialler") as dialler, Yardstick("bare") as yardstick:
-            node.ask("create", home=str(Path(folder) / "node"), name="node")
-            at = node.ask("start")
-            ticket = node.ask("invite")["ticket"]
-            dialler.ask("join", home=str(Path(folder) / "dialler"), ticket=ticket, name="dialler")
-            where = {name: at[name] for name in ("node", "host", "port")}
-            say(f"{connections} connections of each kind, in turn")
-            for _ in range(WARM_UP + connections):
-                ours.append(dialler.ask("handshake", **where)["elapsed_s"] * 1e3)
-                bare.append(yardstick.handshake() * 1e3)
+    with (
+        tempfile.TemporaryDirectory(prefix="cis-bench-") as folder,
+        Child("node") as node,
+        Child("dialler") as dialler,
+        Yardstick("bare") as yardstick,
+    ):
+        node.ask("create", home=str(Path(folder) / "node"), name="node")
+        at = node.ask("start")
+        ticket = node.ask("invite")["ticket"]
+        dialler.ask("join", home=str(Path(folder) / "dialler"), ticket=ticket, name="dialler")
+        where = {name: at[name] for name in ("node", "host", "port")}
+        say(f"{connections} connections of each kind, in turn")
+        for _ in range(WARM_UP + connections):
+            ours.append(dialler.ask("handshake", **where)["elapsed_s"] * 1e3)
+            bare.append(yardstick.handshake() * 1e3)
     ours, bare = ours[WARM_UP:], bare[WARM_UP:]
     return ConnectResult(
         connections=connections,

@@ -68,6 +68,7 @@ class Child:
         try:
             line = self._answers.get(timeout=timeout_s)
         except queue.Empty:
+            self._process.kill()  # it is stuck, and would not end politely either
             raise BenchFailed(f"no answer of the {self.role} process in {timeout_s:g} s: {self._tail()}") from None
         if not line:
             raise BenchFailed(f"the {self.role} process ended: {self._tail()}")

@@ -57,9 +57,7 @@ class Stopwatch:
         """Return what each stage took since the last call."""
         with self._guard:
             stages, self._stages = self._stages, defaultdict(Stage)
-        return {
-            name: {"wall_s": one.wall_s, "cpu_s": one.cpu_s, "calls": one.calls} for name, one in stages.items()
-        }
+        return {name: {"wall_s": one.wall_s, "cpu_s": one.cpu_s, "calls": one.calls} for name, one in stages.items()}
 
     def _inner(self) -> list[tuple[float, float]]:
         if not hasattr(self._local, "stack"):

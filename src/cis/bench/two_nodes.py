@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cis.bench.pair import Child
+from cis.node.home import Home
 
 CONNECT_S = 600.0
 
@@ -35,6 +36,8 @@ def found_cluster(serving: Path, pulling: Path) -> None:
         ticket = first.ask("invite")["ticket"]
         second.ask("create", home=str(pulling), name="pulling")
         second.ask("join", ticket=ticket, name="pulling")
+    for folder in (serving, pulling):
+        Home(folder).peers.unlink(missing_ok=True)  # nobody listens there any more; dialling it would be noise
 
 
 @contextlib.contextmanager

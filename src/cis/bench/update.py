@@ -40,6 +40,4 @@ def bench_update(updates: int = 600, pause_s: float = 0.02) -> UpdateResult:
     latencies = [(shown - returned) * 1e3 for returned, shown in pairs][warm:]
     if len(latencies) != updates:
         raise BenchFailed(f"{len(latencies)} updates arrived of {updates}")
-    return UpdateResult(
-        updates, pause_s * 1e3, percentile(latencies, 50), percentile(latencies, 99), max(latencies)
-    )
+    return UpdateResult(updates, pause_s * 1e3, percentile(latencies, 50), percentile(latencies, 99), max(latencies))

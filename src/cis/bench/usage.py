@@ -20,7 +20,7 @@ def usage() -> dict[str, float]:
 
 
 def _memory_kib() -> tuple[int, int]:
-    """Linux tells both; elsewhere the peak has to do for both. (On Linux getrusage's peak is the parent's, too.)"""
+    """Return resident and peak; where the system tells only the peak, that twice (Linux's own may be the parent's)."""
     if _STATUS.exists():
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         return int(lines["VmRSS"].split()[0]), int(lines["VmHWM"].split()[0])

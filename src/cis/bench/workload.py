@@ -12,12 +12,12 @@ from cis.model import Kind, SpaceId
 from cis.store.author import Write
 from cis.wire.content import Content
 
-_WORDS = (
+_TEXT = (
     "the agent node memory peer replication user prefers dark mode project deadline friday meeting notes vector "
     "clock hybrid logical merge conflict python async event loop server client socket stream batch database index "
     "query result token context model embedding search semantic similarity category space key value update delete "
     "tombstone origin sequence number"
-).split()
+)
 _CATEGORIES = ("note", "task", "preference", "context")
 _TEXT_BYTES = 1 << 16
 _VECTOR_MODEL = "bench"
@@ -73,5 +73,5 @@ class Workload:
 
 
 def _text(rng: Random, size: int) -> bytes:
-    words = " ".join(rng.choices(_WORDS, k=size // 3)).encode()
+    words = " ".join(rng.choices(_TEXT.split(), k=size // 3)).encode()
     return (words * (size // len(words) + 1))[:size]

@@ -42,6 +42,9 @@ class _Changeset(NamedTuple):
     def changes(self) -> int:
         return len(self.hashes) // HASH_LENGTH
 
+    def follows(self, other: _Changeset) -> bool:
+        return self.rid == other.rid + other.changes and self.previous in {None, other.link}
+
 
 class LogReader:
     """Reads segments of one space's logs over a connection whose transaction is the snapshot."""
@@ -67,8 +70,8 @@ class LogReader:
         changesets, changes = list[_Changeset](), 0
         for row in self._connection.execute(_CHANGESETS, (start, rid_of(number, SEQ_MAX))):
             changeset = _Changeset(*row)
-            if changesets and changeset.rid != start + changes:
-                break  # what lies behind a gap
+            if changesets and not changeset.follows(changesets[-1]):
+                break  # what lies behind a gap, or beyond a fork
             changesets.append(changeset)
             changes += changeset.changes
             enough = changes >= _CHANGES_AT_ONCE or start + changes > rid_of(number, last)

@@ -135,7 +135,7 @@ class Merger:
             self._connection.execute("INSERT INTO held(memory, rid, hlc) VALUES(?,?,?)", row)
             self._replacer.holding = True
         self._journal(end, _memories(records))
-        if end.beyond:
+        if verified.last > end.seq:
             self._placer.absorb(end)
         return effective
 

@@ -176,9 +176,11 @@ class Reader:
         return VersionVector.gathered({ReplicaId(replica): seq for _, replica, seq, _ in rows}, ranges)
 
     def _beyond(self, number: int, seq: int) -> list[tuple[int, int]]:
-        query = "SELECT rid - ?1, length(hashes) / 32 FROM changeset WHERE rid > ?2 AND rid < ?3"
+        """Return the changesets held beyond the gap; none where there is no gap but a fork: the log is frozen."""
+        query = "SELECT rid - ?1, length(hashes) / 32 FROM changeset WHERE rid > ?2 AND rid < ?3 ORDER BY rid"
         bounds = (rid_of(number, 0), rid_of(number, seq), rid_of(number + 1, 0))
-        return [(first, count) for first, count in fetch(self.connection, query, bounds)]
+        rows = [(first, count) for first, count in fetch(self.connection, query, bounds)]
+        return rows if rows and rows[0][0] > seq + 1 else []
 
     def state_hash(self, space: SpaceId) -> bytes:
         """Return a hash of what is alive in the space: equal on all nodes that hold the same vector.

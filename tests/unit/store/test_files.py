@@ -10,11 +10,11 @@ from pathlib import Path
 
 import apsw
 import pytest
-from tests.stores import KEYS, SPACE, STORE_KEY, Author, merge, open_store, put, segments, text, write
 
 from cis.errors import StoreError
 from cis.store.database import open_database
 from cis.store.store import MEMORY_LAYOUT, Store
+from tests.stores import KEYS, SPACE, STORE_KEY, Author, merge, open_store, put, segments, text, write
 
 
 @pytest.fixture

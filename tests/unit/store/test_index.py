@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from cis.errors import StoreError, TimedOut
+from cis.model import Kind
+from cis.store.author import Write
+from cis.store.compaction import trim_journal
+from cis.store.store import Store
+from cis.wire.content import Content
 from tests.stores import (
     KEYS,
     SPACE,
@@ -20,13 +28,6 @@ from tests.stores import (
     write,
 )
 
-from cis.errors import StoreError, TimedOut
-from cis.model import Kind
-from cis.store.author import Write
-from cis.store.compaction import trim_journal
-from cis.store.store import Store
-from cis.wire.content import Content
-
 
 def found(store: Store, words: str) -> list[str]:
     with store.index(WAIT_S) as index:
@@ -40,7 +41,7 @@ def indexed(store: Store) -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> Iterator[Store]:
     with open_store(tmp_path / "s", Author(1)) as store:
         yield store
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.stores import Author, open_store, text
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
 
 import apsw
 import pytest
+
+from cis.crdt import Policy, Shape
+from cis.errors import StoreError, UsageError
+from cis.model import Kind, SpaceId
+from cis.store.author import Write
+from cis.store.compaction import SLICE
+from cis.store.store import Store
+from cis.store.writer import Commit
+from cis.wire.content import Content
 from tests.stores import (
     PRIVATE_KEYS,
     SPACE,
@@ -25,18 +35,9 @@ from tests.stores import (
     write,
 )
 
-from cis.crdt import Policy, Shape
-from cis.errors import StoreError, UsageError
-from cis.model import Kind, SpaceId
-from cis.store.author import Write
-from cis.store.compaction import SLICE
-from cis.store.store import Store
-from cis.store.writer import Commit
-from cis.wire.content import Content
-
 
 @pytest.fixture
-def store(tmp_path: Path):
+def store(tmp_path: Path) -> Iterator[Store]:
     with open_store(tmp_path / "s", Author(1)) as store:
         yield store
 

@@ -1,0 +1,51 @@
+"""The documentation says what is there: every command and setting, no command or option that does not exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from cis.apps.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```console$(.*?)^```", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^(?:\w+\$ )?(cis .*?)(?:\s+#.*)?$", re.MULTILINE)
+_INLINE = re.compile(r"`(cis [a-z][^`…]*)`")
+
+
+def commands_in(page: Path) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    blocks = "".join(_BLOCK.findall(text))
+    return [*_COMMAND.findall(blocks), *_INLINE.findall(_BLOCK.sub("", text))]
+
+
+def test_the_reference_pages_are_those_the_code_makes_and_no_link_is_dead() -> None:
+    spec = importlib.util.spec_from_file_location("docs_reference", ROOT / "tools" / "docs_reference.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.main(["--check"]) == 0
+
+
+def test_the_readme_shows_commands_at_all() -> None:
+    assert len(commands_in(ROOT / "README.md")) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_and_option_a_page_shows_exists(page: Path) -> None:
+    for line in commands_in(page):
+        command, path = typer.main.get_command(app), ["cis"]
+        for word in shlex.split(line)[1:]:
+            if word.startswith("--"):
+                known = {name for parameter in command.params for name in parameter.opts}
+                assert word.partition("=")[0] in known, f"{page.name}: {line!r} has an option {' '.join(path)} lacks"
+            elif hasattr(command, "commands") and word in command.commands:
+                command, path = command.commands[word], [*path, word]
+        assert not getattr(command, "commands", None), f"{page.name}: {line!r} names no command"
