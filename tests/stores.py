@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
 from cis.crdt import Policy
 from cis.errors import Fault
-from cis.model import Change, Kind, NodeId, SpaceId
+from cis.model import Change, Dot, Kind, NodeId, ReplicaId, SpaceId
 from cis.store.author import Write, Written
 from cis.store.log import LogReader
 from cis.store.merge import Applied
@@ -78,8 +79,8 @@ def open_store(
     return store
 
 
-def put(key: str, value: str = "", space: SpaceId = SPACE, **more: object) -> Write:
-    return Write(space, Kind.PUT, Content(key, value.encode(), **more))  # type: ignore[arg-type]  # fields of Content
+def put(key: str, value: str = "", space: SpaceId = SPACE, **more: Any) -> Write:
+    return Write(space, Kind.PUT, Content(key, value.encode(), **more))
 
 
 def write(store: Store, *writes: Write) -> list[Written]:
@@ -108,9 +109,9 @@ def segments(store: Store, space: SpaceId = SPACE) -> list[Segment]:
         ]
 
 
-def runs(log: LogReader, replica: bytes, first: int, last: int) -> Iterator[Segment]:
+def runs(log: LogReader, replica: ReplicaId, first: int, last: int) -> Iterator[Segment]:
     while first <= last:
-        segment = log.segment(replica, first, last)  # type: ignore[arg-type]  # a replica id
+        segment = log.segment(replica, first, last)
         assert segment is not None
         yield segment
         first = segment.first + len(segment.records) // 40
@@ -143,10 +144,10 @@ def held_changes(store: Store) -> list[Change]:
         return [one.change for one in reader.rows.stored(rids) if reader.space(one.space) == SPACE]
 
 
-def live_changes(store: Store) -> set[object]:
+def live_changes(store: Store) -> set[Dot]:
     """The dots of what is in effect, as the store's own tables say."""
     with store.snapshot() as reader:
-        found = set()
+        found: set[Dot] = set()
         for memory in reader.memories(SPACE):
             found |= {one.change.dot for one in reader.rows.live(memory)}
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -82,10 +83,8 @@ class Home:
         answer = self.run("status", "--json")
         if answer.code == 0 and (pid := json.loads(answer.out)["pid"]) is not None:
             self.run("down")
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
 
 
 def pair(first: Home, second: Home) -> None:

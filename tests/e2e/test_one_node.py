@@ -8,8 +8,6 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import Home
 
 
@@ -60,45 +58,6 @@ def test_a_standalone_node_opens_no_socket_and_serves_memories(new_home: Callabl
     assert is_one_line(refused.err)
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "says"),
-    [
-        (["p2p", "peers"], 3, "cis up"),
-        (["invite"], 3, "cis up"),
-        (["memory", "watch"], 3, "cis up"),
-        (["down"], 3, "cis up"),
-        (["memory", "get", "absent"], 1, "absent"),
-        (["memory", "delete", "absent"], 1, "absent"),
-        (["memory", "set", "k", "v", "--space", "nowhere"], 2, "nowhere"),
-        (["memory", "set", "k", "v", "--ttl", "soon"], 2, "10m"),
-        (["memory", "set", "k", "{", "--as-json"], 2, "JSON"),
-        (["memory", "list", "--limit", "0"], 2, "1000"),
-        (["memory", "search", "..."], 2, "word"),
-        (["memory", "import", "/nowhere.csv"], 2, "/nowhere.csv"),
-        (["config", "set", "p2p.sync.intervall", "3"], 2, "p2p.sync.interval?"),
-        (["config", "set", "p2p.sync.interval", "-3"], 2, "p2p.sync.interval"),
-        (["join", "cis1nonsense"], 2, "ticket"),
-        (["init"], 2, "already"),
-        (["nonsense"], 2, "nonsense"),
-        (["memory", "set", "--nonsense"], 2, "--nonsense"),
-    ],
-)
-def test_an_error_is_one_line_and_its_exit_code_says_which_kind(
-    solo: Home, words: list[str], code: int, says: str
-) -> None:
-    ended = solo.run(*words)
-    assert (ended.code, ended.out) == (code, "")
-    assert is_one_line(ended.err), ended.err
-    assert says in ended.err
-
-
-@pytest.fixture(scope="module")
-def solo(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    home = Home(tmp_path_factory.mktemp("solo") / "home")
-    home.cis("init", "--name", "solo")
-    return home
-
-
 def test_without_a_node_every_command_says_how_to_make_one(new_home: Callable[[str], Home]) -> None:
     ended = new_home("none").run("memory", "list")
     assert ended.code == 2
@@ -132,6 +91,13 @@ def test_a_taken_port_and_a_second_start_are_told(home: Home, new_home: Callable
     twice = home.run("up", "--listen", "127.0.0.1:0")
     assert twice.code != 0
     assert is_one_line(twice.err)
+
+
+def test_no_daemon_is_told_with_its_own_exit_code(home: Home) -> None:
+    ended = home.run("p2p", "peers")
+    assert (ended.code, ended.out) == (3, "")
+    assert is_one_line(ended.err)
+    assert "cis up" in ended.err
 
 
 def test_a_store_open_elsewhere_is_told(home: Home) -> None:
@@ -185,23 +151,3 @@ def test_counters_sets_json_bytes_and_expiry(home: Home) -> None:
     assert home.run("memory", "get", "gone").code == 1
     assert "gone" not in home.cis("memory", "list")
     assert "gone" not in home.cis("memory", "search", "gone")
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["status"],
-        ["memory", "list"],
-        ["memory", "search", "x"],
-        ["memory", "conflicts"],
-        ["memory", "history", "x"],
-        ["memory", "stats"],
-        ["config", "list"],
-        ["config", "get", "p2p.listen_port"],
-        ["memory", "get", "x"],
-        ["memory", "set", "x", "y"],
-    ],
-)
-def test_json_parses_wherever_there_is_something_to_read(solo: Home, words: list[str]) -> None:
-    solo.cis("memory", "set", "x", "x")
-    solo.json(*words)

@@ -103,7 +103,7 @@ def test_a_ticket_works_once_and_not_while_the_node_runs(couple: Couple, new_hom
     fourth.cis("init")
     refused = fourth.run("join", ticket, "--yes")
     assert refused.code != 0
-    assert "ticket works once" in refused.err
+    assert "this ticket was used" in refused.err
     third.up()
     first.wait(is_there("brought"), "memory", "list")
 

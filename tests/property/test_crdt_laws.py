@@ -142,9 +142,9 @@ def test_a_register_keeps_exactly_the_writes_no_later_author_had_seen(
             if chance.random() < 0.7:
                 nodes[who].take(change, now_ms)
         before = set(nodes[who].changes)
-        change = nodes[who].do(kind, b"%d" % element, now_ms)
-        assert change is not None
-        saw[change.dot] = before
+        written = nodes[who].do(kind, b"%d" % element, now_ms)
+        assert written is not None
+        saw[written.dot] = before
     replaced = set().union(*saw.values()) if saw else set()
     assert {change.dot for change in alive(everything(nodes))} == set(saw) - replaced
 
@@ -171,10 +171,10 @@ def test_an_element_stays_exactly_while_an_addition_is_unseen_by_every_removal_a
                 nodes[who].take(change, now_ms)
         name = b"%d" % element
         gone |= {dot for dot in nodes[who].changes if element_of.get(dot) == name}
-        change = nodes[who].do(kind, name, now_ms)
-        assert change is not None
+        written = nodes[who].do(kind, name, now_ms)
+        assert written is not None
         if kind is Kind.ADD:
-            element_of[change.dot] = name
+            element_of[written.dot] = name
     live = {change.dot for change in alive(everything(nodes)) if change.kind is Kind.ADD}
     assert live == set(element_of) - gone
 

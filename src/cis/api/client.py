@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -26,6 +29,7 @@ CONNECT_S = 5.0
 LOCKED_S = 3.0
 """How long a command waits for another that has the store open."""
 _POLL_S = 0.02
+_FAILURE = b'{"failure":'
 ANSWER_S = 120.0
 """Least patience for an answer; a request that names a time of its own gets that on top."""
 
@@ -73,8 +77,6 @@ def connect_daemon(home: Path) -> RemoteNode | None:
     path = Home(home).socket
     if not path.exists():
         return None
-    import socket  # noqa: PLC0415 - most commands without a daemon need none
-
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(CONNECT_S)
         try:
@@ -88,11 +90,11 @@ def connect_daemon(home: Path) -> RemoteNode | None:
 
 def open_store(home: Path) -> Node:
     """Open the store of a home in this process."""
+    _require_node(home)
     from cis.api.embedded import EmbeddedNode  # noqa: PLC0415 - opens databases, which the client of a daemon does not
     from cis.crdt import Policy  # noqa: PLC0415 - as above
     from cis.node.local import LocalNode  # noqa: PLC0415 - as above
 
-    _require_node(home)
     policy = Policy.CRDT
     if Home(home).config.exists() or any(name.upper().startswith("CIS_P2P") for name in os.environ):
         from cis.api.settings import load  # noqa: PLC0415 - pydantic takes as long as all else together
@@ -126,19 +128,12 @@ def _require_node(home: Path) -> None:
 
 
 class RemoteNode:
-    """Asks the daemon behind a control socket."""
+    """Asks the daemon behind a control socket, one connection per request."""
 
     running = True
 
     def __init__(self, socket_path: Path) -> None:
-        import httpx  # noqa: PLC0415 - 100 ms that commands without a daemon do not pay
-
-        self._httpx = httpx
-        self._client = httpx.Client(
-            transport=httpx.HTTPTransport(uds=str(socket_path)),
-            base_url="http://cis",
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-        )
+        self._path = socket_path
 
     def __enter__(self) -> Self:
         return self
@@ -147,56 +142,57 @@ class RemoteNode:
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Let go of it; nothing stays open between requests."""
 
     def call(self, request: Request[Reply]) -> Reply:
         """Answer a request."""
         patience_s = ANSWER_S + float(getattr(request, "timeout_s", 0.0))
-        with self._translated():
-            answer = self._client.post(f"/v1/{request.path}", content=msgspec.json.encode(request), timeout=patience_s)
-        if answer.is_error:
-            raise _error_in(answer.content)
-        reply: Reply = msgspec.json.decode(answer.content, type=reply_type(type(request)))
+        with self._asked(request, patience_s) as answer:
+            body = answer.read()
+        reply: Reply = msgspec.json.decode(body, type=reply_type(type(request)))
         return reply
 
     def stream(self, request: Request[Reply]) -> Iterator[Reply]:
         """Answer a request that streams; a line that holds a failure is raised."""
         decode = msgspec.json.Decoder(reply_type(type(request))).decode
-        body = msgspec.json.encode(request)
-        patience = self._httpx.Timeout(None, connect=CONNECT_S)
-        with (
-            self._translated(),
-            self._client.stream("POST", f"/v1/{request.path}", content=body, timeout=patience) as answer,
-        ):
-            if answer.is_error:
-                raise _error_in(answer.read())
-            for line in _lines(answer.iter_bytes()):
-                if line.startswith(b'{"failure":'):
-                    raise _error_in(line[len(b'{"failure":') : -1])
-                if line:
-                    yield decode(line)
+        with self._asked(request, None) as answer:
+            while line := answer.readline():
+                if line.startswith(_FAILURE):
+                    raise _error_in(line[len(_FAILURE) : -2])
+                yield decode(line)
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _asked(self, request: Request[Any], patience_s: float | None) -> Iterator[HTTPResponse]:
+        connection = _UnixConnection(self._path, patience_s)
         try:
-            yield
-        except self._httpx.TimeoutException as error:
+            connection.request("POST", f"/v1/{request.path}", msgspec.json.encode(request))
+            answer = connection.getresponse()
+            if answer.status != HTTPStatus.OK:
+                raise _error_in(answer.read())
+            yield answer
+        except TimeoutError as error:
             raise TimedOut(
                 "the node did not answer in time: see its log, or restart it with `cis down`, `cis up`"
             ) from error
-        except self._httpx.TransportError as error:
+        except (HTTPException, OSError) as error:
             raise Unavailable("the node ended while it was asked: start it with `cis up`") from error
+        finally:
+            connection.close()
 
 
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Split at newlines alone: JSON may hold other characters that some take for line ends."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from whole
-    if rest:
-        raise Unavailable("the node ended in the middle of its answer: start it with `cis up`")
+class _UnixConnection(HTTPConnection):
+    """The standard library's client over a Unix socket; it loads in a fifth of the time of richer ones."""
+
+    def __init__(self, path: Path, patience_s: float | None) -> None:
+        super().__init__("cis", timeout=patience_s)
+        self._path = path
+        self._patience_s = patience_s
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(CONNECT_S)
+        self.sock.connect(str(self._path))
+        self.sock.settimeout(self._patience_s)
 
 
 def _error_in(body: bytes) -> CisError:

@@ -63,4 +63,4 @@ def status_of(error: CisError) -> int:
 
 def plain(error: CisError) -> CisError:
     """Return an error a user can act on for one met with a peer."""
-    return Denied(f"refused by the other node: {error}") if isinstance(error, PeerFault) else error
+    return Denied(f"refused by the other node: {error.detail}") if isinstance(error, PeerFault) else error

@@ -9,6 +9,7 @@ from typing import Any
 
 from cis.bench.figures import BenchFailed
 from cis.bench.live import publish, witness
+from cis.bench.settled import settle, state
 from cis.bench.stopwatch import watch_node
 from cis.bench.usage import usage
 from cis.bench.workload import Workload
@@ -23,7 +24,6 @@ from cis.trust import parse_ticket
 from cis.wire.membership import Role as MemberRole
 
 POLL_S = 0.002
-SETTLE_S = 300.0
 _TICKET_MS = 600_000
 _NEVER_S = 86_400.0
 """Sessions begin when the benchmark says so."""
@@ -154,25 +154,8 @@ class NodeRole:
 
     async def on_settle(self) -> None:
         """Wait until what runs behind the merge has nothing left to do: index filled, rows folded."""
-        await asyncio.to_thread(self._wait_indexed)
-        reader = self.local.store.open_reader()
-        try:
-            async with asyncio.timeout(SETTLE_S):
-                query = "SELECT EXISTS(SELECT 1 FROM live0) OR EXISTS(SELECT 1 FROM dead)"
-                while reader.connection.execute(query).get:  # noqa: ASYNC110 - folding has no event, which only we want
-                    await asyncio.sleep(POLL_S * 10)
-        finally:
-            reader.connection.close()
+        await asyncio.to_thread(settle, self.local)
 
     async def on_state(self) -> dict[str, Any]:
         """Return the state hash of the public space, and how many memories it holds."""
-        return await asyncio.to_thread(self._state)
-
-    def _wait_indexed(self) -> None:
-        with self.local.store.index(SETTLE_S):
-            pass
-
-    def _state(self) -> dict[str, Any]:
-        public = self.local.cluster.public
-        with self.local.store.snapshot() as reader:
-            return {"hash": reader.state_hash(public).hex(), "memories": len(reader.memories(public))}
+        return await asyncio.to_thread(state, self.local)

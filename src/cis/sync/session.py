@@ -47,7 +47,10 @@ class SendFrame:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Read a segment holding ``first`` from the snapshot; answer with `Session.fetched`."""
+    """Read a segment holding ``first`` from the snapshot; answer with `Session.fetched`.
+
+    It goes on beside the effects it came with; its answer is given after they are performed.
+    """
 
     space: SpaceId
     replica: ReplicaId

@@ -203,6 +203,17 @@ def test_a_backup_of_the_whole_folder_put_back_in_place_makes_a_new_replica(fold
     assert replica_of(folder) != original
 
 
+def test_a_backup_copied_over_every_file_makes_a_new_replica(folder: Path, tmp_path: Path) -> None:
+    """The same inodes and a matching marker: only the marker's change time tells."""
+    original = replica_of(folder)
+    shutil.copytree(folder, tmp_path / "backup")
+    with open_store(folder, Author(1)) as store:
+        write(store, put("after", "the backup"))
+    for saved in (tmp_path / "backup").iterdir():
+        shutil.copy2(saved, folder / saved.name)
+    assert replica_of(folder) != original
+
+
 def test_a_marker_that_is_gone_makes_a_new_replica(folder: Path) -> None:
     original = replica_of(folder)
     (folder / "memory.incarnation").unlink()

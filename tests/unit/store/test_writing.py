@@ -272,6 +272,20 @@ def test_a_task_may_refuse_in_our_words(store: Store) -> None:
         store.execute(refuse).result(WAIT_S)
 
 
+def test_a_full_disk_refuses_what_it_cannot_hold_and_goes_on_once_there_is_room(store: Store) -> None:
+    write(store, put("before", "1"))
+    pages = store.execute(lambda connection: connection.pragma("page_count")).result(WAIT_S)
+    store.execute(lambda connection: connection.pragma("max_page_count", pages)).result(WAIT_S)
+    with pytest.raises(StoreError, match="is full: free some space"):
+        store.write([put(f"big/{number}", "x" * 50_000) for number in range(9)]).result(WAIT_S)
+    store.execute(lambda connection: connection.pragma("max_page_count", 1 << 30)).result(WAIT_S)
+    (written,) = write(store, put("after", "2"))
+    assert written.dot is not None
+    assert written.dot.seq == 2
+    assert (text(store, "before"), text(store, "after")) == ("1", "2")
+    assert store.check() == []
+
+
 def test_a_listener_that_fails_stops_nothing(store: Store) -> None:
     heard: list[Commit] = []
 

@@ -29,7 +29,7 @@ def get_setting(context: typer.Context, key: Name, json: Json = False) -> None:
         say(row.value)
 
 
-@app.command("set")
+@app.command("set", context_settings={"ignore_unknown_options": True})
 def set_setting(
     context: typer.Context,
     key: Name,

@@ -10,8 +10,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from cis.api.exchange.json_text import escape_unsafe
-from cis.api.text import escaped
+from cis.api.text import escaped, escaped_json
 
 CELL_MAX = 60
 LAST_CELL_MAX = 160
@@ -41,7 +40,7 @@ def show_json(value: Any) -> None:  # noqa: ANN401 - anything msgspec encodes
 def show_line(value: Any, indent: int = 0) -> None:  # noqa: ANN401 - anything msgspec encodes
     """Print a value as one line of JSON, at once."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
-    _write(sys.stdout, escape_unsafe(text) + "\n")
+    _write(sys.stdout, escaped_json(text) + "\n")
     sys.stdout.flush()
 
 

@@ -1,0 +1,254 @@
+"""Operations on memories, as every command and agent meets them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cis.api.embedded import EmbeddedNode
+from cis.api.memory_schema import (
+    AddToMemory,
+    DeleteMemory,
+    ExportMemories,
+    GetMemory,
+    ImportBatch,
+    IncrementMemory,
+    ListConflicts,
+    ListMemories,
+    Memory,
+    MemoryHistory,
+    MemoryStats,
+    RemoveFromMemory,
+    SearchMemories,
+    SetMemory,
+)
+from cis.api.network_schema import GetStatus, ListPeers
+from cis.errors import Unavailable, UsageError
+from cis.node.home import Home
+from cis.node.local import LocalNode
+
+
+class Clock:
+    """Unix milliseconds, set by the test."""
+
+    def __init__(self) -> None:
+        self.ms = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def node(tmp_path: Path, clock: Clock) -> Iterator[EmbeddedNode]:
+    home = Home(tmp_path / "home")
+    LocalNode.create(home, "solo").close()
+    with EmbeddedNode(LocalNode.open(home, clock_ms=clock)) as node:
+        yield node
+
+
+def get(node: EmbeddedNode, key: str, space: str = "public") -> Memory:
+    found = node.call(GetMemory(key=key, space=space))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "shown"),
+    [
+        ("dark mode", "text", "dark mode"),
+        ("", "text", ""),
+        ({"b": 1, "a": [None, 1.5]}, "json", {"b": 1, "a": [None, 1.5]}),
+        (base64.b64encode(b"\xff\0").decode(), "bytes", {"base64": base64.b64encode(b"\xff\0").decode()}),
+    ],
+)
+def test_a_value_comes_back_in_its_form(node: EmbeddedNode, value: object, form: str, shown: object) -> None:
+    assert node.call(SetMemory(key="k", value=value, form=form, category="task", tags=("a",))).changed
+    found = get(node, "k")
+    assert (found.value, found.form, found.category, found.tags) == (shown, form, "task", ("a",))
+    assert (found.author, found.space, found.type) == ("solo", "public", "register")
+
+
+@pytest.mark.parametrize(("value", "form"), [(5, "text"), ("no base64!", "bytes"), ("\ud800", "text"), (None, "bytes")])
+def test_a_value_that_is_not_of_its_form_is_refused(node: EmbeddedNode, value: object, form: str) -> None:
+    with pytest.raises(UsageError):
+        node.call(SetMemory(key="k", value=value, form=form))
+
+
+def test_private_and_public_are_apart(node: EmbeddedNode) -> None:
+    node.call(SetMemory(key="k", value="mine", space="private"))
+    assert node.call(GetMemory(key="k")) is None
+    assert get(node, "k", "private").value == "mine"
+    assert node.call(GetStatus()).memories == 0
+    assert [one.space for one in node.call(ListMemories()).memories] == ["private"]
+    assert node.call(ListMemories(space="public")).memories == ()
+    assert list(node.stream(ExportMemories())) == []
+
+
+def test_a_vector_is_kept_and_told(node: EmbeddedNode) -> None:
+    data = base64.b64encode(b"\0\0\x80\x3f" * 3).decode()
+    node.call(SetMemory(key="k", value="v", vector=data, vector_model="m"))
+    vector = get(node, "k").vector
+    assert vector is not None
+    assert (vector.model, vector.dimensions) == ("m", 3)
+
+
+def test_deleting_tells_whether_there_was_something(node: EmbeddedNode) -> None:
+    node.call(SetMemory(key="k", value="v"))
+    assert node.call(DeleteMemory(key="k")).changed
+    assert not node.call(DeleteMemory(key="k")).changed
+    assert node.call(GetMemory(key="k")) is None
+
+
+def test_a_counter_counts_both_ways_and_keeps_its_category(node: EmbeddedNode) -> None:
+    assert node.call(IncrementMemory(key="n", by=5, category="task")).value == 5
+    assert node.call(IncrementMemory(key="n", by=-7)).value == -2
+    assert (get(node, "n").type, get(node, "n").value, get(node, "n").category) == ("counter", -2, "task")
+
+
+def test_a_set_holds_each_element_once(node: EmbeddedNode) -> None:
+    node.call(AddToMemory(key="s", values=("b", "a", "b"), category="skill"))
+    node.call(AddToMemory(key="s", values=({"y": 1, "x": 2},), form="json"))
+    node.call(AddToMemory(key="s", values=({"x": 2, "y": 1},), form="json"))
+    assert sorted(map(str, get(node, "s").value)) == ["a", "b", "{'x': 2, 'y': 1}"]
+    assert node.call(RemoveFromMemory(key="s", values=("a", "b"))).changed
+    assert not node.call(RemoveFromMemory(key="s", values=("a",))).changed
+    assert get(node, "s").value == [{"x": 2, "y": 1}]
+    assert get(node, "s").category == "skill"
+
+
+def test_a_memory_of_another_type_is_not_mixed_up(node: EmbeddedNode) -> None:
+    node.call(SetMemory(key="k", value="v"))
+    with pytest.raises(UsageError, match="is a register, not a counter"):
+        node.call(IncrementMemory(key="k"))
+    with pytest.raises(UsageError, match="is a register, not a set"):
+        node.call(AddToMemory(key="k", values=("x",)))
+
+
+def test_an_expired_memory_is_hidden_everywhere_and_begins_anew(node: EmbeddedNode, clock: Clock) -> None:
+    node.call(SetMemory(key="k", value="findme", ttl_s=10))
+    node.call(IncrementMemory(key="n", by=5))
+    assert get(node, "k").expires_ms == clock.ms + 10_000
+    clock.ms += 10_001
+    assert node.call(GetMemory(key="k")) is None
+    assert [one.key for one in node.call(ListMemories()).memories] == ["n"]
+    assert node.call(SearchMemories(query="findme")) == ()
+    assert [row["key"] for row in node.stream(ExportMemories())] == ["n"]
+    assert node.call(MemoryStats()).spaces[0].memories == 1
+    assert node.call(IncrementMemory(key="k", by=2)).value == 2
+    assert get(node, "k").expires_ms is None
+
+
+def test_lists_are_filtered_and_paged_in_order_of_key(node: EmbeddedNode) -> None:
+    for key in ("b/1", "a/2", "a/1", "c"):
+        node.call(SetMemory(key=key, value=key, category=key[0], tags=(f"tag-{key[0]}", "all")))
+    node.call(SetMemory(key="a/1", value="twin", space="private"))
+
+    def keys(request: ListMemories) -> list[str]:
+        return [one.key for one in node.call(request).memories]
+
+    assert keys(ListMemories()) == ["a/1", "a/1", "a/2", "b/1", "c"]
+    assert keys(ListMemories(prefix="a/", space="public")) == ["a/1", "a/2"]
+    assert keys(ListMemories(category="b")) == ["b/1"]
+    assert keys(ListMemories(tag="tag-c")) == ["c"]
+    assert keys(ListMemories(tag="tag")) == []
+    assert keys(ListMemories(prefix="%")) == []
+    seen: list[str] = []
+    after: str | None = None
+    while True:
+        page = node.call(ListMemories(limit=2, after=after))
+        seen += [one.key for one in page.memories]
+        if (after := page.next) is None:
+            break
+    assert seen == ["a/1", "a/1", "a/2", "b/1", "c"]
+    assert keys(ListMemories(after="a/1")) == ["a/2", "b/1", "c"]
+
+
+def test_search_finds_all_words_first_and_any_word_else(node: EmbeddedNode) -> None:
+    node.call(SetMemory(key="editor", value="dark mode, always", category="preference"))
+    node.call(SetMemory(key="lamp", value="a dark corner", tags=("light",)))
+    assert [hit.memory.key for hit in node.call(SearchMemories(query="dark mode"))] == ["editor"]
+    assert {hit.memory.key for hit in node.call(SearchMemories(query="dark theme"))} == {"editor", "lamp"}
+    assert [hit.memory.key for hit in node.call(SearchMemories(query="ligh"))] == ["lamp"]
+    assert [hit.memory.key for hit in node.call(SearchMemories(query="dark", category="preference"))] == ["editor"]
+    assert "dark mode" in node.call(SearchMemories(query="mode"))[0].snippet
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(query=st.text(max_size=40) | st.sampled_from(['"', "a OR", "NEAR(", "key:x", "a* b^", "-a", "{a b}", "x AND"]))
+def test_no_query_is_a_syntax_error(node: EmbeddedNode, query: str) -> None:
+    if any(character.isalnum() for character in query):
+        try:
+            node.call(SearchMemories(query=query))
+        except UsageError:
+            return
+    else:
+        with pytest.raises(UsageError):
+            node.call(SearchMemories(query=query))
+
+
+def test_history_lists_what_is_known_newest_first(node: EmbeddedNode) -> None:
+    for value in ("first", "second"):
+        node.call(SetMemory(key="k", value=value))
+    node.call(DeleteMemory(key="k"))
+    versions = node.call(MemoryHistory(key="k"))
+    assert versions[0].kind == "delete"
+    assert all(one.author == "solo" for one in versions)
+    assert node.call(ListConflicts()) == ()
+
+
+def test_stats_count_by_space_and_category(node: EmbeddedNode) -> None:
+    node.call(SetMemory(key="a", value="1", category="task"))
+    node.call(SetMemory(key="b", value="2"))
+    public = node.call(MemoryStats()).spaces[0]
+    assert (public.name, public.memories, public.categories) == ("public", 2, {"note": 1, "task": 1})
+    assert [(one.author, one.held) for one in public.replicas] == [("solo", 2)]
+    before = public.state_hash
+    node.call(SetMemory(key="b", value="3"))
+    assert node.call(MemoryStats()).spaces[0].state_hash != before
+
+
+def test_a_batch_adds_to_sets_leaves_counters_and_skips_what_is_there(node: EmbeddedNode) -> None:
+    rows: tuple[dict[str, object], ...] = (
+        {"key": "r", "value": "v", "category": "task"},
+        {"key": "c", "type": "counter", "value": {"added": 3, "subtracted": 1}},
+        {"key": "s", "type": "set", "value": [["text", "a"]]},
+        {"key": "", "value": "no key"},
+        {"key": "big", "value": "x" * (256 * 1024 + 1)},
+    )
+    first = node.call(ImportBatch(rows=rows))
+    assert (first.written, first.unchanged, [one.row for one in first.problems]) == (3, 0, [3, 4])
+    node.call(AddToMemory(key="s", values=("b",)))
+    second = node.call(ImportBatch(rows=rows))
+    assert (second.written, second.unchanged, [one.row for one in second.problems]) == (0, 2, [1, 3, 4])
+    assert (get(node, "c").value, get(node, "s").value) == (2, ["a", "b"])
+    with pytest.raises(UsageError, match="2048"):
+        node.call(ImportBatch(rows=({"key": "k", "value": "v"},) * 2049))
+
+
+def test_what_is_exported_is_what_is_taken_in(node: EmbeddedNode, tmp_path: Path) -> None:
+    node.call(SetMemory(key="r", value={"a": 1}, form="json", tags=("t",), ttl_s=60))
+    node.call(IncrementMemory(key="c", by=-4))
+    node.call(AddToMemory(key="s", values=("x", "y")))
+    rows = tuple(node.stream(ExportMemories()))
+    assert [row["key"] for row in rows] == ["c", "r", "s"]
+    home = Home(tmp_path / "other")
+    with EmbeddedNode(LocalNode.create(home, "other")) as other:
+        assert other.call(ImportBatch(rows=rows)).written == 3
+        assert get(other, "c").value == -4
+        assert get(other, "s").value == ["x", "y"]
+        assert get(other, "r").expires_ms is not None
+
+
+def test_what_needs_the_network_says_how_to_start_it(node: EmbeddedNode) -> None:
+    with pytest.raises(Unavailable, match="cis up"):
+        node.call(ListPeers())
