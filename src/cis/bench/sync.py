@@ -84,7 +84,7 @@ def _run(workload: Workload, folder: Path, bare: Yardstick, *, single: bool) -> 
     found_cluster(serving, pulling)
     if workload.onto:
         _bring_base(workload, serving, pulling)
-    say("  writing locally …")
+    say(f"  writing {workload.memories:,} locally …")
     local = _write(serving, workload, "writes", single=single)
     say("  pulling …")
     with run_both(serving, pulling) as nodes:
@@ -106,7 +106,10 @@ def _bring_base(workload: Workload, serving: Path, pulling: Path) -> None:
     _write(serving, workload, "base", single=False)
     with run_both(serving, pulling) as nodes:
         pull = nodes.connect()
-        nodes.pulling.ask("settle", CONNECT_S)
+        for node in (nodes.serving, nodes.pulling):
+            node.send("settle")
+        for node in (nodes.serving, nodes.pulling):
+            node.answer(CONNECT_S)
     _require(pull["changes"], workload.onto, "changes were pulled beforehand")
 
 
@@ -114,7 +117,8 @@ def _write(home: Path, workload: Workload, part: str, *, single: bool) -> dict[s
     with Child("node") as node:
         node.ask("open", home=str(home))
         written = node.ask("write", CONNECT_S, workload=dataclasses.asdict(workload), part=part, single=single)
-        node.ask("settle", CONNECT_S)
+        if part == "writes":
+            node.ask("settle", CONNECT_S)
     return written
 
 

@@ -22,6 +22,8 @@ class VersionVector:
 
     seqs: Mapping[ReplicaId, int] = field(default_factory=dict)
     beyond: Mapping[ReplicaId, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    heads: Mapping[ReplicaId, bytes] = field(default_factory=dict, compare=False)
+    """Where known, the first 8 bytes of the link each log's contiguous part ends with: two that differ are a fork."""
 
     def __contains__(self, dot: Dot) -> bool:
         """Tell whether the dot is held, in order or beyond a gap."""
@@ -57,7 +59,7 @@ class VersionVector:
         beyond = {other: held for other, held in self.beyond.items() if other != replica}
         if rest:
             beyond[replica] = rest
-        return VersionVector(seqs, beyond)
+        return VersionVector(seqs, beyond, self.heads)
 
     def join(self, other: VersionVector) -> VersionVector:
         """Return the least vector that holds what either holds."""

@@ -60,7 +60,10 @@ class Cluster:
         self._identity = identity
         self._entropy = entropy
         self._clock_ms = clock_ms
-        self._guard = threading.RLock()
+        self._guard = threading.Lock()
+        """Around reading and adding to the log, and nothing else: the writer's thread takes it, so nobody may hold it
+        while waiting for the writer."""
+        self._admitting = threading.Lock()
         self.membership = Membership(record.cluster, record.entries)
         self.keys = ClusterKeys.decode(record.keys)
         self.public = space_id(record.cluster, PUBLIC)
@@ -188,7 +191,7 @@ class Cluster:
 
     def admit(self, store: Store, ticket: bytes, node: NodeId, request: JoinRequest) -> tuple[bytes, ...]:
         """Redeem a ticket for the node: return the log with its grant; `PeerFault` TICKET where it may not."""
-        with self._guard:
+        with self._admitting:
             invitation = self._invitations.get(ticket)
             redeemed = redeem(invitation, node, self._clock_ms()) if invitation else Fault.TICKET
             if isinstance(redeemed, Fault):
@@ -208,5 +211,6 @@ class Cluster:
             save_invitation(connection, redeemed.id, record)
 
         store.execute(task).result()
-        self.membership.add(raw)
+        with self._guard:
+            self.membership.add(raw)
         self._invitations[redeemed.id] = redeemed

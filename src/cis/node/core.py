@@ -189,7 +189,7 @@ class Core:
             return
         link.status.sessions += 1
         link.status.failures = 0
-        link.status.in_step_at, link.status.last_error = now, ""
+        link.status.in_step_at, link.status.last_error = now, report.refused
         link.status.changes_received += report.changes_received
         link.status.bytes_received += report.bytes_received
         link.status.bytes_sent += report.bytes_sent

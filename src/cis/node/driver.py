@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -146,20 +146,20 @@ class Driver:
     def _perform(self, effect: events.Effect) -> None:
         match effect:
             case events.Dial(target):
-                self._group.create_task(self._dial(target))
+                self._spawn(self._dial(target))
             case events.Close(link, fault, reason):
                 if (found := self.links.get(link)) is not None:
                     found.connection.close(fault, reason)
             case events.Synchronise(link):
                 if (found := self.links.get(link)) is not None:
-                    self._group.create_task(found.synchronise())
+                    self._spawn(found.synchronise())
             case events.Push(links, frames):
                 for number in links:
                     if (found := self.links.get(number)) is not None:
                         found.push(frames)
             case events.Introduce(link):
                 if (found := self.links.get(link)) is not None:
-                    self._group.create_task(self._introduce(found))
+                    self._spawn(self._introduce(found))
 
     async def _dial(self, target: Target) -> None:
         try:
@@ -186,7 +186,7 @@ class Driver:
     # --- connections -----------------------------------------------------------------------------------------------
 
     def _on_incoming(self, connection: Connection) -> None:
-        self._group.create_task(self._welcome(connection))
+        self._spawn(self._welcome(connection))
 
     async def _welcome(self, connection: Connection) -> None:
         try:
@@ -214,7 +214,7 @@ class Driver:
         )
         link = PeerLink(number, node, connection, around)
         self.links[link.id] = link
-        self._group.create_task(self._serve(link))
+        self._spawn(self._serve(link))
         self.report(events.Connected(link.id, node, via))
 
     async def _serve(self, link: PeerLink) -> None:
@@ -222,13 +222,13 @@ class Driver:
         try:
             closed = await link.serve()
             reason, blamed = str(closed), not closed.by_peer and closed.fault in _BLAMED
-        except* Exception as group:  # noqa: BLE001 - the one boundary: a defect ends one peer's link, on record
-            _log.exception("serving a peer failed")
-            link.connection.close(Fault.INTERNAL, "internal error")
-            reason = str(group.exceptions[0])
         finally:
             self.links.pop(link.id, None)
+            link.connection.close(Fault.INTERNAL, "internal error")  # closed already, unless serving it failed
             self.report(events.Lost(link.id, reason, blamed))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        self._group.create_task(_contained(work))
 
     # --- what comes from elsewhere ---------------------------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Driver:
         if self._finder.on_record(raw, self.endpoint.address):
             for link in self.links.values():
                 if link.id != teller:
-                    self._group.create_task(self._introduce(link))
+                    self._spawn(self._introduce(link))
 
     def _on_commit_elsewhere(self, commit: Commit) -> None:
         """Called on the writer's thread."""
@@ -264,6 +264,14 @@ class Driver:
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return own_candidates(self.endpoint.address, self.options.external)
+
+
+async def _contained(work: Coroutine[None, None, None]) -> None:
+    """The one boundary: a defect met in work for one peer is recorded and harms no other."""
+    try:
+        await work
+    except* Exception:  # noqa: BLE001 - see above
+        _log.exception("work for a peer failed")
 
 
 def outcome_known(fault: PeerFault) -> bool:

@@ -53,6 +53,8 @@ class PeerLink:
         self._live_bytes = 0
         self._live_ready = asyncio.Event()
         self._own_session = False
+        self._serving = asyncio.Lock()
+        self._sessions_waiting = 0
         self._pings = 0
 
     async def serve(self) -> CloseReason:
@@ -153,7 +155,13 @@ class PeerLink:
         if self._own_session and self._around.local.identity.node < self.node:
             stream.reset(Fault.DUPLICATE)  # both began at once: the session of the smaller id goes on
             return
-        report = await run_session(self._around.local, stream)
+        if self._sessions_waiting:
+            stream.reset(Fault.BUSY)
+            return
+        self._sessions_waiting += 1
+        async with self._serving:
+            self._sessions_waiting -= 1
+            report = await run_session(self._around.local, stream)
         self._around.report(events.SyncEnded(self.id, report))
 
     async def _receive_live(self, stream: Stream) -> None:

@@ -1,15 +1,17 @@
 """Running a session of `cis.sync` over a stream: the machine decides, this performs.
 
-A reader of its own keeps the stream drained, so that two nodes that both send cannot block each other; what
-waits is bounded by the session's window.
+A task of its own keeps the stream drained, so that two nodes that both send cannot block each other; what waits
+is bounded in bytes, above what the window lets an honest peer have under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Self, TypeVar
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, VersionVector
@@ -19,6 +21,7 @@ from cis.store.log import LogReader
 from cis.store.merge import Applied
 from cis.store.read import Reader
 from cis.sync import (
+    WINDOW_BYTES,
     AddEntries,
     Effect,
     Fetch,
@@ -31,8 +34,12 @@ from cis.sync import (
     Session,
 )
 from cis.wire.messages import FRAME_BYTES_MAX, decode, encode, is_segment
+from cis.wire.segment import RECORD
 
-SESSION_STALL_S = 60.0
+_log = logging.getLogger(__name__)
+
+INBOX_BYTES_MAX = WINDOW_BYTES + (2 << 20)
+SESSION_STALL_S = 120.0
 """A session in which nothing happens for so long is given up; the next one resumes."""
 
 
@@ -53,7 +60,7 @@ class StoreIndex:
         if segment is None:
             return None
         frame = encode(segment)
-        return frame, segment.first + len(segment.records) // 40 - 1
+        return frame, segment.first + len(segment.records) // RECORD.size - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +75,84 @@ class _Merged:
     outcome: Applied | CisError
 
 
+_Result = TypeVar("_Result")
 _Event = bytes | _Fetched | _Merged | CisError
 
 
 async def run_session(local: LocalNode, stream: Stream) -> Report:
     """Hold one session to its end; raises `PeerFault`, StreamReset, ConnectionLost or TimedOut."""
-    spaces = [local.cluster.public]
-    reader = await asyncio.to_thread(_begin, local)
-    try:
-        runner = _Runner(local, stream, StoreIndex(reader, spaces))
-        return await runner.run()
-    finally:
-        await asyncio.to_thread(reader.connection.close)
+    with _Snapshot(local) as snapshot:
+        return await _Runner(local, stream, await snapshot.run(snapshot.open), snapshot).run()
 
 
-def _begin(local: LocalNode) -> Reader:
-    reader = local.store.open_reader()
-    reader.connection.execute("BEGIN")
-    return reader
+class _Snapshot:
+    """The session's view of the store, read by one thread of its own, which also closes it after the last read."""
+
+    def __init__(self, local: LocalNode) -> None:
+        self._local = local
+        self._thread = ThreadPoolExecutor(1, "cis-session")
+        self._reader: Reader | None = None
+
+    async def run(self, read: Callable[..., _Result], *arguments: object) -> _Result:
+        """Run a read on the snapshot's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, read, *arguments)
+
+    def open(self) -> StoreIndex:
+        """Take the snapshot; on its thread."""
+        self._reader = self._local.store.open_reader()
+        self._reader.connection.execute("BEGIN")
+        return StoreIndex(self._reader, [self._local.cluster.public])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.submit(self._close)
+        self._thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self._reader is not None:
+            self._reader.connection.close()
+
+
+class _Inbox:
+    """What waits for the session: frames, bounded in bytes by making the reader wait, and our own answers."""
+
+    def __init__(self) -> None:
+        self._events: asyncio.Queue[_Event] = asyncio.Queue()
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def put_frame(self, frame: bytes) -> None:
+        """Queue a frame once there is room: an honest sender's window always fits."""
+        await self._room.wait()
+        self._bytes += len(frame)
+        if self._bytes > INBOX_BYTES_MAX:
+            self._room.clear()
+        self._events.put_nowait(frame)
+
+    def put(self, event: _Event) -> None:
+        """Queue something this node itself brought about."""
+        self._events.put_nowait(event)
+
+    async def get(self) -> _Event:
+        """Return the next event."""
+        event = await self._events.get()
+        if isinstance(event, bytes):
+            self._bytes -= len(event)
+            if self._bytes <= INBOX_BYTES_MAX:
+                self._room.set()
+        return event
 
 
 class _Runner:
-    def __init__(self, local: LocalNode, stream: Stream, index: StoreIndex) -> None:
+    def __init__(self, local: LocalNode, stream: Stream, index: StoreIndex, snapshot: _Snapshot) -> None:
         self._local = local
         self._stream = stream
         self._index = index
-        self._events: asyncio.Queue[_Event] = asyncio.Queue()
+        self._snapshot = snapshot
+        self._events = _Inbox()
         self._arrived: list[bytes] = []
         self._session = Session(index.vectors(), local.cluster.membership, own=local.store.replica)
         self._loop = asyncio.get_running_loop()
@@ -111,8 +170,7 @@ class _Runner:
         await self._perform(self._session.start(), group)
         while not self._session.finished:
             async with asyncio.timeout(SESSION_STALL_S):
-                event = await self._events.get()
-            await self._perform(self._react(event), group)
+                await self._perform(self._react(await self._events.get()), group)
 
     def _react(self, event: _Event) -> list[Effect]:
         match event:
@@ -126,6 +184,9 @@ class _Runner:
                 return self._session.fetched(fetch, frame, last)
             case _Merged(size, Applied() as applied):
                 return self._session.merged(size, applied.changes)
+            case _Merged(size, PeerFault(fault=Fault.FORKED) as fork):
+                self._session.report.refused = fork.detail  # that log stays as it is; all else goes on
+                return self._session.merged(size, 0)
             case _Merged(_, CisError() as error):
                 raise error
             case CisError():
@@ -145,36 +206,39 @@ class _Runner:
                     self._merge(self._arrived.pop(0), size)
                 case AddEntries(entries):
                     await asyncio.to_thread(self._local.cluster.add_entries, entries, self._local.store)
-                case InspectOwn(space, seq):
-                    await asyncio.to_thread(self._inspect_own, space, seq)
+                case InspectOwn():
+                    await asyncio.to_thread(self._inspect_own, effect)
                 case Finished():
                     self._stream.finish()
 
     async def _fetch(self, fetch: Fetch) -> None:
-        found = await asyncio.to_thread(self._index.segment, fetch.space, fetch.replica, fetch.first, fetch.last)
-        self._events.put_nowait(_Fetched(fetch, found))
+        found = await self._snapshot.run(self._index.segment, fetch.space, fetch.replica, fetch.first, fetch.last)
+        self._events.put(_Fetched(fetch, found))
 
     def _merge(self, frame: bytes, size: int) -> None:
         def done(future: Future[Applied]) -> None:
             error = future.exception()
             outcome = future.result() if error is None else error
             assert isinstance(outcome, Applied | CisError)
-            self._loop.call_soon_threadsafe(self._events.put_nowait, _Merged(size, outcome))
+            self._loop.call_soon_threadsafe(self._events.put, _Merged(size, outcome))
 
         self._local.store.merge(frame).add_done_callback(done)
 
-    def _inspect_own(self, space: SpaceId, seq: int) -> None:
-        """A peer that holds more of this replica's log than this store does has seen a later life of it."""
-        with self._local.store.snapshot() as reader:
-            held = reader.vector(space).contiguous(self._local.store.replica)
-        if seq > held:
-            self._local.store.renew_incarnation()
+    def _inspect_own(self, seen: InspectOwn) -> None:
+        """A peer that holds more of this replica's log, or another, has seen a life of it that this store has not."""
+        store = self._local.store
+        with store.snapshot() as reader:
+            held = reader.vector(seen.space).contiguous(store.replica)
+            link = reader.link_at(seen.space, store.replica, seen.seq)
+        if seen.seq > held or (seen.head and (link is None or not link.startswith(seen.head))):
+            _log.warning("this store was rolled back or cloned: it goes on under a new incarnation")
+            store.renew_incarnation()
 
     async def _read(self) -> None:
         """Keep the stream drained; its end or failure is an event like any other."""
         try:
             while (frame := await self._stream.read_frame(FRAME_BYTES_MAX)) is not None:
-                self._events.put_nowait(frame)
-            self._events.put_nowait(PeerFault(Fault.NONE, "the peer ended the session early"))
+                await self._events.put_frame(frame)
+            self._events.put(PeerFault(Fault.NONE, "the peer ended the session early"))
         except CisError as error:
-            self._events.put_nowait(error)
+            self._events.put(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -163,17 +163,28 @@ class Reader:
         """Return the version vector of a space, dots beyond gaps included."""
         rows = fetch(
             self.connection,
-            "SELECT r.no, r.id, r.seq, (SELECT max(rid) FROM changeset WHERE rid < (r.no + 1) << ?2) "
+            "SELECT r.no, r.id, r.seq, r.link, (SELECT max(rid) FROM changeset WHERE rid < (r.no + 1) << ?2) "
             "FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1",
             (space, SEQ_BITS),
         )
         ranges = [
             (ReplicaId(replica), first, first + count - 1)
-            for number, replica, seq, last in rows
+            for number, replica, seq, _, last in rows
             if last is not None and last > rid_of(number, seq)
             for first, count in self._beyond(number, seq)
         ]
-        return VersionVector.gathered({ReplicaId(replica): seq for _, replica, seq, _ in rows}, ranges)
+        vector = VersionVector.gathered({ReplicaId(replica): seq for _, replica, seq, _, _ in rows}, ranges)
+        return replace(vector, heads={ReplicaId(replica): link[:8] for _, replica, seq, link, _ in rows if seq})
+
+    def link_at(self, space: SpaceId, replica: ReplicaId, seq: int) -> bytes | None:
+        """Return the link a log has after that number; None where no changeset held ends there."""
+        query = (
+            "SELECT c.link FROM replica r JOIN space s ON s.no = r.space JOIN changeset c ON c.rid = (SELECT max(rid) "
+            "FROM changeset WHERE rid <= (r.no << ?4) + ?3) WHERE s.id = ?1 AND r.id = ?2 "
+            "AND c.rid + length(c.hashes) / 32 - 1 = (r.no << ?4) + ?3"
+        )
+        link: bytes | None = self.connection.execute(query, (space, replica, seq, SEQ_BITS)).get
+        return link
 
     def _beyond(self, number: int, seq: int) -> list[tuple[int, int]]:
         """Return the changesets held beyond the gap; none where there is no gap but a fork: the log is frozen."""

@@ -2,6 +2,7 @@
 
 from cis.sync.index import Index, Membership
 from cis.sync.session import (
+    WINDOW_BYTES,
     AddEntries,
     Effect,
     Fetch,
@@ -16,6 +17,7 @@ from cis.sync.session import (
 from cis.sync.vectors import digest, from_wire, to_wire
 
 __all__ = [
+    "WINDOW_BYTES",
     "AddEntries",
     "Effect",
     "Fetch",

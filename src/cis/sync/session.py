@@ -22,12 +22,13 @@ from dataclasses import dataclass, field
 from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, VersionVector
 from cis.sync.index import Membership
-from cis.sync.vectors import digest, from_wire, to_wire
+from cis.sync.vectors import digest, forks, from_wire, to_wire
 from cis.wire import messages
 from cis.wire.messages import ENTRIES_MAX, FRAME_BYTES_MAX
 
 WINDOW_BYTES = 24 << 20
 """Unacknowledged segment bytes a sender may have under way: well above the receiver's largest commit."""
+PAGES_MAX = 64
 _ENTRY_BYTES_PER_MESSAGE = FRAME_BYTES_MAX // 2
 
 
@@ -74,10 +75,14 @@ class AddEntries:
 
 @dataclass(frozen=True, slots=True)
 class InspectOwn:
-    """The peer holds this node's own log up to ``seq``; where that is more than here, we were restored."""
+    """The peer holds this node's own log up to ``seq``, where it has a link that begins with ``head``.
+
+    If that is more than is held here, or another link than here, the store was rolled back.
+    """
 
     space: SpaceId
     seq: int
+    head: bytes
 
 
 @dataclass(slots=True)
@@ -89,6 +94,8 @@ class Report:
     bytes_sent: int = 0
     segments_sent: int = 0
     entries_received: int = 0
+    refused: str = ""
+    """why part of what the peer holds was not taken, through no fault of its own: a log forked by a cloned disk"""
     in_step: bool = False
 
 
@@ -149,6 +156,7 @@ class Session:
         self._phase = Phase.SUMMARY
         self._awaited: set[SpaceId] = set()
         self._entries_awaited = False
+        self._pages: dict[SpaceId, list[messages.Vector]] = {}
         self._flow = _Flow()
         self._done = Done()
         self.report = Report()
@@ -241,24 +249,40 @@ class Session:
         yield from self._state_vectors()
 
     def _on_entries(self, message: messages.MembershipEntries) -> list[Effect]:
+        if message.more and not message.entries:
+            raise PeerFault(Fault.MALFORMED, "an empty batch of entries that promises more")
         self._entries_awaited = message.more
         self.report.entries_received += len(message.entries)
         return [AddEntries(tuple(message.entries)), *self._finish()]
 
     def _state_vectors(self) -> list[Effect]:
         self._phase = Phase.STREAMING
-        vectors = [Send(to_wire(space, self._vectors[space])) for space in sorted(self._awaited)]
+        vectors = [Send(page) for space in sorted(self._awaited) for page in to_wire(space, self._vectors[space])]
         return [*vectors, *self._finish()]
 
     def _on_vector(self, message: messages.Vector) -> list[Effect]:
         space = SpaceId(message.space)
+        pages = self._pages.setdefault(space, [])
+        pages.append(message)
+        if message.more:
+            if len(pages) >= PAGES_MAX:
+                raise PeerFault(Fault.TOO_LARGE, "a vector of more pages than any cluster needs")
+            return []
         self._awaited.discard(space)
-        theirs, mine = from_wire(message), self._vectors[space]
-        if any(seq > mine.contiguous(ReplicaId(replica)) for replica, seq in message.floor):
+        return self._compare(space, from_wire(self._pages.pop(space)), message.floor)
+
+    def _compare(self, space: SpaceId, theirs: VersionVector, floor: list[tuple[bytes, int]]) -> list[Effect]:
+        """Plan what to send, now that both vectors of a space are known."""
+        mine = self._vectors[space]
+        if any(seq > mine.contiguous(ReplicaId(replica)) for replica, seq in floor):
             raise PeerFault(Fault.VERSION, "the peer has collected history this node never saw: update cis")
+        if forks(mine, theirs):
+            self.report.refused = "a log ends differently here and there: its author's disk was cloned or rolled back"
         self._flow.queue.extend(_Range(space, *missing) for missing in mine.missing_in(theirs))
         held_of_ours = theirs.contiguous(self._own)
-        inspect: list[Effect] = [InspectOwn(space, held_of_ours)] if held_of_ours else []
+        inspect: list[Effect] = []
+        if held_of_ours:
+            inspect.append(InspectOwn(space, held_of_ours, theirs.heads.get(self._own, b"")))
         return [*inspect, *self._next_fetch(), *self._finish()]
 
     def _on_acknowledge(self, message: messages.Acknowledge) -> list[Effect]:

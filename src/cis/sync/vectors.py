@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from hashlib import blake2b
 
 from cis.model import ReplicaId, SpaceId, VersionVector
-from cis.wire.messages import RANGES_MAX, Vector
+from cis.wire.messages import Vector
+
+PAGE = 2048
+"""Replicas, and ranges, stated in one message."""
 
 
-def to_wire(space: SpaceId, vector: VersionVector) -> Vector:
-    """Return the message that states the vector of a space.
-
-    Ranges beyond gaps that do not fit are left out: the peer then sends again what is held already.
-    """
-    seqs: list[tuple[bytes, int]] = [(replica, seq) for replica, seq in sorted(vector.seqs.items()) if seq]
-    beyond: list[tuple[bytes, int, int]] = [
-        (replica, first, last) for replica, ranges in sorted(vector.beyond.items()) for first, last in ranges
+def to_wire(space: SpaceId, vector: VersionVector) -> list[Vector]:
+    """Return the messages that state the vector of a space, as many as it takes."""
+    seqs = [(replica, seq, vector.heads.get(replica, b"")) for replica, seq in sorted(vector.seqs.items()) if seq]
+    beyond = [(replica, first, last) for replica, ranges in sorted(vector.beyond.items()) for first, last in ranges]
+    pages = max(1, -(-len(seqs) // PAGE), -(-len(beyond) // PAGE))
+    return [
+        Vector(
+            space,
+            list(seqs[page * PAGE : (page + 1) * PAGE]),
+            list(beyond[page * PAGE : (page + 1) * PAGE]),
+            more=page < pages - 1,
+        )
+        for page in range(pages)
     ]
-    return Vector(space, seqs, beyond[:RANGES_MAX])
 
 
-def from_wire(message: Vector) -> VersionVector:
-    """Return the vector a message states; of two statements about one replica the later holds."""
-    seqs = {ReplicaId(replica): seq for replica, seq in message.seqs}
-    ranges = [(ReplicaId(replica), first, last) for replica, first, last in message.beyond if first <= last]
-    return VersionVector.gathered(seqs, ranges)
+def from_wire(pages: Iterable[Vector]) -> VersionVector:
+    """Return the vector that messages state; the later of two statements of one replica holds, ranges are joined."""
+    seqs: dict[ReplicaId, int] = {}
+    heads: dict[ReplicaId, bytes] = {}
+    ranges: list[tuple[ReplicaId, int, int]] = []
+    for page in pages:
+        seqs.update((ReplicaId(replica), seq) for replica, seq, _ in page.seqs)
+        heads.update((ReplicaId(replica), head) for replica, _, head in page.seqs if head)
+        ranges += [(ReplicaId(replica), first, last) for replica, first, last in page.beyond if first <= last]
+    return replace(VersionVector.gathered(seqs, ranges), heads=heads)
+
+
+def forks(mine: VersionVector, theirs: VersionVector) -> list[ReplicaId]:
+    """Return the replicas whose logs end at the same number here and there, but not with the same link."""
+    level = [replica for replica in mine.heads if mine.contiguous(replica) == theirs.contiguous(replica)]
+    return [one for one in level if theirs.heads.get(one, mine.heads[one]) != mine.heads[one]]
 
 
 def digest(vector: VersionVector) -> bytes:
@@ -32,7 +52,7 @@ def digest(vector: VersionVector) -> bytes:
     state = blake2b(digest_size=32, person=b"cis/1 vector")
     for replica, seq in sorted(vector.seqs.items()):
         if seq:
-            state.update(replica + seq.to_bytes(8, "big"))
+            state.update(replica + seq.to_bytes(8, "big") + vector.heads.get(replica, b""))
     state.update(b"beyond")
     for replica, ranges in sorted(vector.beyond.items()):
         for first, last in ranges:

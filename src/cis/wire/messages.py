@@ -25,6 +25,7 @@ RECORDS_MAX = 64
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Space = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Replica = Annotated[bytes, msgspec.Meta(min_length=40, max_length=40)]
+Head = Annotated[bytes, msgspec.Meta(max_length=8)]
 Seq = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
@@ -56,12 +57,16 @@ class MembershipEntries(msgspec.Struct, array_like=True, tag=4, frozen=True):
 
 
 class Vector(msgspec.Struct, array_like=True, tag=5, frozen=True):
-    """The version vector of one space, the dots beyond gaps, and the stable floor."""
+    """The version vector of one space, the dots beyond gaps, and the stable floor; ``more`` until the last page.
+
+    Beside each number stands the beginning of the link the log has there, so that a fork shows.
+    """
 
     space: Space
-    seqs: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)]
+    seqs: Annotated[list[tuple[Replica, Seq, Head]], msgspec.Meta(max_length=REPLICAS_MAX)]
     beyond: Annotated[list[tuple[Replica, Seq, Seq]], msgspec.Meta(max_length=RANGES_MAX)] = []
     floor: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)] = []
+    more: bool = False
 
 
 class Acknowledge(msgspec.Struct, array_like=True, tag=6, frozen=True):

@@ -111,6 +111,13 @@ def test_a_failed_session_is_tried_again_and_its_error_kept(core: Core) -> None:
     assert core.handle(events.Ticked(), 1.0 + RETRY_S) == [events.Synchronise(1)]
 
 
+def test_a_log_that_forked_is_told_and_holds_nothing_else_up(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    core.handle(events.SyncEnded(1, Report(refused="a log forked")), 1.0)
+    assert core.status[HIGH].last_error == "a log forked"
+    assert core.status[HIGH].failures == 0
+
+
 def test_a_superseded_session_is_not_an_error(core: Core) -> None:
     connect(core, 1, HIGH, dialled=True)
     core.handle(events.SyncEnded(1, None), 1.0)

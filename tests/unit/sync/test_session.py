@@ -24,9 +24,10 @@ from cis.sync import (
     to_wire,
 )
 from cis.sync.session import WINDOW_BYTES
+from cis.sync.vectors import forks
 from cis.wire import messages
 from cis.wire.content import Content
-from cis.wire.messages import FRAME_BYTES_MAX, RANGES_MAX, encode
+from cis.wire.messages import FRAME_BYTES_MAX, encode
 from tests.stores import SPACE, Author, open_store, put, state_hash, text, write
 from tests.unit.sync.driver import Log, Side, run, sync
 
@@ -166,13 +167,18 @@ def machine(seqs: dict[ReplicaId, int]) -> Session:
     return Session({SPACE: VersionVector(seqs)}, Log(), own=ME)
 
 
+def page_of(seqs: dict[ReplicaId, int]) -> messages.Vector:
+    (page,) = to_wire(SPACE, VersionVector(seqs))
+    return page
+
+
 def streaming(seqs: dict[ReplicaId, int], theirs: dict[ReplicaId, int]) -> tuple[Session, list[object]]:
     session = machine(seqs)
     session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
-    return session, list(session.receive(to_wire(SPACE, VersionVector(theirs))))
+    return session, list(session.receive(page_of(theirs)))
 
 
-VECTOR = to_wire(SPACE, VersionVector())
+VECTOR = page_of({})
 
 
 @pytest.mark.parametrize(
@@ -283,12 +289,12 @@ def test_history_that_was_collected_beyond_what_is_held_here_is_refused_with_adv
     session = machine({ME: 1})
     session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
     with pytest.raises(PeerFault, match="update cis"):
-        session.receive(messages.Vector(SPACE, [(THEM, 9)], [], [(THEM, 5)]))
+        session.receive(messages.Vector(SPACE, [(THEM, 9, b"")], [], [(THEM, 5)]))
 
 
 def test_our_own_log_at_the_peer_is_reported_for_inspection() -> None:
     _, effects = streaming({ME: 3}, {ME: 7})
-    assert InspectOwn(SPACE, 7) in effects
+    assert InspectOwn(SPACE, 7, b"") in effects
 
 
 def test_entries_are_added_before_what_follows_them() -> None:
@@ -306,12 +312,19 @@ def test_vectors_come_back_from_the_wire_as_they_went() -> None:
     assert digest(from_wire(to_wire(SPACE, vector))) == digest(vector)
 
 
-def test_ranges_that_do_not_fit_are_left_out_and_the_message_is_taken() -> None:
+def test_a_vector_of_any_size_is_stated_in_pages_that_are_each_taken() -> None:
     vector = VersionVector.gathered({}, [(THEM, seq, seq) for seq in range(5, 20_000, 2)])
-    message = to_wire(SPACE, vector)
-    assert len(message.beyond) == RANGES_MAX
-    assert messages.decode(encode(message)) == message
-    assert from_wire(message).count_missing_in(vector) == 0
+    pages = to_wire(SPACE, vector)
+    assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
+    assert [messages.decode(encode(page)) for page in pages] == pages
+    assert from_wire(pages) == vector
+
+
+def test_logs_that_end_alike_in_number_but_not_in_link_are_a_fork() -> None:
+    mine, theirs = (VersionVector({ME: 3, THEM: 2}, heads={ME: head, THEM: b"t"}) for head in (b"a", b"b"))
+    assert forks(mine, theirs) == [ME]
+    assert digest(mine) != digest(theirs)
+    assert forks(mine, VersionVector({ME: 4}, heads={ME: b"c"})) == []
 
 
 def test_equal_vectors_have_equal_digests_and_others_do_not() -> None:
