@@ -76,6 +76,8 @@ class Fault(enum.IntEnum):
     BANNED = 17
     PARTED = 18
     """The other side's user disconnected, and does not want to be connected for now."""
+    EXCESSIVE = 19
+    """More incarnations of one node than a node has in a long life: what they wrote is set aside."""
 
 
 class PeerFault(CisError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import msgspec
 import pytest
 
 from cis.errors import Fault, PeerFault, Unavailable, UsageError
-from cis.model import Kind
+from cis.model import Kind, Ref
+from cis.model.change import SEQ_MAX
 from cis.net import Certificate, Connection, Endpoint, NetLimits, Stream
 from cis.node import greeting, joining
 from cis.node.driver import Driver
@@ -20,12 +22,13 @@ from cis.node.greeting import greet_as_dialler
 from cis.node.home import Home
 from cis.node.joining import join
 from cis.node.local import LocalNode
+from cis.store import author
 from cis.store.author import Write
 from cis.store.log import LogReader
 from cis.trust import HandshakeKey, Local, Membership
 from cis.wire.content import Content
 from cis.wire.membership import Role
-from cis.wire.messages import Open, encode
+from cis.wire.messages import FRAME_BYTES_MAX, MembershipIds, Open, Summary, Vector, encode
 from cis.wire.segment import Segment
 from tests.net.cluster import cluster, meet, put, running, state, until, value
 
@@ -181,6 +184,87 @@ async def test_an_unreachable_issuer_is_named(tmp_path: Path, monkeypatch: pytes
         addresses = driver.addresses()
     ticket = founder.cluster.invite(founder.store, Role.WRITER, None, 60_000, addresses)
     with pytest.raises(Unavailable, match="is `cis up` running there"):
+        await join(joiner, ticket, "joiner")
+    founder.close()
+    joiner.close()
+
+
+async def test_a_node_is_admitted_while_the_issuer_writes_and_merges(tmp_path: Path) -> None:
+    founder, busy, joiner = (LocalNode.create(Home(tmp_path / name), name) for name in ("founder", "busy", "joiner"))
+    async with running(founder) as driver:
+        invite = founder.cluster.invite
+        await join(busy, invite(founder.store, Role.WRITER, None, 60_000, driver.addresses()), "busy")
+        async with running(busy) as other, asyncio.TaskGroup() as group:
+            meet(other, driver)
+            writing = [group.create_task(write_on(node)) for node in (founder, busy)]
+            await join(joiner, invite(founder.store, Role.WRITER, None, 60_000, driver.addresses()), "joiner")
+            for task in writing:
+                task.cancel()
+    assert len(founder.cluster.membership.members()) == 3
+    for node in (founder, busy, joiner):
+        node.close()
+
+
+async def write_on(local: LocalNode) -> None:
+    for number in itertools.count():
+        await put(local, f"key {number}", b"value")
+
+
+async def test_a_peer_that_hangs_up_during_a_session_harms_nobody(
+    pair: tuple[LocalNode, LocalNode], caplog: pytest.LogCaptureFixture
+) -> None:
+    full, other = pair
+    contents = [Content(f"key {number}", bytes(200)) for number in range(20_000)]
+    writes = [Write(full.cluster.public, Kind.PUT, content) for content in contents]
+    await asyncio.wrap_future(full.store.write(writes))
+    async with running(full) as driver:
+        for _ in range(10):
+            async with await open_endpoint() as endpoint:
+                connection = await dial_as(other, driver, endpoint)
+                stream = await connection.open_stream()
+                await stream.write_frame(encode(Open("sync")))
+                await stream.write_frame(encode(Summary(bytes(32), [(full.cluster.public, bytes(32))])))
+                await stream.write_frame(encode(MembershipIds([])))
+                await stream.write_frame(encode(Vector(full.cluster.public, [])))
+                while (await stream.read_frame(FRAME_BYTES_MAX) or b"")[1:2] != bytes([16]):
+                    pass
+                connection.close(Fault.NONE, "")
+                await until(lambda: not driver.links)
+        async with running(other) as honest:
+            meet(honest, driver)
+            await until(lambda: value(other, "key 19999") is not None)
+    assert "failed" not in caplog.text
+
+
+async def test_a_change_that_names_what_is_yet_to_be_written_does_not_swallow_it(
+    pair: tuple[LocalNode, LocalNode],
+) -> None:
+    victim, hostile = pair
+    await put(victim, "key", b"before")
+    async with running(victim) as one, running(hostile) as two:
+        meet(two, one)
+        await until(lambda: value(hostile, "key") == b"before")
+        ahead = Ref(victim.store.replica, SEQ_MAX, prefix=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(author, "refs_for_put", lambda *_: (ahead,))
+            await put(hostile, "key", b"hostile")
+        await until(lambda: value(victim, "key") == b"hostile")
+        await put(victim, "key", b"after")
+        assert value(victim, "key") == b"after"
+        await until(lambda: value(hostile, "key") == b"after")
+
+
+async def test_a_node_with_open_conflicts_settles_them_before_it_joins(tmp_path: Path) -> None:
+    founder, joiner = (LocalNode.create(Home(tmp_path / name), name) for name in ("founder", "joiner"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(author, "refs_for_put", lambda *_: ())
+        for text in (b"one", b"two"):
+            await put(joiner, "key", text)
+    async with running(founder) as driver:
+        ticket = founder.cluster.invite(founder.store, Role.WRITER, None, 60_000, driver.addresses())
+        with pytest.raises(UsageError, match="conflicts"):
+            await join(joiner, ticket, "joiner")
+        await put(joiner, "key", b"settled")
         await join(joiner, ticket, "joiner")
     founder.close()
     joiner.close()

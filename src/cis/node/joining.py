@@ -46,6 +46,12 @@ async def join(local: LocalNode, ticket: Ticket, name: str) -> Membership:
     `PeerFault` when it refuses.
     """
     check_may_join(local, ticket)
+    conflicts = await asyncio.to_thread(local.conflict_count)
+    if conflicts:
+        raise UsageError(
+            f"{conflicts} of this node's public memories have conflicts, whose other values would not come along: "
+            "write those keys again first (`cis memory conflicts` lists them)"
+        )
     host, certificate = _any_address(ticket), Certificate.generate()
     async with await Endpoint.open(host, 0, certificate, limits=LIMITS, on_connection=_refuse) as endpoint:
         connection = await _reach(endpoint, local, ticket)

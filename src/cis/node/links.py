@@ -27,7 +27,7 @@ LIVE_BYTES_MAX = 4 << 20
 """Live changes that may wait for a slow peer; beyond that they are dropped and a session brings them."""
 STREAM_OPENING_S = 5.0
 _PING_BYTES_MAX = 64
-_BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED})
+_BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE})
 """What a session may fail with through no fault of the peer's: the log of a cloned disk is passed on in good faith."""
 
 

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+import msgspec
+
 from cis.crdt import Shape
-from cis.errors import Unavailable, UsageError
+from cis.errors import CisError, Unavailable, UsageError
 from cis.model import Kind, SpaceId
 from cis.node.cluster import Cluster
 from cis.node.home import Home
@@ -121,6 +123,14 @@ class LocalNode:
         self.store.execute(lambda connection: save_cluster(connection, cluster, keys.encode(), rows)).result()
         self._load()
 
+    def conflict_count(self) -> int:
+        """Return how many public memories have siblings."""
+        with self.store.index() as index:
+            number = self.store.reader.space_number(self.cluster.public)
+            query = "SELECT count(*) FROM doc WHERE space = ? AND siblings > 0"
+            count: int = index.execute(query, (number,)).get
+        return count
+
     def public_count(self) -> int:
         """Return how many public memories there are."""
         with self.store.index() as index:
@@ -150,15 +160,22 @@ class LocalNode:
                 writes: list[Write] = []
                 for recalled in self._alive(reader, keys):
                     if self.store.reader.recall(self.cluster.public, recalled.key) is None:
-                        writes += _again(recalled, self.cluster.public)
+                        writes += _again(recalled, self.cluster.public, self.clock_ms())
                     if len(writes) >= WRITES_AT_ONCE:
-                        self.store.write(writes).result()
+                        self._write_all(writes)
                         writes = []
-                self.store.write(writes).result()
+                self._write_all(writes)
         spaces = [space for space in former.spaces if space not in self.cluster.keys.spaces]
         self.store.execute(lambda connection: forget_former(connection, spaces)).result()
+        self.store.renew_incarnation()
         for space in spaces:
             self.store.keys.pop(space, None)
+
+    def _write_all(self, writes: list[Write]) -> None:
+        """Write, or raise the first error: nothing of the former cluster is forgotten before all is written."""
+        for outcome in self.store.write(writes).result():
+            if isinstance(outcome, CisError):
+                raise outcome
 
     def _alive(self, reader: Reader, keys: SpaceKeys) -> list[Recalled]:
         found = (reader.recall_by_id(memory, keys.space) for memory in reader.memories(keys.space))
@@ -171,10 +188,13 @@ class LocalNode:
         return self.identity.sign(Label.CHANGESET, message[len(label) :])
 
 
-def _again(recalled: Recalled, space: SpaceId) -> list[Write]:
-    """The writes that make the same memory anew."""
+def _again(recalled: Recalled, space: SpaceId, now_ms: int) -> list[Write]:
+    """The writes that make the same memory anew, with what is left of its time to live."""
     kinds = {Shape.REGISTER: Kind.PUT, Shape.COUNTER: Kind.COUNT, Shape.SET: Kind.ADD}
     contents: list[Content] = [part.content for part in recalled.parts if part.content is not None]
+    if recalled.expires_ms:
+        left_ms = recalled.expires_ms - now_ms
+        contents = [msgspec.structs.replace(content, ttl_ms=left_ms) for content in contents]
     return [Write(space, kinds[recalled.shape], content) for content in contents]
 
 

@@ -184,8 +184,8 @@ class _Runner:
                 return self._session.fetched(fetch, frame, last)
             case _Merged(size, Applied() as applied):
                 return self._session.merged(size, applied.changes)
-            case _Merged(size, PeerFault(fault=Fault.FORKED) as fork):
-                self._session.report.refused = fork.detail  # that log stays as it is; all else goes on
+            case _Merged(size, PeerFault(fault=Fault.FORKED | Fault.EXCESSIVE) as aside):
+                self._session.report.refused = aside.detail  # that log stays as it is; all else goes on
                 return self._session.merged(size, 0)
             case _Merged(_, CisError() as error):
                 raise error

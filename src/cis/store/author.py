@@ -168,9 +168,7 @@ class Author:
         bodies = first not in {Kind.PUT, Kind.DELETE}
         stored = {one.rid: one for one in rows.stored(itertools.chain(*live.values()), bodies=bodies)}
         seen = {memory: [stored[rid] for rid in rids] for memory, rids in live.items()}
-        held: dict[MemoryId, list[Dot]] = {}
-        for one, _ in rows.held() if holding else ():
-            held.setdefault(one.change.memory, []).append(one.change.dot)
+        held = rows.held_of_many(memories) if holding else {}
         return _State(seen, end.replica, self._replicas.contiguous(end.space), held)
 
     def _line(self, write: Write, memory: MemoryId, state: _State, now_ms: int) -> _Line | None:

@@ -11,7 +11,7 @@ from cis.model.change import SEQ_MAX
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
 from cis.trust.signing import GENESIS
-from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, Segment
+from cis.wire.segment import HASH_LENGTH, HEADER, MISSING_BYTES, RECORD, SEGMENT_BYTES_MAX, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES = 512 * 1024
 """A segment is closed at the first signature after this many bytes."""
-SEGMENT_BYTES_MAX = (1 << 20) - 4096
 _CHANGES_AT_ONCE = 4096
 """Rows are read up to the first signature after this many changes."""
 _CHANGESETS = """
     SELECT rid, header, refs, hashes, link, signature, previous FROM changeset
     WHERE rid BETWEEN ? AND ? ORDER BY rid"""
-_MISSING_BYTES = 4 + HASH_LENGTH
 
 
 class _Changeset(NamedTuple):
@@ -144,7 +142,8 @@ def _cut(changesets: list[_Changeset], heads: list[bytes]) -> int:
 
 def _size(heads: Iterable[bytes]) -> int:
     """Return the most bytes those changes take, whether their bodies are sent or left out."""
-    return sum(len(record) + max(_body_length(record), _MISSING_BYTES) for record in heads)
+    lengths = [_body_length(record) for record in heads]
+    return sum(map(len, heads)) + sum(max(length, MISSING_BYTES) for length in lengths if length)
 
 
 def _body_length(record: bytes) -> int:

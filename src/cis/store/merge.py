@@ -73,6 +73,10 @@ class Merger:
         """Tell whether changes are held back because they are dated in the future."""
         return self._replacer.holding
 
+    def awaits(self, number: int) -> bool:
+        """Tell whether changes have named what of this log has not arrived."""
+        return self._replacer.awaits(number)
+
     def reload(self) -> None:
         """Forget what a rolled-back transaction taught."""
         self._replicas.reload()

@@ -35,11 +35,13 @@ class Placer:
     def place(self, verified: Verified) -> tuple[LogEnd, list[Verified]]:
         """Return the log it belongs to and the parts of it that are new, having advanced the log's end.
 
-        Raises `PeerFault`: UNAUTHORISED for an unknown space, FORKED where it contradicts what is held.
+        Raises `PeerFault`: UNAUTHORISED for an unknown space, FORKED where it contradicts what is held, EXCESSIVE
+        where its author has too many incarnations.
         """
         space = self._replicas.space_numbers.get(verified.space)
         if space is None:
             raise PeerFault(Fault.UNAUTHORISED, "changes of a space this node does not share")
+        self._replicas.require_room(space, [verified.replica, *verified.listed()])
         end = self._replicas.end(space, verified.replica)
         fresh = self._after_end(verified, end)
         if fresh is None:

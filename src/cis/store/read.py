@@ -228,9 +228,9 @@ class Reader:
     def _dot_bytes(self, rid: int) -> bytes:
         return _line(Dot(self.rows.replica(rid >> SEQ_BITS)[1], rid & (1 << SEQ_BITS) - 1))
 
-    def latest_hlc(self) -> Hlc:
-        """Return the greatest stamp of any change in effect, to restart the clock from."""
-        value = self.connection.execute("SELECT value FROM meta WHERE name='hlc'").get
+    def latest_hlc(self, clock: str) -> Hlc:
+        """Return the greatest stamp of a clock, to restart it from."""
+        value = self.connection.execute("SELECT value FROM meta WHERE name = ?", (clock,)).get
         return Hlc(int.from_bytes(value, "big") if value else 0)
 
 

@@ -54,6 +54,10 @@ class Replacer:
         self._awaited = {row[0] for row in fetch(self._connection, "SELECT DISTINCT replica FROM pending")}
         self.holding = self._connection.execute("SELECT 1 FROM held LIMIT 1").get is not None
 
+    def awaits(self, number: int) -> bool:
+        """Tell whether changes have named what of this log has not arrived."""
+        return number in self._awaited
+
     def kill_named(self, verified: Verified, end: LogEnd, memories: Memories, effective: Flags) -> None:
         """Kill what those changes of a segment name that take effect now."""
         changes, packed = reference_columns(verified.segment, verified.layout)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.errors import Fault, PeerFault
+from cis.model import NodeId, ReplicaId, SpaceId, VersionVector, node_of
 from cis.model.change import SEQ_BITS, SEQ_MAX
 from cis.store.database import fetch
 from cis.trust.signing import GENESIS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import apsw
 
+INCARNATIONS_MAX = 1024
+"""Replicas of one node in one space: each stands for a restored or cloned disk."""
 REPLICA_NUMBER_MAX = (1 << 63 - SEQ_BITS) - 1
 
 
@@ -52,6 +58,7 @@ class Replicas:
         self.shared = {SpaceId(space) for _, space, replicated in spaces if replicated}
         self._ends: dict[tuple[int, bytes], LogEnd] = {}
         self.by_number: dict[int, LogEnd] = {}
+        self._incarnations: Counter[tuple[int, NodeId]] = Counter()
         for number, space, replica, seq, link in fetch(
             self._connection, "SELECT no, space, id, seq, link FROM replica"
         ):
@@ -80,6 +87,18 @@ class Replicas:
             found = self._keep(LogEnd(number, space, ReplicaId(replica), 0, GENESIS, beyond=False))
         return found
 
+    def of(self, replica: ReplicaId) -> list[LogEnd]:
+        """Return the ends of the replica's logs, in the spaces where it has any."""
+        places = ((space, replica) for space in self.space_numbers.values())
+        return [self._ends[place] for place in places if place in self._ends]
+
+    def require_room(self, space: int, replicas: Iterable[ReplicaId]) -> None:
+        """Raise `PeerFault` EXCESSIVE where new ones among these would be too many of one node."""
+        fresh = Counter(node_of(replica) for replica in set(replicas) if (space, replica) not in self._ends)
+        for node, count in fresh.items():
+            if self._incarnations[space, node] + count > INCARNATIONS_MAX:
+                raise PeerFault(Fault.EXCESSIVE, "too many incarnations of one node: its changes are set aside")
+
     def contiguous(self, space: int) -> VersionVector:
         """Return the vector of a space without what lies beyond gaps."""
         return VersionVector({end.replica: end.seq for end in self.by_number.values() if end.space == space})
@@ -91,6 +110,7 @@ class Replicas:
     def _keep(self, end: LogEnd) -> LogEnd:
         self._ends[end.space, end.replica] = end
         self.by_number[end.number] = end
+        self._incarnations[end.space, node_of(end.replica)] += 1
         return end
 
     def has_beyond(self, number: int, seq: int) -> bool:

@@ -74,6 +74,15 @@ class Rows:
                     found.setdefault(MemoryId(memory), []).append(rid)
         return found
 
+    def held_of_many(self, memories: Sequence[MemoryId]) -> dict[MemoryId, list[Dot]]:
+        """Return the dots held back of those memories that have any."""
+        found: dict[MemoryId, list[Dot]] = {}
+        statement = "SELECT m.value, h.rid FROM carray(?1) m CROSS JOIN held h ON h.memory = m.value"
+        for memory, rid in fetch(self.connection, statement, (apsw.carray(tuple(memories)),)) if memories else ():
+            number, seq = split_rid(rid)
+            found.setdefault(MemoryId(memory), []).append(Dot(self.replica(number)[1], seq))
+        return found
+
     def held(self) -> list[tuple[Stored, bool]]:
         """Return the changes held back because they are dated in the future, and whether each is replaced."""
         rows = fetch(self.connection, "SELECT rid, dead FROM held ORDER BY rid")

@@ -30,6 +30,7 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     -- changes dated too far ahead to take effect yet; dead: never to be shown, yet replacing in their time
     CREATE TABLE held(memory BLOB NOT NULL, rid INT NOT NULL, hlc INT NOT NULL,
         dead INT NOT NULL DEFAULT 0, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
+    CREATE INDEX held_by_hlc ON held(hlc);
     -- memories touched by each commit, for the index; trimmed behind it
     CREATE TABLE journal(no INTEGER PRIMARY KEY AUTOINCREMENT, space INT NOT NULL, replica INT NOT NULL,
         memories BLOB NOT NULL);

@@ -78,7 +78,14 @@ class Store:
             opened.callback(self._indexer.close)
             self.reader = self.open_reader()
             opened.callback(self.reader.connection.close)
-            signer = Signer(lambda: self.replica, setting.sign, setting.authority, setting.clock_ms, setting.entropy)
+            signer = Signer(
+                lambda: self.replica,
+                setting.sign,
+                setting.authority,
+                self._renew,
+                setting.clock_ms,
+                setting.entropy,
+            )
             around = Around(setting.judge, self._on_commit, lambda: self._indexer.done)
             self._writer = Writer(self.path, connection, self.keys, signer, around)
             opened.callback(self._writer.close)
@@ -124,11 +131,10 @@ class Store:
 
     def renew_incarnation(self) -> None:
         """Write as a new replica from now on."""
+        self.execute(self._renew).result()
 
-        def task(connection: apsw.Connection) -> None:
-            self.replica = renew(connection, self._setting.node, self._setting.entropy)
-
-        self.execute(task).result()
+    def _renew(self, connection: apsw.Connection) -> None:
+        self.replica = renew(connection, self._setting.node, self._setting.entropy)
 
     def on_commit(self, listener: Callable[[Commit], None]) -> None:
         """Call the listener after every commit that brought changes, on the writer's thread."""

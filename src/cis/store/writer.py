@@ -42,6 +42,7 @@ IDLE_S = 5.0
 SETTLE_S = 0.05
 """How long after the last job folding begins."""
 FOLD_AT_ROWS = 262_144
+_SHARED_CLOCK, _PRIVATE_CLOCK = "hlc", "hlc private"
 
 Judge = Callable[[NodeId, SpaceId, bytes], Fault | None]
 """May this node write to this space under this membership head? The fault is why not."""
@@ -54,6 +55,7 @@ class Signer:
     replica: Callable[[], ReplicaId]
     sign: Callable[[bytes], bytes]
     authority: Callable[[SpaceId], bytes]
+    renew: Callable[[apsw.Connection], None]
     clock_ms: Callable[[], int]
     entropy: Entropy
 
@@ -106,8 +108,13 @@ class Writer:
         self._replicas = Replicas(connection)
         self._merger = Merger(connection, self._replicas)
         self._reader = Reader(connection, keys)
-        self._clock = HybridClock(self._reader.latest_hlc())
-        self._author = Author(self._reader, self._replicas, self._clock)
+        self._clock = HybridClock(self._reader.latest_hlc(_SHARED_CLOCK))
+        # A clock of its own, so that stamps others see do not count what is written privately.
+        self._private_clock = HybridClock(self._reader.latest_hlc(_PRIVATE_CLOCK))
+        self._authors = {
+            True: Author(self._reader, self._replicas, self._clock),
+            False: Author(self._reader, self._replicas, self._private_clock),
+        }
         self._unfolded = 1
         self._thread = threading.Thread(target=self._serve, name="cis-writer", daemon=True)
         self._thread.start()
@@ -215,6 +222,7 @@ class Writer:
             if isinstance(outcome, Applied) and outcome.changes:
                 self._clock.observe(outcome.latest, now_ms)
                 round_.merged.append(outcome)
+        self._mind_own_log()
         for job in jobs:
             if job.task is not None:
                 round_.answers.append((job, self._attempt(job.task)))
@@ -226,13 +234,24 @@ class Writer:
             start += len(job.writes)
         self._save_clock()
 
+    def _mind_own_log(self) -> None:
+        """Go on under a new incarnation where others name what this replica has not written.
+
+        Either this store was rolled back, or somebody means to replace what is yet to be written.
+        """
+        own = self._signer.replica()
+        if any(self._merger.awaits(end.number) for end in self._replicas.of(own)):
+            _log.warning("changes name what this replica never wrote: it goes on under a new incarnation")
+            self._signer.renew(self._connection)
+
     def _promote(self, now_ms: int, round_: _Round) -> None:
         round_.promoted, latest = self._merger.promote(now_ms)
         self._clock.observe(latest, now_ms)
 
     def _save_clock(self) -> None:
-        stamp = self._clock.last.to_bytes(8, "big")
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES('hlc', ?)", (stamp,))
+        clocks = {_SHARED_CLOCK: self._clock, _PRIVATE_CLOCK: self._private_clock}
+        rows = [(name, clock.last.to_bytes(8, "big")) for name, clock in clocks.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", rows)
 
     def _attempt(self, task: Callable[[apsw.Connection], Any]) -> Any:  # noqa: ANN401 - whatever the task returns
         try:
@@ -251,8 +270,14 @@ class Writer:
                 outcomes.append(UsageError("there is no such space here: cis space list shows them"))
                 continue
             end = self._replicas.end(number, self._signer.replica())
-            draft = Draft(keys, end.replica, end.seq + 1, end.link, self._signer.authority(space))
-            outcomes += self._author.compose(draft, writes, len(outcomes), end, now_ms, holding=self._merger.holding)
+            try:
+                authority = self._signer.authority(space)
+            except CisError as error:
+                outcomes.append(error)
+                continue
+            draft = Draft(keys, end.replica, end.seq + 1, end.link, authority)
+            author = self._authors[space in self._replicas.shared]
+            outcomes += author.compose(draft, writes, len(outcomes), end, now_ms, holding=self._merger.holding)
             if draft.lines:
                 verified = draft.close(self._signer.sign, self._signer.entropy)
                 merged = self._merger.merge([verified], now_ms)[0]
@@ -273,7 +298,7 @@ class Writer:
         for job in jobs:
             job.answer(error)
         self._merger.reload()
-        self._clock.last = Hlc(max(self._clock.last, self._reader.latest_hlc()))
+        self._clock.last = Hlc(max(self._clock.last, self._reader.latest_hlc(_SHARED_CLOCK)))
 
     # --- nothing waits -------------------------------------------------------------------------------------
 

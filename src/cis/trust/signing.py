@@ -63,6 +63,11 @@ class Verified:
         """The number of the last change."""
         return self.segment.first + self.layout.changes - 1
 
+    def listed(self) -> list[ReplicaId]:
+        """The replicas its changesets refer to."""
+        refs = self.segment.refs
+        return [ReplicaId(refs[at : at + REPLICA_ID_LENGTH]) for at in range(0, len(refs), REPLICA_ID_LENGTH)]
+
     def authorities(self) -> set[bytes]:
         """The membership heads the changesets name."""
         headers, start = self.segment.headers, HEADER.size - HASH_LENGTH

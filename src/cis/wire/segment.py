@@ -28,6 +28,11 @@ SIGNATURE_LENGTH = 64
 SALT_LENGTH = 16
 SEGMENT_CHANGES_MAX = 32_768
 BODY_BYTES_MAX = 512 * 1024
+BODY_BYTES_MIN = 17
+MISSING_BYTES = 4 + HASH_LENGTH
+"""What stands for a body that is not sent: the place of its change, and its hash."""
+SEGMENT_BYTES_MAX = (1 << 20) - 4096
+"""Columns and bodies of a segment, each body counted as no shorter than what stands for it once it is dropped."""
 
 HEADER = struct.Struct(">QIHHH16s32s")
 """first sequence number, epoch, changes, referenced replicas, version, salt, authority (membership head)"""
@@ -124,6 +129,11 @@ def layout_of(segment: Segment) -> Layout:
     return layout
 
 
+def carried(lengths: Integers) -> Integers:
+    """Return the bytes each change costs beside its record, whether its body is sent or stood for by place and hash."""
+    return np.where(lengths > 0, np.maximum(lengths, MISSING_BYTES), 0)
+
+
 def reference_columns(segment: Segment, layout: Layout) -> tuple[Integers, npt.NDArray[np.uint64]]:
     """Return (change, packed reference) of every reference in the segment, first and further ones."""
     named = np.flatnonzero(layout.first_refs)
@@ -173,11 +183,14 @@ def _columns(segment: Segment) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 def _lengths(segment: Segment, records: npt.NDArray[Any]) -> Integers:
     lengths = records["length"].astype(np.int64)
+    columns = len(segment.headers) + len(segment.refs) + len(segment.records) + len(segment.extras)
+    _require(columns + int(carried(lengths).sum()) <= SEGMENT_BYTES_MAX, "more than can be passed on in one frame")
     kinds = records["kind"]
     _require(bool((kinds <= max(Kind)).all()) and not bool(records["flags"].any()), "unknown kind of change")
     bodiless = (kinds == Kind.DELETE) | (kinds == Kind.REMOVE)
     _require(bool(((lengths == 0) == bodiless).all()), "a body where none belongs, or none where one does")
     _require(int(lengths.max()) <= BODY_BYTES_MAX, "a body is too large")
+    _require(not bool(((lengths > 0) & (lengths < BODY_BYTES_MIN)).any()), "a body is shorter than its seal")
     _require(int(records["hlc"].max()) < 1 << 63, "a time stamp is out of range")
     if segment.missing:
         _require(len(segment.missing) % 4 == 0, "a column is cut short")
@@ -198,10 +211,14 @@ def _check_references(segment: Segment, layout: Layout) -> None:
     _require(int(layout.extra_counts.sum()) * REFERENCE.size == len(segment.extras), "references and count differ")
     changes, packed = reference_columns(segment, layout)
     if not len(packed):
+        _require(not segment.refs, "a replica is listed that none refers to")
         return
     places = packed >> np.uint64(REF_REPLICA_SHIFT) & np.uint64(REF_REPLICA_MAX)
     known = layout.ref_counts[layout.changeset_of[changes]].astype(np.uint64)
     _require(bool((places <= known).all()), "a reference to a replica that is not listed")
+    others = places > 0
+    used = layout.changeset_of[changes[others]].astype(np.uint64) << np.uint64(15) | places[others]
+    _require(len(np.unique(used)) == len(segment.refs) // REPLICA_ID_LENGTH, "a replica is listed that none refers to")
     numbers = packed & np.uint64((1 << REF_REPLICA_SHIFT) - 1)
     _require(bool(((numbers >= 1) & (numbers <= SEQ_MAX)).all()), "a reference to no number")
 
