@@ -81,7 +81,7 @@ def watch_node() -> Stopwatch:
     and ``fold`` run behind.
     """
     from cis.node import syncing
-    from cis.store import writer
+    from cis.store import admission, writer
     from cis.store.author import Author, Draft
     from cis.store.index import Indexer
     from cis.store.log import LogReader
@@ -89,8 +89,8 @@ def watch_node() -> Stopwatch:
     stopwatch = Stopwatch()
     stopwatch.watch(LogReader, "segment", "read")
     stopwatch.watch(syncing, "encode", "encode")
-    stopwatch.watch(writer, "decode", "decode")
-    stopwatch.watch(writer, "verify", "verify")
+    stopwatch.watch(admission, "decode", "decode")
+    stopwatch.watch(admission, "verify", "verify")
     stopwatch.watch(writer.Writer, "_commit_group", "merge")
     stopwatch.watch(Author, "compose", "compose")
     stopwatch.watch(Draft, "close", "seal")

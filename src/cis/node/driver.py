@@ -88,7 +88,7 @@ class Driver:
             options.port,
             Certificate.generate(),
             limits=options.limits,
-            on_connection=self._on_incoming,
+            on_connection=lambda connection: self._spawn(self._welcome(connection)),
         ) as self.endpoint:
             self.local.store.on_commit(self._on_commit_elsewhere)
             try:
@@ -184,9 +184,6 @@ class Driver:
             _log.debug("a peer could not be introduced to", exc_info=True)
 
     # --- connections -----------------------------------------------------------------------------------------------
-
-    def _on_incoming(self, connection: Connection) -> None:
-        self._spawn(self._welcome(connection))
 
     async def _welcome(self, connection: Connection) -> None:
         try:

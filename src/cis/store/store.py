@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
     from cis.errors import CisError
     from cis.model import NodeId, SpaceId
+    from cis.store.admission import Judge
     from cis.store.author import Write, Written
     from cis.store.merge import Applied
-    from cis.store.writer import Commit, Judge
+    from cis.store.writer import Commit
     from cis.trust.sealing import Entropy, SpaceKeys
 
 _log = logging.getLogger(__name__)

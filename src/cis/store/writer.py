@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cis.crdt import HybridClock
-from cis.errors import CisError, Fault, PeerFault, StoreError, UsageError
-from cis.model import Hlc, NodeId, ReplicaId, SpaceId, node_of
+from cis.errors import CisError, PeerFault, StoreError, UsageError
+from cis.model import Hlc, ReplicaId, SpaceId
+from cis.store.admission import Judge, check
 from cis.store.author import Author, Draft, Write, Written
 from cis.store.compaction import compact, trim_journal
 from cis.store.database import transaction, translated
@@ -23,8 +24,6 @@ from cis.store.jobs import Inbox, Job
 from cis.store.merge import Applied, Merger
 from cis.store.read import Reader
 from cis.store.replicas import Replicas
-from cis.trust.signing import verify
-from cis.wire.messages import decode
 from cis.wire.segment import Segment
 
 if TYPE_CHECKING:
@@ -43,9 +42,6 @@ SETTLE_S = 0.05
 """How long after the last job folding begins."""
 FOLD_AT_ROWS = 262_144
 _SHARED_CLOCK, _PRIVATE_CLOCK = "hlc", "hlc private"
-
-Judge = Callable[[NodeId, SpaceId, bytes], Fault | None]
-"""May this node write to this space under this membership head? The fault is why not."""
 
 
 @dataclass(frozen=True)
@@ -170,27 +166,12 @@ class Writer:
 
     def _verified(self, job: Job) -> bool:
         """Check a foreign segment before the transaction; answer the job where it is refused."""
-        if not job.frame:
-            return True
-        try:
-            segment = decode(job.frame)
-            if not isinstance(segment, Segment):
-                raise PeerFault(Fault.MALFORMED, "expected a segment")
-            job.verified = verify(segment)
-            if job.verified.space not in self._replicas.shared:
-                raise PeerFault(Fault.UNAUTHORISED, "changes of a space this node does not share")
-            author = node_of(job.verified.replica)
-            for authority in sorted(job.verified.authorities()):
-                refusal = self._around.judge(author, job.verified.space, authority)
-                if refusal is not None:
-                    raise PeerFault(refusal, "a change by a node that may not write to that space")
-        except PeerFault as fault:
-            job.answer(fault)
-            return False
-        except Exception as error:  # noqa: BLE001 - the peer's boundary: a defect its frame finds is its fault alone
-            _log.exception("a segment could not be checked")
-            job.answer(PeerFault(Fault.INTERNAL, f"a segment could not be checked: {error!r}"))
-            return False
+        if job.frame:
+            checked = check(job.frame, self._replicas.shared, self._around.judge)
+            if isinstance(checked, PeerFault):
+                job.answer(checked)
+                return False
+            job.verified = checked
         return True
 
     def _commit_group(self, jobs: list[Job]) -> None:
@@ -214,7 +195,8 @@ class Writer:
 
     def _perform(self, jobs: list[Job], round_: _Round) -> None:
         now_ms = self._signer.clock_ms()
-        self._promote(now_ms, round_)
+        round_.promoted, latest = self._merger.promote(now_ms)
+        self._clock.observe(latest, now_ms)
         foreign = [(job, job.verified) for job in jobs if job.verified is not None]
         outcomes = self._merger.merge([verified for _, verified in foreign], now_ms)
         for (job, _), outcome in zip(foreign, outcomes, strict=True):
@@ -243,10 +225,6 @@ class Writer:
         if any(self._merger.awaits(end.number) for end in self._replicas.of(own)):
             _log.warning("changes name what this replica never wrote: it goes on under a new incarnation")
             self._signer.renew(self._connection)
-
-    def _promote(self, now_ms: int, round_: _Round) -> None:
-        round_.promoted, latest = self._merger.promote(now_ms)
-        self._clock.observe(latest, now_ms)
 
     def _save_clock(self) -> None:
         clocks = {_SHARED_CLOCK: self._clock, _PRIVATE_CLOCK: self._private_clock}
@@ -315,8 +293,7 @@ class Writer:
         round_ = _Round()
 
         def promote() -> bool:
-            self._promote(self._signer.clock_ms(), round_)
-            self._save_clock()
+            self._perform([], round_)
             return bool(round_.promoted)
 
         if self._tidy(promote):
