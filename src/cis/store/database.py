@@ -1,7 +1,7 @@
 """Opening SQLite files: page encryption, pragmas, versions, migrations, and foreign errors translated once.
 
-AEGIS pages (SQLite3 Multiple Ciphers), WAL, ``synchronous=FULL``: an acknowledged commit survives ``kill -9``
-and power loss. A file that cannot be used is left exactly as it was found.
+AEGIS pages (SQLite3 Multiple Ciphers), WAL, and for the truth ``synchronous=FULL``: an acknowledged commit
+survives ``kill -9`` and power loss. A file that cannot be used is left exactly as it was found.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ _PLAIN_MAGIC = b"SQLite format 3\0"
 
 @dataclass(frozen=True)
 class Layout:
-    """What a file of the store must be: its application id, its migrations in order, its writer's cache."""
+    """What a file of the store must be: its application id, its migrations in order; and its writer's pragmas."""
 
     application_id: int
     migrations: Sequence[str]
     cache_kib: int = 65_536
     checkpoint_pages: int = 4_000
+    synchronous: str = "FULL"
 
 
 def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
@@ -152,7 +153,7 @@ def _tune_writer(connection: apsw.Connection, layout: Layout) -> None:
     if connection.pragma("journal_mode", "wal") != "wal":
         raise StoreError("the file system does not support write-ahead logging: choose another home")
     for name, value in {
-        "synchronous": "FULL",
+        "synchronous": layout.synchronous,
         "cache_size": -layout.cache_kib,
         "wal_autocheckpoint": layout.checkpoint_pages,
         "secure_delete": "OFF",

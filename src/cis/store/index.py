@@ -7,11 +7,14 @@ commit that was the last when they were asked.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import apsw
 
 from cis.crdt import Shape
 from cis.errors import StoreError, TimedOut
@@ -23,16 +26,15 @@ from cis.store.schema import INDEX_MIGRATIONS
 from cis.wire.content import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    import apsw
 
     from cis.trust.sealing import SpaceKeys
 
 _log = logging.getLogger(__name__)
 
-INDEX_LAYOUT = Layout(application_id=0x63697369, migrations=INDEX_MIGRATIONS, cache_kib=16_384)
+# What a power cut loses of an index is filled again from the journal: it need not be durable to the last commit.
+INDEX_LAYOUT = Layout(0x63697369, INDEX_MIGRATIONS, cache_kib=16_384, synchronous="NORMAL")
 ROUND_MEMORIES_MAX = 2048
 """Memories per transaction of the index: a reader waits for no more than this."""
 NICENESS = 10
@@ -47,15 +49,11 @@ _AFTER = """
         UNION
         SELECT memory FROM (SELECT DISTINCT memory FROM live0 WHERE memory > ?1 ORDER BY memory LIMIT ?2)
         ORDER BY memory LIMIT ?2) m ORDER BY m.memory"""
-_TEXT_MAX = 64 * 1024
-
-
+_KNOWN = "SELECT d.memory, d.no FROM carray(?) n CROSS JOIN doc d ON d.memory = n.value"
 _DOC = """
-    INSERT INTO doc(memory, space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes)
-    VALUES(?,?,?,?,?,?,?,?,?,?,?)
-    ON CONFLICT(memory) DO UPDATE SET (space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes)
-    = (excluded.space, excluded.key, excluded.category, excluded.tags, excluded.shape, excluded.hlc,
-    excluded.author, excluded.expires_ms, excluded.siblings, excluded.bytes) RETURNING no"""
+    INSERT INTO doc(no, memory, space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes)
+    VALUES(?,?,?,?,?,?,?,?,?,?,?,?)"""
+_TEXT_MAX = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -149,10 +147,7 @@ class Indexer:
     def _take_in(self, batch: _Batch) -> None:
         with transaction(self._connection):
             for space in sorted(set(batch.memories.values())):
-                memories = [MemoryId(memory) for memory, of in batch.memories.items() if of == space]
-                recalled = self._reader.recall_many(memories, self._reader.space(space))
-                for memory in memories:
-                    self._update(memory, space, recalled.get(memory))
+                self._replace([MemoryId(memory) for memory, of in batch.memories.items() if of == space], space)
             bindings = (batch.done, batch.rebuilt)
             self._connection.execute("UPDATE progress SET journal = ?, rebuilt = ?", bindings)
         with self._reached:
@@ -180,23 +175,26 @@ class Indexer:
                 break
         return _Batch(memories, reached) if reached > self._done else None
 
-    def _update(self, memory: MemoryId, space: int, recalled: Recalled | None) -> None:
-        execute = self._connection.execute
-        number: int | None = execute("SELECT no FROM doc WHERE memory = ?", (memory,)).get
-        if number is not None:
-            execute("DELETE FROM text WHERE rowid = ?", (number,))
-        if recalled is None or recalled.latest.content is None:
-            execute("DELETE FROM doc WHERE memory = ?", (memory,))
-            if recalled is None:
-                execute("DELETE FROM unread WHERE memory = ?", (memory,))
-            else:
-                execute("INSERT OR IGNORE INTO unread VALUES(?,?)", (memory, space))
-            return
-        values = (memory, *_row(recalled, space))
-        number = execute(_DOC, values).get
-        words = (number, recalled.key, _text(recalled), " ".join(recalled.latest.content.tags))
-        execute("INSERT INTO text(rowid, key, value, tags) VALUES(?,?,?,?)", words)
-        execute("DELETE FROM unread WHERE memory = ?", (memory,))
+    def _replace(self, memories: Sequence[MemoryId], space: int) -> None:
+        """Bring the rows of those memories up to date, by a few statements for all of them."""
+        connection, ids = self._connection, apsw.carray(tuple(memories))
+        recalled = self._reader.recall_many(memories, self._reader.space(space))
+        known: dict[bytes, int] = dict(fetch(connection, _KNOWN, (ids,)))
+        fresh = itertools.count(1 + (connection.execute("SELECT max(no) FROM doc").get or 0))
+        connection.executemany("DELETE FROM text WHERE rowid = ?", [(number,) for number in known.values()])
+        connection.executemany("DELETE FROM doc WHERE no = ?", [(number,) for number in known.values()])
+        connection.execute("DELETE FROM unread WHERE memory IN (SELECT value FROM carray(?))", (ids,))
+        docs, texts, unread = [], [], []
+        for memory, found in recalled.items():
+            if found.latest.content is None:
+                unread.append((memory, space))
+                continue
+            number = known.get(memory) or next(fresh)
+            docs.append((number, memory, *_row(found, space)))
+            texts.append((number, found.key, _text(found), " ".join(found.latest.content.tags)))
+        connection.executemany(_DOC, docs)
+        connection.executemany("INSERT INTO text(rowid, key, value, tags) VALUES(?,?,?,?)", texts)
+        connection.executemany("INSERT INTO unread VALUES(?,?)", unread)
 
     def _progress(self) -> tuple[int, bytes | None]:
         journal, rebuilt = fetch(self._connection, "SELECT journal, rebuilt FROM progress")[0]
