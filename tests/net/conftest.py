@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 import uvloop
@@ -27,6 +28,9 @@ async def node() -> AsyncIterator[OpenNode]:
     async with AsyncExitStack() as stack:
 
         async def open_node(limits: NetLimits = NetLimits(), host: str = "127.0.0.1") -> Node:  # noqa: B008 - frozen
+            """Open one that lets strangers send in bulk, unless the limits given say otherwise."""
+            if limits.unauthenticated_bytes_max == NetLimits().unauthenticated_bytes_max:
+                limits = replace(limits, unauthenticated_bytes_max=1 << 40)
             accepted: asyncio.Queue[Connection] = asyncio.Queue()
             certificate = Certificate.generate()
             endpoint = await Endpoint.open(host, 0, certificate, limits=limits, on_connection=accepted.put_nowait)

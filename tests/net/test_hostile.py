@@ -160,3 +160,15 @@ async def test_a_flood_of_strangers_takes_bounded_room(node: OpenNode) -> None:
     statistics = b.endpoint.statistics()
     assert statistics.handshaking == 4
     assert statistics.retries_sent == 96
+
+
+async def test_a_stranger_who_sends_more_than_a_handshake_is_dropped(node: OpenNode) -> None:
+    stranger, listener = await node(), await node(NetLimits(unauthenticated_bytes_max=100_000))
+    connection = await stranger.dial(listener)
+    accepted = await listener.accepted.get()
+    stream = await connection.open_stream()
+    async with asyncio.timeout(20):
+        while not accepted.closing:
+            await stream.write(bytes(16_384))
+            await asyncio.sleep(0)
+    assert accepted.statistics().bytes_in < 2 << 20

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -21,7 +22,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from cis.api.protocol import Failure, Reply, Request, error_of, reply_type
-from cis.errors import CisError, StoreError, TimedOut, Unavailable, UsageError
+from cis.errors import CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
 from cis.node.home import Home
 
 NO_DAEMON = "no node is running here: start it with `cis up`"
@@ -77,6 +78,9 @@ def connect_daemon(home: Path) -> RemoteNode | None:
     path = Home(home).socket
     if not path.exists():
         return None
+    owner = path.parent.lstat()
+    if owner.st_uid not in (os.getuid(), 0) or stat.S_IMODE(owner.st_mode) & 0o077:
+        raise Denied(f"{path.parent} is not yours alone, so what answers there may not be your node: remove it")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(CONNECT_S)
         try:
@@ -107,6 +111,8 @@ def open_store(home: Path) -> Node:
         except StoreError:
             if not is_locked(home) or time.monotonic() > deadline:
                 raise
+            if (remote := connect_daemon(home)) is not None:
+                return remote
             time.sleep(_POLL_S)
 
 

@@ -43,7 +43,10 @@ class MemoryOperations:
         self._readers = readers
 
     def set(self, request: SetMemory) -> Saved:
-        """Set a memory."""
+        """Set a memory; a counter or a set is not replaced by a value without being deleted first."""
+        before = self.recall(self._space(request.space), request.key)
+        if before is not None and before.shape is not Shape.REGISTER:
+            raise UsageError(f"{request.key!r} is a {before.shape.value}, which a value would replace: delete it first")
         value, form = pack(request.value, request.form)
         vector = bytes_of(request.vector) if request.vector is not None else b""
         content = Content(

@@ -54,6 +54,7 @@ class Connection:
         self.authenticated = False
         self.established = False
         self._registrar = registrar
+        self._limits = limits
         self._changed = Change()
         self._drive = Drive(core, link, address, limits, self)
         self._streams = Streams(self._drive, limits, is_dialler=self.is_dialler)
@@ -152,8 +153,12 @@ class Connection:
         self._registrar.on_route(self, cid, live=live)
 
     def on_input(self) -> None:
-        """Deliver what arrived."""
+        """Deliver what arrived; a stranger who sends more than a handshake is dropped."""
         self._drive.core.deliver(self, self._streams)
+        stranger = not self.is_dialler and not self.authenticated
+        if stranger and self._streams.bytes_in > self._limits.unauthenticated_bytes_max:
+            self.drop("more than a handshake before it was done")
+            return
         self._streams.on_input()
 
     def on_flushed(self) -> None:

@@ -30,6 +30,8 @@ class NetLimits:
     connections_per_address_max: int = 8
     unauthenticated_max: int = 32
     """Accepted connections that have not passed ``mark_authenticated`` yet."""
+    unauthenticated_bytes_max: int = 64 << 10
+    """What an accepted connection may send before ``mark_authenticated``: a handshake and no more."""
     retry_above: int = 16
     """From this many unauthenticated ones on, newcomers must first prove their address (RFC 9000 §8.1.2)."""
     streams_max: int = 256

@@ -26,6 +26,7 @@ RETRY_S = 2.0
 RETRY_CEILING_S = 60.0
 BAN_S = 600.0
 """How long a node that broke the protocol is neither dialled nor let in."""
+LINKS_PER_NODE_MAX = 2
 GLARE_S = 5.0
 """Two connections made within this time are taken for both sides dialling at once."""
 
@@ -136,9 +137,12 @@ class Core:
         return events.Close(link, Fault.PARTED, "disconnected by the user there, until they connect again")
 
     def _on_connected(self, event: events.Connected, now: float) -> list[Effect]:
+        shut_out = event.node in self.parted or self.banned.get(event.node, now) > now
+        if shut_out and event.via is not None:
+            self.book.failed(event.via, now, "not wanted now")
         if event.node in self.parted:
             return [self._part(event.link)]
-        if self.banned.get(event.node, now) > now:
+        if shut_out:
             return [events.Close(event.link, Fault.BANNED, "this node broke the protocol: wait some minutes")]
         self.book.connected(event.node, now, event.via)
         effects: list[Effect] = []
@@ -147,7 +151,7 @@ class Core:
             stays = self._survivor(rival, event, now)
             if stays is rival:
                 return [events.Close(event.link, Fault.DUPLICATE, "another connection with this node stays")]
-            if stays is event:
+            if stays is event or self._crowded(event.node):
                 del self.links[rival.id]
                 effects.append(events.Close(rival.id, Fault.DUPLICATE, "another connection with this node stays"))
         status = self.status.setdefault(event.node, SyncStatus())
@@ -157,6 +161,10 @@ class Core:
         if self._round_at is None:
             self._round_at = now + self._interval_s
         return [*effects, events.Introduce(event.link)]
+
+    def _crowded(self, node: NodeId) -> bool:
+        """Tell whether the node has as many links already as racing dials of an honest one make."""
+        return sum(link.node == node for link in self.links.values()) >= LINKS_PER_NODE_MAX
 
     def _survivor(self, rival: Link, event: events.Connected, now: float) -> Link | events.Connected | None:
         """Of two connections with one peer, choose as the other side will; None leaves the choice to it.

@@ -212,6 +212,8 @@ class Driver:
         link = PeerLink(number, node, connection, around)
         self.links[link.id] = link
         self._spawn(self._serve(link))
+        if via is not None:
+            self.problems.pop(place_of(via), None)
         self.report(events.Connected(link.id, node, via))
 
     async def _serve(self, link: PeerLink) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from cis.discovery.provider import Provider, Sighting
@@ -16,15 +17,24 @@ from cis.peers import Target
 _log = logging.getLogger(__name__)
 
 PROBLEMS_MAX = 64
+LOG_AGAIN_S = 3600.0
 
 
 class Problems(dict[str, str]):
     """What does not work, by place: the last reason of each; said in the log when it is new."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._logged: dict[tuple[str, str], float] = {}
+
     def note(self, where: str, reason: str) -> None:
-        """Keep a reason, and log it the first time it occurs there."""
-        if self.get(where) != reason:
+        """Keep a reason, and log it when it was not in the last hour; strangers cannot make the log grow faster."""
+        now = time.monotonic()
+        if now - self._logged.get((where, reason), -LOG_AGAIN_S) >= LOG_AGAIN_S and len(self._logged) < PROBLEMS_MAX:
+            self._logged[where, reason] = now
             _log.warning("%s: %s", where, reason)
+        elif self._logged and now - next(iter(self._logged.values())) >= LOG_AGAIN_S:
+            del self._logged[next(iter(self._logged))]
         self.pop(where, None)
         self[where] = reason
         if len(self) > PROBLEMS_MAX:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from cis.errors import CisError, Fault, PeerFault, Unavailable, UsageError
 from cis.model import NodeId
@@ -80,6 +81,10 @@ async def serve_join(local: LocalNode, connection: Connection, node: NodeId, tic
     entries = await asyncio.to_thread(local.cluster.admit, local.store, ticket, node, request)
     await stream.write_frame(encode_join(JoinGranted(entries)))
     stream.finish()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HANDSHAKE_S):
+            await connection.wait_closed()  # by the joiner, once it has the answer
+    connection.close(Fault.NONE, "joined")
     return local.cluster.name_of(node)
 
 

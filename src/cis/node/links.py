@@ -100,15 +100,16 @@ class PeerLink:
     async def ping(self) -> tuple[float, int]:
         """Return (seconds there and back, the peer's clock in Unix ms)."""
         self._pings += 1
+        number = self._pings
         async with await self.connection.open_stream() as stream:
             began = time.perf_counter()  # the loop's clock may count in milliseconds
             await stream.write_frame(encode(Open("ping")))
-            await stream.write_frame(encode(Ping(self._pings)))
+            await stream.write_frame(encode(Ping(number)))
             frame = await stream.read_frame(_PING_BYTES_MAX)
             took = time.perf_counter() - began
             stream.finish()
         answer = decode(frame) if frame is not None else None
-        if not isinstance(answer, Pong) or answer.number != self._pings:
+        if not isinstance(answer, Pong) or answer.number != number:
             raise PeerFault(Fault.MALFORMED, "a ping was answered by something else")
         return took, answer.clock_ms
 

@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from cis.crdt import Shape
-from cis.errors import CisError, Unavailable, UsageError
+from cis.errors import CisError, StoreError, UsageError
 from cis.model import Kind, SpaceId
 from cis.node.cluster import Cluster
 from cis.node.home import Home
@@ -144,7 +144,10 @@ class LocalNode:
         with self.store.snapshot() as reader:
             record = load_cluster(reader.connection)
         if record is None:
-            raise Unavailable(f"{self.home.folder} was never finished: remove it and run `cis init` again")
+            raise StoreError(
+                f"{self.store.path} holds no cluster: put it back from a backup; if this node is new and holds "
+                f"nothing yet, remove {self.home.folder} and run `cis init` again"
+            )
         self.cluster = Cluster(self.identity, record, self.entropy, self.clock_ms)
         self.cluster.load_invitations(self.store)
         for name, keys in self.cluster.spaces().items():

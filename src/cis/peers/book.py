@@ -114,16 +114,20 @@ class PeerBook:
         known = next((a for a in peer.addresses if (a.host, a.port) == (target.host, target.port)), None)
         if known is None:
             if len(peer.addresses) >= ADDRESSES_MAX:
-                peer.addresses.remove(max(peer.addresses, key=lambda one: one.failures - one.successes))
+                idle = [one for one in peer.addresses if not one.dialling]
+                if not idle:
+                    return
+                peer.addresses.remove(max(idle, key=lambda one: one.failures - one.successes))
             peer.addresses.append(Address(target.host, target.port, target.source))
-            peer.streak, peer.due_at = 0, min(peer.due_at, now)
+            peer.due_at = min(peer.due_at, now)
 
     def due(self, now: float, settled: Collection[NodeId]) -> list[Target]:
         """Return the dials to make now, and count them as under way; ``settled`` nodes are not dialled."""
         targets = []
         for peer in self._waiting(settled):
             if peer.due_at <= now:
-                for address in peer.untried()[:DIALS_AT_ONCE]:
+                room = DIALS_AT_ONCE - sum(one.dialling for one in peer.addresses)
+                for address in peer.untried()[: max(0, room)]:
                     address.dialling = True
                     targets.append(Target(peer.node, address.host, address.port, address.source))
         return targets
@@ -137,6 +141,8 @@ class PeerBook:
         peer = self._peers.get(node)
         if peer is not None:
             peer.due_at, peer.streak = now, 0
+            for address in peer.addresses:
+                address.failed = False
 
     def failed(self, target: Target, now: float, reason: str) -> None:
         """A dial came to nothing; after the last of a round the peer waits for the next."""
@@ -144,7 +150,8 @@ class PeerBook:
         if peer is None:
             return
         peer.failures += 1
-        peer.last_error = reason
+        if peer.state is not State.ACTIVE:
+            peer.last_error = reason
         for address in peer.addresses:
             if (address.host, address.port) == (target.host, target.port):
                 address.failures, address.dialling, address.failed = address.failures + 1, False, True
@@ -166,6 +173,7 @@ class PeerBook:
         peer.successes += 1
         peer.seen_at, peer.last_error = now, ""
         for address in peer.addresses:
+            address.failed = False
             if via is not None and (address.host, address.port) == (via.host, via.port):
                 address.successes, address.dialling, address.failed = address.successes + 1, False, False
 

@@ -115,7 +115,7 @@ def _check_mode(path: Path, status: os.stat_result | None, wanted: str) -> None:
 def _write_private(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_mode(path.parent, path.parent.stat(), "700")
-    beside = path.with_name(path.name + ".part")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -123,8 +123,13 @@ def _write_private(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        try:
+            os.link(beside, path)  # fails where another process made one meanwhile
+        finally:
+            beside.unlink()
         _sync_folder(path.parent)
+    except FileExistsError:
+        raise UsageError(f"{path} was made by another process meanwhile: `cis status` shows the node there") from None
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from error
 

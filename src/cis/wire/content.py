@@ -87,6 +87,8 @@ def check_content(content: Content) -> None:
     if len(content.value) > VALUE_BYTES_MAX:
         raise UsageError(f"the value of {key!r} is {len(content.value):,} bytes; at most {VALUE_BYTES_MAX:,}")
     words = (content.category, *content.tags, content.vector_model)
+    if not all(content.tags):
+        raise UsageError(f"{key!r} has an empty tag: leave it out")
     if len(content.tags) > TAGS_MAX or max(map(_bytes, words)) > WORD_BYTES_MAX:
         raise UsageError(f"{key!r}: at most {TAGS_MAX} tags, each word at most {WORD_BYTES_MAX} bytes of UTF-8")
     if len(content.vector) > VECTOR_BYTES_MAX or len(content.vector) % 4:

@@ -12,7 +12,7 @@ import typer
 
 from cis import __version__
 from cis.apps.cli import config, memory, nodes, p2p, runs
-from cis.apps.cli.printing import complain, say
+from cis.apps.cli.printing import complain, say, tell
 from cis.apps.cli.shared import group
 from cis.errors import CisError
 
@@ -73,6 +73,9 @@ def run(arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the boundary to the user, who is shown no traceback
         if os.environ.get("CIS_DEBUG"):
             traceback.print_exception(error)
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare group of commands: its message is the help
+            tell(str(error))
+            return 2
         text, failed = _explained(error)
         complain(text)
         return failed
@@ -86,6 +89,8 @@ def _explained(error: Exception) -> tuple[str, int]:
             return str(error), error.exit_code
         case typer.Abort():
             return "stopped: nothing was changed", 1
+        case UnicodeError():
+            return "that is not valid UTF-8 text: use --file for other bytes", 2
         case _ClickError():
             message = str(getattr(error, "format_message", error.__str__)())
             return f"{message.rstrip('.')} (add --help to see how)", 2

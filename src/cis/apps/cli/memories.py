@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,7 @@ def list_memories(
         return
     show_table(("key", "category", "value", "changed", "by", ""), [_row(one) for one in page.memories])
     if page.next is not None:
-        tell(f"there are more: cis memory list --after '{page.memories[-1].key}'")
+        tell(f"there are more: cis memory list --after {shlex.quote(page.memories[-1].key)}")
 
 
 def search(
@@ -194,7 +195,7 @@ def export_memories(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     json: Json = False,
 ) -> None:
-    """Write memories to a JSON Lines file or a folder of Markdown notes; nothing is lost either way.
+    """Write memories to a JSON Lines file or a folder of Markdown notes; both can be imported again.
 
     Example: cis memory export backup.jsonl
     """
