@@ -167,8 +167,9 @@ async def test_a_stranger_who_sends_more_than_a_handshake_is_dropped(node: OpenN
     connection = await stranger.dial(listener)
     accepted = await listener.accepted.get()
     stream = await connection.open_stream()
-    async with asyncio.timeout(20):
-        while not accepted.closing:
-            await stream.write(bytes(16_384))
-            await asyncio.sleep(0)
-    assert accepted.statistics().bytes_in < 2 << 20
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        pumping = group.create_task(stream.write(bytes(32 << 20)))
+        reason = await accepted.wait_closed()
+        pumping.cancel()
+    assert "more than a handshake" in reason.text
+    assert accepted.statistics().bytes_in < 20 << 20

@@ -12,7 +12,7 @@ import typer
 
 from cis import __version__
 from cis.apps.cli import config, memory, nodes, p2p, runs
-from cis.apps.cli.printing import complain, say, tell
+from cis.apps.cli.printing import complain, say
 from cis.apps.cli.shared import group
 from cis.errors import CisError
 
@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
         if os.environ.get("CIS_DEBUG"):
             traceback.print_exception(error)
         if type(error).__name__ == "NoArgsIsHelpError":  # a bare group of commands: its message is the help
-            tell(str(error))
+            print(error, file=sys.stderr)
             return 2
         text, failed = _explained(error)
         complain(text)
