@@ -175,7 +175,7 @@ CONTENTS = st.builds(
     value=st.binary(max_size=300),
     form=st.integers(0, 2),
     category=st.text(max_size=8),
-    tags=st.lists(st.text(max_size=5), max_size=4).map(tuple),
+    tags=st.lists(st.text(min_size=1, max_size=5), max_size=4).map(tuple),
     ttl_ms=st.integers(0, 1 << 46),
     vector=st.binary(max_size=8).map(lambda some: some * 4),
     added=st.integers(0, 1 << 61),

@@ -52,6 +52,7 @@ def test_a_plaintext_is_padded_whole(size: int) -> None:
         (Content("\udcff"), "not valid UTF-8"),
         (Content("a\x1bb"), "control character"),
         (Content("k", bytes(262_145)), "is 262,145 bytes; at most 262,144"),
+        (Content("k", tags=("",)), "an empty tag"),
         (Content("k", tags=("x" * 65,)), "each word at most 64 bytes"),
         (Content("k", vector=b"12345"), "must be float32"),
         (Content("k", added=1 << 62), "leave the range"),
