@@ -151,3 +151,22 @@ def test_counters_sets_json_bytes_and_expiry(home: Home) -> None:
     assert home.run("memory", "get", "gone").code == 1
     assert "gone" not in home.cis("memory", "list")
     assert "gone" not in home.cis("memory", "search", "gone")
+
+
+def test_what_would_lose_something_is_refused_in_one_line(home: Home) -> None:
+    home.cis("memory", "incr", "builds")
+    for words in (
+        ("set", "number", "--as-json", "1e999"),
+        ("set", "tagged", "value", "--tag", ""),
+        ("set", "builds", "a word"),
+    ):
+        refused = home.run("memory", *words)
+        assert refused.code == 2
+        assert is_one_line(refused.err)
+    assert home.cis("memory", "get", "builds") == "1\n"
+
+
+def test_a_bare_group_of_commands_prints_its_help_as_it_is(home: Home) -> None:
+    bare = home.run("memory")
+    assert bare.code == 2
+    assert "\n  export" in bare.err

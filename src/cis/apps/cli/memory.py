@@ -234,9 +234,9 @@ def _value(given: str | None, file: Path | None, *, as_json: bool) -> tuple[Any,
             return b64encode(data).decode(), "bytes"
     if not as_json:
         return given, "text"
-    from cis.api.exchange.json_text import parse_json
+    from cis.api.exchange.json_text import check_json, parse_json
 
-    return parse_json(given), "json"
+    return check_json(parse_json(given)), "json"
 
 
 def _read(file: Path | None) -> bytes:
