@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from typing import IO, Any, Self
 
 from cis.bench.figures import BenchFailed
@@ -30,7 +29,6 @@ class Child:
 
     def __init__(self, role: str) -> None:
         self.role = role
-        self.started_at = time.monotonic()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
             [sys.executable, "-m", "cis.bench", role],

@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from cis.store.store import Store
 
-INVITATION_LIFE_MS = 10 * 60 * 1000
 _EXPIRED_KEPT_MS = 24 * 3600 * 1000
 _NO_AUTHORITY = bytes(32)
 """What changesets of the private space name: nobody else ever judges them."""

@@ -30,11 +30,10 @@ class Problems(dict[str, str]):
     def note(self, where: str, reason: str) -> None:
         """Keep a reason, and log it when it was not in the last hour; strangers cannot make the log grow faster."""
         now = time.monotonic()
-        if now - self._logged.get((where, reason), -LOG_AGAIN_S) >= LOG_AGAIN_S and len(self._logged) < PROBLEMS_MAX:
+        self._logged = {line: at for line, at in self._logged.items() if now - at < LOG_AGAIN_S}
+        if (where, reason) not in self._logged and len(self._logged) < PROBLEMS_MAX:
             self._logged[where, reason] = now
             _log.warning("%s: %s", where, reason)
-        elif self._logged and now - next(iter(self._logged.values())) >= LOG_AGAIN_S:
-            del self._logged[next(iter(self._logged))]
         self.pop(where, None)
         self[where] = reason
         if len(self) > PROBLEMS_MAX:

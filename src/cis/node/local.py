@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -205,8 +204,3 @@ def default_name(host: str) -> str:
     """Return a member's name made from a host's: lower case, other characters as hyphens."""
     kept = "".join(c if c.isascii() and c.isalnum() else "-" for c in host.split(".", maxsplit=1)[0].lower())
     return kept.strip("-")[:32] or "node"
-
-
-def expand(folder: str | Path) -> Home:
-    """Return the home in that folder, ``~`` expanded."""
-    return Home(Path(folder).expanduser())

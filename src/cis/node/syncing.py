@@ -26,6 +26,7 @@ from cis.sync import (
     Effect,
     Fetch,
     Finished,
+    Index,
     InspectOwn,
     Merge,
     Report,
@@ -147,7 +148,7 @@ class _Inbox:
 
 
 class _Runner:
-    def __init__(self, local: LocalNode, stream: Stream, index: StoreIndex, snapshot: _Snapshot) -> None:
+    def __init__(self, local: LocalNode, stream: Stream, index: Index, snapshot: _Snapshot) -> None:
         self._local = local
         self._stream = stream
         self._index = index

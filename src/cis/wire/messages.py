@@ -15,7 +15,6 @@ from cis.errors import Fault, PeerFault
 from cis.wire.segment import SEGMENT_TAG, Segment
 
 FRAME_BYTES_MAX = 1 << 20
-PROTOCOL = "cis/1"
 REPLICAS_MAX = 4096
 RANGES_MAX = 4096
 SPACES_MAX = 256
