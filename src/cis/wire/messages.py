@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from cis.errors import Fault, PeerFault
+from cis.wire.gossip import GossipMessage
 from cis.wire.segment import SEGMENT_TAG, Segment
 
 FRAME_BYTES_MAX = 1 << 20
@@ -30,7 +31,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
 class Open(msgspec.Struct, array_like=True, tag=1, frozen=True):
-    """First message of a stream: what it is for (``sync``, ``live``, ``ping``, ``records``, ``join``)."""
+    """First message of a stream: what it is for (``sync``, ``gossip``, ``audit``, ``ping``, ``records``, ``join``)."""
 
     purpose: Annotated[str, msgspec.Meta(max_length=32)]
 
@@ -100,7 +101,18 @@ class Records(msgspec.Struct, array_like=True, tag=10, frozen=True):
 
 
 Message = (
-    Open | Summary | MembershipIds | MembershipEntries | Vector | Acknowledge | Done | Ping | Pong | Records | Segment
+    Open
+    | Summary
+    | MembershipIds
+    | MembershipEntries
+    | Vector
+    | Acknowledge
+    | Done
+    | Ping
+    | Pong
+    | Records
+    | Segment
+    | GossipMessage
 )
 
 encode = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,1 @@
+"""Epidemic broadcast among members: HyParView keeps the overlay, Plumtree the tree over it, both sans-IO."""
