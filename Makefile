@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 SEED   ?= $(shell date +%s)
+SCENARIO ?= chaos
+NODES  ?=
 PREFIX ?= $(HOME)/.local
 PIP    := -m pip --disable-pip-version-check
 HASHED := $(PIP) install -q --require-hashes
@@ -18,10 +20,10 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench sim docs install clean
+.PHONY: help demo test check fmt bench sim sim-full docs install clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime  ## three real nodes on this machine: join, edit apart, heal, compare
 	$(BIN)/cis demo $(ARGS)
@@ -43,9 +45,14 @@ fmt: $(VENV)/.dev  ## format and fix what can be fixed by itself
 bench: $(VENV)/.runtime  ## two processes, one pulls the other's memories (ARGS='--memories N --json')
 	$(BIN)/cis bench sync $(ARGS)
 
-sim: $(VENV)/.dev  ## the laws of merge and sync on random histories; SEED=N replays a run
+sim: $(VENV)/.runtime  ## a whole cluster in virtual time, under every fault; SEED=N replays a run (SCENARIO=, NODES=, ARGS=)
 	@echo "SEED=$(SEED)"
-	$(BIN)/pytest -n 2 tests/property --hypothesis-seed=$(SEED) $(ARGS)
+	$(BIN)/cis sim --scenario $(SCENARIO) $(if $(NODES),--nodes $(NODES)) --seed $(SEED) $(ARGS)
+
+sim-full: $(VENV)/.runtime  ## the simulator in full: 200 seeds of 30 nodes, every planted fault, gossip among 1,000
+	$(BIN)/cis sim --scenario chaos --nodes 30 --seed 1..200 $(ARGS)
+	$(BIN)/cis sim --plant all $(ARGS)
+	$(BIN)/cis sim --scenario gossip --seed 7 $(ARGS)
 
 docs: $(VENV)/.dev  ## write docs/reference/cli.md from the commands, and check every link in the docs
 	$(BIN)/python tools/docs_reference.py

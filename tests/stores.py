@@ -117,8 +117,8 @@ def runs(log: LogReader, replica: ReplicaId, first: int, last: int) -> Iterator[
         first = segment.first + len(segment.records) // 40
 
 
-def merge(store: Store, *given: Segment) -> list[Applied]:
-    futures = [store.merge(encode(segment)) for segment in given]
+def merge(store: Store, *given: Segment, in_order: bool = False) -> list[Applied]:
+    futures = [store.merge(encode(segment), in_order=in_order) for segment in given]
     return [future.result(WAIT_S) for future in futures]
 
 
@@ -129,7 +129,7 @@ def sync(source: Store, target: Store) -> int:
             lacking = list(reader.vector(SPACE).missing_in(other.vector(SPACE)))
         log = LogReader(reader.connection, SPACE)
         found = list(itertools.chain.from_iterable(runs(log, *span) for span in lacking))
-    return sum(applied.changes for applied in merge(target, *found))
+    return sum(applied.changes for applied in merge(target, *found, in_order=True))
 
 
 def state_hash(store: Store) -> bytes:

@@ -33,6 +33,10 @@ async def put(local: LocalNode, key: str, value: bytes, *, private: bool = False
     await asyncio.wrap_future(local.store.write([Write(space, Kind.PUT, Content(key, value))]))
 
 
+async def delete(local: LocalNode, key: str) -> None:
+    await asyncio.wrap_future(local.store.write([Write(local.cluster.public, Kind.DELETE, Content(key))]))
+
+
 def value(local: LocalNode, key: str) -> bytes | None:
     recalled = local.store.reader.recall(local.cluster.public, key)
     content = recalled.latest.content if recalled is not None else None

@@ -27,6 +27,7 @@ from cis.store.author import Write
 from cis.store.log import LogReader
 from cis.trust import HandshakeKey, Local, Membership
 from cis.wire.content import Content
+from cis.wire.gossip import Gossip
 from cis.wire.membership import Role
 from cis.wire.messages import FRAME_BYTES_MAX, MembershipIds, Open, Summary, Vector, encode
 from cis.wire.segment import Segment
@@ -358,8 +359,8 @@ async def test_a_changeset_altered_or_forged_is_refused_and_its_bringer_closed_o
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(hostile, driver, endpoint)
         stream: Stream = await connection.open_stream()
-        await stream.write_frame(encode(Open("live")))
-        await stream.write_frame(encode(bad))
+        await stream.write_frame(encode(Open("gossip")))
+        await stream.write_frame(encode(Gossip(0, bytes(8), encode(bad))))
         reason = await connection.wait_closed()
         assert (reason.fault, reason.by_peer) == (Fault.BAD_SIGNATURE, True)
         assert "altered" in reason.text
@@ -373,7 +374,7 @@ async def test_nonsense_ends_that_link_and_bans_its_node_but_no_other(tmp_path: 
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(hostile, driver, endpoint)
         stream = await connection.open_stream()
-        await stream.write_frame(encode(Open("live")))
+        await stream.write_frame(encode(Open("gossip")))
         await stream.write_frame(frame)
         reason = await connection.wait_closed()
         assert (reason.fault, reason.by_peer) == (Fault.MALFORMED, True)

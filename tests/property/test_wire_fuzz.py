@@ -56,7 +56,7 @@ def test_random_bytes_are_refused_or_understood(frame: bytes) -> None:
     is_segment(frame)
 
 
-@given(st.integers(1, 20), st.recursive(st.integers() | st.binary(max_size=50) | st.text(max_size=5), st.lists))
+@given(st.integers(1, 50), st.recursive(st.integers() | st.binary(max_size=50) | st.text(max_size=5), st.lists))
 @settings(max_examples=300)
 def test_random_values_under_every_tag_are_refused_or_understood(tag: int, value: object) -> None:
     try:

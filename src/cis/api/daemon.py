@@ -14,12 +14,14 @@ from typing import Any
 
 from cis.api.control_socket import bind_control
 from cis.api.embedded import EmbeddedNode
+from cis.api.listening import TopicOperations
 from cis.api.memory_schema import WatchMemories
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
 from cis.api.operations import network_handlers
 from cis.api.server import ControlServer, control_app
 from cis.api.settings import Settings, inert
+from cis.api.sync_status import SyncStatusOperations
 from cis.api.watching import Feed, WatchOperations
 from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
@@ -111,7 +113,10 @@ class _Daemon:
             Invite: self._invite,
         }
         if self._driver is not None:
-            handlers |= network_handlers(NetworkOperations(self._driver))
+            driver = self._driver
+            handlers |= network_handlers(
+                NetworkOperations(driver), TopicOperations(driver), SyncStatusOperations(driver)
+            )
         return handlers
 
     async def _status(self, _: GetStatus) -> NodeStatus:

@@ -6,6 +6,9 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+import msgspec
+
+from cis.api.auditing import audit_with
 from cis.api.network_schema import (
     Connected,
     ConnectPeer,
@@ -23,9 +26,9 @@ from cis.discovery.static import StaticPeer
 from cis.errors import TimedOut, Unavailable, UsageError
 from cis.model import NodeId, did_of
 from cis.node import events
-from cis.node.core import Link, SyncStatus
 from cis.node.driver import Driver
 from cis.node.links import PeerLink
+from cis.node.table import Link, SyncStatus
 from cis.peers import Peer, Target
 
 PINGS_MAX = 100
@@ -53,6 +56,7 @@ class NetworkOperations:
         text = request.target.strip()
         target, node = self._target(text)
         if node is not None and self._core.link_to(node) is not None:
+            self._driver.report(events.MeetingAsked(node))
             return Connected(self._cluster.name_of(node), did_of(node), already=True)
         try:
             async with asyncio.timeout(request.timeout_s):
@@ -111,7 +115,20 @@ class NetworkOperations:
             raise Unavailable("no peer is connected: `cis p2p peers` shows who is known, `cis p2p connect` dials")
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(self._sync_with(link.node, request.timeout_s)) for link in links]
-        return tuple(task.result() for task in asking)
+        results = [task.result() for task in asking]
+        if request.full:  # one after the other: each begins with a check of this node's own store
+            return tuple(
+                [await self._audited(one, link, request.timeout_s) for one, link in zip(results, links, strict=True)]
+            )
+        return tuple(results)
+
+    async def _audited(self, result: SyncResult, link: PeerLink, timeout_s: float) -> SyncResult:
+        if result.error:
+            return result
+        began = time.perf_counter()
+        audit, error = await audit_with(link, timeout_s)
+        took_s = round(result.took_s + time.perf_counter() - began, 4)
+        return msgspec.structs.replace(result, audit=audit, error=error, took_s=took_s)
 
     async def _sync_with(self, node: NodeId, timeout_s: float) -> SyncResult:
         began = time.perf_counter()
@@ -160,15 +177,21 @@ class NetworkOperations:
         link = self._core.link_to(node) if node is not None else None
         status = self._core.status.get(node, SyncStatus()) if node is not None else SyncStatus()
         host, port, source = self._address(peer, link)
+        told = self._driver.presence.of(node) if node is not None else None
+        up = told is not None and told.here
+        skew_ms = self._driver.skews_ms.get(node) if node is not None else None
         return PeerInfo(
             name=self._cluster.name_of(node) if node is not None else "",
             did=did_of(node) if node is not None else None,
-            state="connected" if link is not None else peer.state.value,
+            state="connected" if link is not None else "up" if up else peer.state.value,
+            neighbour=node in self._core.overlay.neighbours,
             address=join_endpoint(host, port) if host else None,
             source=source,
             connected_s=round(now - link.since, 3) if link is not None else None,
             rtt_ms=self._rtt_ms(link),
-            skew_ms=self._driver.skews_ms.get(node) if node is not None else None,
+            skew_ms=skew_ms if skew_ms is not None or told is None else told.skew_ms,
+            version=told.version if told is not None else None,
+            told_s=round(now - told.heard_at, 3) if told is not None and told.here else None,
             sessions=status.sessions,
             in_step_s=round(now - status.in_step_at, 3) if status.in_step_at is not None else None,
             syncing=link.syncing if link is not None else False,

@@ -8,7 +8,8 @@ import msgspec
 
 from cis.api.protocol import Request
 
-PeerState = Literal["connected", "unknown", "active", "inactive"]
+PeerState = Literal["connected", "up", "unknown", "active", "inactive"]
+"""``up``: not connected, but it tells through others that it is there."""
 
 
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,11 +72,17 @@ class PeerInfo(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     did: str | None
     state: PeerState
+    neighbour: bool
+    """whether gossip is exchanged with it: it is in the active view"""
     address: str | None
     source: str | None
     connected_s: float | None
     rtt_ms: float | None
     skew_ms: int | None
+    version: str | None
+    """the version of cis it told all members it runs"""
+    told_s: float | None
+    """seconds since it last told all members that it is up"""
     sessions: int
     in_step_s: float | None
     """seconds since the last completed session"""
@@ -141,8 +148,37 @@ class PingPeer(Request[Pinged], frozen=True, kw_only=True):
     timeout_s: float = 5.0
 
 
+class AuditTally(msgspec.Struct, frozen=True, kw_only=True):
+    """What an audit found at one end: memories shown wrongly, how many of them are right now, bodies fetched.
+
+    ``missing`` counts changes that are damaged and living changes without a body that the other end did not have.
+    """
+
+    wrong: int
+    mended: int
+    fetched: int
+    missing: int
+
+
+class AuditResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What comparing everything with one peer found and mended.
+
+    ``checked`` changes of this node's own logs were verified before: ``damaged`` runs of them were not what was
+    signed, and ``derived_anew`` memories were not shown as they say. ``unfinished`` when more differed than one audit
+    takes: run it again.
+    """
+
+    compared: int
+    checked: int
+    damaged: int
+    derived_anew: int
+    here: AuditTally
+    there: AuditTally
+    unfinished: bool
+
+
 class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
-    """How a session with one peer ended; ``error`` is empty where it succeeded."""
+    """How a session with one peer ended; ``error`` is empty where it succeeded. ``audit`` where it was asked for."""
 
     name: str
     changes_received: int
@@ -150,11 +186,13 @@ class SyncResult(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int
     took_s: float
     error: str
+    audit: AuditResult | None = None
 
 
 class SyncNow(Request[tuple[SyncResult, ...]], frozen=True, kw_only=True):
-    """Compare with one connected peer, or all, and wait until that is done."""
+    """Exchange with one connected peer, or all, what is missing, and wait; ``full`` compares everything afterwards."""
 
     path: ClassVar[str] = "p2p/sync"
     target: str | None = None
     timeout_s: float = 60.0
+    full: bool = False

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cis.api import gossip_schema as gossip
 from cis.api import memory_schema as memory
 from cis.api import network_schema as network
 from cis.api.protocol import Request
 
 if TYPE_CHECKING:
     from cis.api.browsing import BrowsingOperations
+    from cis.api.listening import TopicOperations
     from cis.api.memory import MemoryOperations
     from cis.api.network import NetworkOperations
+    from cis.api.sync_status import SyncStatusOperations
     from cis.api.transfer import TransferOperations
 
 Handler = Callable[[Any], Any]
 """Blocking; an iterator where the request streams."""
-AsyncHandler = Callable[[Any], Awaitable[Any]]
+AsyncHandler = Callable[[Any], Awaitable[Any] | AsyncIterator[Any]]
+"""On the loop; an iterator where the request streams."""
 
 REQUESTS: tuple[type[Request[Any]], ...] = (
     memory.SetMemory,
@@ -42,6 +46,9 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     network.DisconnectPeer,
     network.PingPeer,
     network.SyncNow,
+    gossip.GetSyncStatus,
+    gossip.BroadcastMessage,
+    gossip.ListenTopics,
 )
 
 
@@ -66,7 +73,9 @@ def memory_handlers(
     }
 
 
-def network_handlers(operations: NetworkOperations) -> Mapping[type[Request[Any]], AsyncHandler]:
+def network_handlers(
+    operations: NetworkOperations, topics: TopicOperations, sync_status: SyncStatusOperations
+) -> Mapping[type[Request[Any]], AsyncHandler]:
     """Return who answers about peers; only in the daemon."""
     return {
         network.ListPeers: operations.peers,
@@ -74,4 +83,7 @@ def network_handlers(operations: NetworkOperations) -> Mapping[type[Request[Any]
         network.DisconnectPeer: operations.disconnect,
         network.PingPeer: operations.ping,
         network.SyncNow: operations.sync,
+        gossip.GetSyncStatus: sync_status.status,
+        gossip.BroadcastMessage: topics.broadcast,
+        gossip.ListenTopics: topics.listen,
     }

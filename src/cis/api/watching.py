@@ -21,8 +21,8 @@ from cis.model import MemoryId, ReplicaId, SpaceId
 from cis.model.change import SEQ_BITS
 from cis.node.local import LocalNode
 from cis.store.database import fetch
+from cis.store.engine import Commit
 from cis.store.read import Reader
-from cis.store.writer import Commit
 from cis.wire.segment import RECORD
 
 NAMES_MAX = 100_000

@@ -14,7 +14,7 @@ from cis.wire.content import Content
 if TYPE_CHECKING:
     from cis.node.driver import Driver
     from cis.node.local import LocalNode
-    from cis.store.writer import Commit
+    from cis.store.engine import Commit
 
 KEYS = 50
 WITNESS_S = 120.0

@@ -81,7 +81,7 @@ def watch_node() -> Stopwatch:
     and ``fold`` run behind.
     """
     from cis.node import syncing
-    from cis.store import admission, writer
+    from cis.store import admission, engine
     from cis.store.author import Author, Draft
     from cis.store.index import Indexer
     from cis.store.log import LogReader
@@ -91,9 +91,9 @@ def watch_node() -> Stopwatch:
     stopwatch.watch(syncing, "encode", "encode")
     stopwatch.watch(admission, "decode", "decode")
     stopwatch.watch(admission, "verify", "verify")
-    stopwatch.watch(writer.Writer, "_commit_group", "merge")
+    stopwatch.watch(engine.Engine, "_commit_group", "merge")
     stopwatch.watch(Author, "compose", "compose")
     stopwatch.watch(Draft, "close", "seal")
     stopwatch.watch(Indexer, "_round", "index")
-    stopwatch.watch(writer, "compact", "fold")
+    stopwatch.watch(engine, "compact", "fold")
     return stopwatch

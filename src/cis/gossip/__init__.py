@@ -1,1 +1,54 @@
 """Epidemic broadcast among members: HyParView keeps the overlay, Plumtree the tree over it, both sans-IO."""
+
+from cis.gossip.config import GossipConfig, TreeConfig, ViewConfig
+from cis.gossip.gossip import Gossip, GossipStatistics
+from cis.gossip.language import (
+    BroadcastAsked,
+    Deliver,
+    Dial,
+    DialFailed,
+    Examined,
+    GossipEffect,
+    GossipEvent,
+    Heard,
+    LeavingAsked,
+    Linked,
+    NeighbourDown,
+    NeighbourUp,
+    Received,
+    Release,
+    Send,
+    SetTimer,
+    TimerExpired,
+    Unlinked,
+)
+from cis.gossip.messages import message_id
+from cis.gossip.ordering import Ordering
+
+__all__ = [
+    "BroadcastAsked",
+    "Deliver",
+    "Dial",
+    "DialFailed",
+    "Examined",
+    "Gossip",
+    "GossipConfig",
+    "GossipEffect",
+    "GossipEvent",
+    "GossipStatistics",
+    "Heard",
+    "LeavingAsked",
+    "Linked",
+    "NeighbourDown",
+    "NeighbourUp",
+    "Ordering",
+    "Received",
+    "Release",
+    "Send",
+    "SetTimer",
+    "TimerExpired",
+    "TreeConfig",
+    "Unlinked",
+    "ViewConfig",
+    "message_id",
+]

@@ -1,79 +1,61 @@
 """The one place where the machines are wired: events in, effects out, no I/O and no clock of its own.
 
-Decides whom to dial, which of two connections with one peer stays, when to synchronise with whom, and who is
-sent live changes. Until gossip takes over, a change goes directly to every connected peer, and what was
-learned from one is offered to the others by a session shortly after.
+Gossip decides whom to be connected to and carries live changes; what it shows to be missing, and what a session
+taught, is compared by sessions. Links that gossip does not need, the user did not ask for and no session uses are
+closed, so that a cluster larger than the active view is no full mesh.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 from cis.errors import Fault
+from cis.gossip import Gossip
+from cis.gossip import language as gossip
 from cis.model import NodeId
 from cis.node import events
+from cis.node.dialling import Dialling
 from cis.node.events import Effect, Event, LinkId
+from cis.node.overlay import Overlay
+from cis.node.sessions import Sessions
+from cis.node.table import Link, LinkTable, SyncStatus
 from cis.peers import PeerBook, Target
-from cis.sync import Report
+from cis.wire.gossip import BODY_BYTES_MAX
 
-RELAY_DELAY_S = 0.05
-"""How long to gather what was learned before offering it on."""
-RELAY_PAUSE_S = 0.5
-"""Least time between two sessions with one peer that only pass things on."""
-RETRY_S = 2.0
-RETRY_CEILING_S = 60.0
-BAN_S = 600.0
-"""How long a node that broke the protocol is neither dialled nor let in."""
-LINKS_PER_NODE_MAX = 2
-GLARE_S = 5.0
-"""Two connections made within this time are taken for both sides dialling at once."""
+IDLE_S = 30.0
+"""How long a link that gossip has no room for is kept after its last session."""
 
-
-@dataclass(slots=True)
-class SyncStatus:
-    """How synchronisation with one peer stands; times are the node's monotonic clock."""
-
-    sessions: int = 0
-    failures: int = 0
-    """sessions failed since the last that ended well"""
-    in_step_at: float | None = None
-    last_error: str = ""
-    changes_received: int = 0
-    bytes_received: int = 0
-    bytes_sent: int = 0
-
-
-@dataclass(slots=True)
-class Link:
-    """An authenticated connection in use."""
-
-    id: LinkId
-    node: NodeId
-    via: Target | None
-    since: float
-    syncing: bool = False
-    sync_at: float | None = None
-    synced_at: float = 0.0
-    status: SyncStatus = field(default_factory=SyncStatus)
+TargetsOf = Callable[[NodeId, bytes], Sequence[Target]]
+"""The addresses in a member's verified record that may be dialled."""
 
 
 class Core:
-    """See the module. ``interval_s`` is that of periodic anti-entropy with one random peer."""
+    """See the module. ``interval_s`` is that of periodic anti-entropy with one random neighbour."""
 
-    def __init__(self, own: NodeId, book: PeerBook, rng: Random, interval_s: float) -> None:
+    def __init__(
+        self, own: NodeId, book: PeerBook, machine: Gossip, rng: Random, interval_s: float, targets_of: TargetsOf
+    ) -> None:
         self.own = own
-        self.book = book
-        self.links: dict[LinkId, Link] = {}
+        self.table = LinkTable(own)
+        self.overlay = Overlay(machine)
+        self.dialling = Dialling(book, rng)
+        self.sessions = Sessions(self.table, self.overlay.neighbours, rng, interval_s)
         self.status: dict[NodeId, SyncStatus] = {}
-        self.parted: set[NodeId] = set()
-        """nodes the user wants no connection with for now"""
-        self.banned: dict[NodeId, float] = {}
-        """nodes that broke the protocol, and until when they are shut out"""
-        self._rng = rng
-        self._interval_s = interval_s
-        self._round_at: float | None = None
+        self._targets_of = targets_of
+        self._examining: dict[bytes, LinkId] = {}
+        self._idle_at: float | None = None
+
+    @property
+    def book(self) -> PeerBook:
+        """What is known of each peer."""
+        return self.dialling.book
+
+    @property
+    def links(self) -> dict[LinkId, Link]:
+        """The connections in use."""
+        return self.table.by_id
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take an event and return what follows from it, dials and sessions that fall due included."""
@@ -81,147 +63,201 @@ class Core:
 
     def next_timer(self) -> float | None:
         """Return when to come back with `Ticked`, None when nothing is planned."""
-        moments = [link.sync_at for link in self.links.values() if link.sync_at is not None and not link.syncing]
-        moments += self.banned.values()
-        moments += [moment for moment in (self._round_at, self.book.next_due(self._settled())) if moment is not None]
-        return min(moments, default=None)
+        moments = (self.sessions.next_due(), self.overlay.next_timer(), self.dialling.next_due(), self._idle_at)
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def connected(self) -> set[NodeId]:
         """Return the nodes there is a link with."""
-        return {link.node for link in self.links.values()}
-
-    def _settled(self) -> set[NodeId]:
-        """The nodes not to be dialled: those connected, parted from or banned."""
-        return self.connected() | self.parted | set(self.banned)
+        return set(self.table.nodes())
 
     def link_to(self, node: NodeId) -> Link | None:
         """Return the link with a node."""
-        return next((link for link in self.links.values() if link.node == node), None)
+        return self.table.to(node)
+
+    # --- what happened -------------------------------------------------------------------------------------------
 
     def _react(self, event: Event, now: float) -> Iterable[Effect]:
+        effects: Iterable[Effect] = ()
         match event:
-            case events.Sighted():
-                self.book.sighted(event.target, now)
-            case events.Connected():
-                return self._on_connected(event, now)
-            case events.Lost():
-                self._on_lost(event, now)
-            case events.DialFailed():
-                if event.pointless:
-                    self.book.forget(event.target)
-                else:
-                    self.book.failed(event.target, now, event.reason)
+            case events.GossipReceived() if event.link in self.links:
+                effects = self._tell(gossip.Received(self.links[event.link].node, event.message), now)
+            case events.Examined():
+                effects = self._on_examined(event, now)
             case events.Written():
-                return [events.Push(tuple(self.links), event.frames)] if self.links else []
+                effects = self._on_written(event.frames, now)
+            case events.TopicAsked():
+                effects = self._tell(gossip.BroadcastAsked(event.body), now)
+            case events.Stopping():
+                effects = self._tell(gossip.LeavingAsked(), now)
             case events.Learned():
-                self._offer_on(event.source, now)
+                self.sessions.offer_on(event.source, now)
             case events.Overflowed() if event.link in self.links:
-                self._want(self.links[event.link], now)
+                self.sessions.want(self.links[event.link], now)
             case events.SyncEnded() if event.link in self.links:
-                self._on_sync_ended(self.links[event.link], event.report, event.error, now)
-            case events.PartingAsked():
-                return self._on_parting_asked(event.node)
-            case events.MeetingAsked():
-                self.parted.discard(event.node)
-                self.book.hurry(event.node, now)
+                self.sessions.on_ended(self.links[event.link], event.report, event.error, now)
+            case events.Compared() if event.link in self.links:
+                self.sessions.on_compared(self.links[event.link], event.error, now)
+            case events.Stated() if event.link in self.links:
+                status = self.links[event.link].status
+                status.stated, status.stated_at = event.vectors, now
             case events.SyncAsked():
                 if (asked := self.link_to(event.node)) is not None:
-                    self._want(asked, now)
-        return []
+                    self.sessions.want(asked, now)
+            case _:
+                effects = self._on_peers(event, now)
+        return effects
 
-    def _on_parting_asked(self, node: NodeId) -> list[Effect]:
-        self.parted.add(node)
-        return [self._part(link.id) for link in self.links.values() if link.node == node]
+    def _on_peers(self, event: Event, now: float) -> Iterable[Effect]:
+        effects: Iterable[Effect] = ()
+        match event:
+            case events.Sighted(target, pinned):
+                self.dialling.sighted(target, now, pinned=pinned)
+                if target.node is not None:
+                    effects = self._tell(gossip.Heard(target.node), now)
+            case events.Recorded(node, record, targets):
+                for target in targets:
+                    self.dialling.sighted(target, now)
+                effects = self._tell(gossip.Heard(node, record), now)
+            case events.Connected():
+                effects = self._on_connected(event, now)
+            case events.Lost():
+                effects = self._on_lost(event, now)
+            case events.DialFailed():
+                given_up = self.dialling.failed(event.target, event.reason, now, pointless=event.pointless)
+                if given_up is not None:
+                    effects = self._tell(gossip.DialFailed(given_up), now)
+            case events.PartingAsked(node):
+                effects = [_part(link.id) for link in self.table if link.node == node]
+                if self.dialling.part(node):
+                    effects = [*effects, *self._tell(gossip.DialFailed(node), now)]
+            case events.MeetingAsked(node):
+                self.dialling.meet(node, now)
+        return effects
 
-    def _part(self, link: LinkId) -> Effect:
-        return events.Close(link, Fault.PARTED, "disconnected by the user there, until they connect again")
-
-    def _on_connected(self, event: events.Connected, now: float) -> list[Effect]:
-        shut_out = event.node in self.parted or self.banned.get(event.node, now) > now
-        if shut_out and event.via is not None:
-            self.book.failed(event.via, now, "not wanted now")
-        if event.node in self.parted:
-            return [self._part(event.link)]
-        if shut_out:
+    def _on_connected(self, event: events.Connected, now: float) -> Iterable[Effect]:
+        if self.dialling.shuts_out(event.node, now):
+            if event.via is not None:
+                self.dialling.failed(event.via, "not wanted now", now)
+            if event.node in self.dialling.parted:
+                return [_part(event.link)]
             return [events.Close(event.link, Fault.BANNED, "this node broke the protocol: wait some minutes")]
-        self.book.connected(event.node, now, event.via)
-        effects: list[Effect] = []
-        rival = self.link_to(event.node)
-        if rival is not None:
-            stays = self._survivor(rival, event, now)
-            if stays is rival:
-                return [events.Close(event.link, Fault.DUPLICATE, "another connection with this node stays")]
-            if stays is event or self._crowded(event.node):
-                del self.links[rival.id]
-                effects.append(events.Close(rival.id, Fault.DUPLICATE, "another connection with this node stays"))
+        self.dialling.connected(event.node, event.via, now)
+        taken, gives_way = self.table.judge(event, now)
+        if not taken:
+            return [_duplicate(event.link)]
+        before = self.link_to(event.node)
+        if gives_way is not None:
+            self.table.remove(gives_way.id)
         status = self.status.setdefault(event.node, SyncStatus())
-        link = self.links[event.link] = Link(event.link, event.node, event.via, now, status=status)
-        if event.via is not None:
-            self._want(link, now)
-        if self._round_at is None:
-            self._round_at = now + self._interval_s
-        return [*effects, events.Introduce(event.link)]
+        link = Link(event.link, event.node, event.via, now, status=status)
+        self.table.add(link)
+        self.sessions.on_connected(link, now)
+        return [
+            *((_duplicate(gives_way.id),) if gives_way is not None else ()),
+            events.Introduce(event.link),
+            *self._tell_of_link(event.node, before, now),
+        ]
 
-    def _crowded(self, node: NodeId) -> bool:
-        """Tell whether the node has as many links already as racing dials of an honest one make."""
-        return sum(link.node == node for link in self.links.values()) >= LINKS_PER_NODE_MAX
+    def _on_lost(self, event: events.Lost, now: float) -> Iterable[Effect]:
+        known = self.links.get(event.link)
+        before = self.link_to(known.node) if known is not None else None
+        link = self.table.remove(event.link)
+        if link is None:
+            return []
+        if event.blamed:
+            self.dialling.ban(link.node, now)
+        if self.link_to(link.node) is None:
+            self.dialling.lost(link.node, event.reason, now, unwanted=event.unwanted or link.closing)
+        return self._tell_of_link(link.node, before, now)
 
-    def _survivor(self, rival: Link, event: events.Connected, now: float) -> Link | events.Connected | None:
-        """Of two connections with one peer, choose as the other side will; None leaves the choice to it.
+    def _tell_of_link(self, node: NodeId, before: Link | None, now: float) -> list[Effect]:
+        """Tell gossip that the link used with a node is another than before: what was said on that may be lost."""
+        link = self.link_to(node)
+        if link is before:
+            return []
+        effects = self._tell(gossip.Unlinked(node), now) if before is not None else []
+        return [*effects, *(self._tell(gossip.Linked(node, link.dialled), now) if link is not None else ())]
 
-        An old rival gives way: who dials again has lost it. When both dialled, the connection dialled by the
-        smaller id stays. When one side dialled twice (two addresses of the other), that side closes the later.
-        """
-        if now - rival.since >= GLARE_S:
-            return event
-        own_new, own_old = event.via is not None, rival.via is not None
-        if own_new == own_old:
-            return rival if own_new else None
-        return event if own_new == (self.own < event.node) else rival
+    def _on_written(self, frames: Sequence[bytes], now: float) -> list[Effect]:
+        if not self.links:
+            return []
+        effects: list[Effect] = []
+        for frame in frames:
+            if len(frame) <= BODY_BYTES_MAX:
+                effects += self._tell(gossip.BroadcastAsked(frame), now)
+            else:
+                self.sessions.offer_on(None, now)
+        return effects
 
-    def _on_lost(self, event: events.Lost, now: float) -> None:
-        link = self.links.pop(event.link, None)
-        if link is not None and event.blamed:
-            self.banned[link.node] = now + BAN_S
-        if link is not None and self.link_to(link.node) is None:
-            self.book.lost(link.node, now, event.reason)
+    def _on_examined(self, event: events.Examined, now: float) -> list[Effect]:
+        source = self.links.get(self._examining.pop(event.id, 0))
+        if event.gap and source is not None:
+            self.sessions.on_gap(source, now)
+        return self._tell(gossip.Examined(event.id, event.sound), now)
 
-    def _on_sync_ended(self, link: Link, report: Report | None, error: str, now: float) -> None:
-        link.syncing, link.synced_at = False, now
-        if report is None:
-            if error:
-                delay_s = min(RETRY_CEILING_S, RETRY_S * 2.0 ** min(link.status.failures, 10))
-                link.status.failures += 1
-                link.status.last_error = error
-                self._want(link, now + delay_s)
-            return
-        link.status.sessions += 1
-        link.status.failures = 0
-        link.status.in_step_at, link.status.last_error = now, report.refused
-        link.status.changes_received += report.changes_received
-        link.status.bytes_received += report.bytes_received
-        link.status.bytes_sent += report.bytes_sent
-        if report.changes_received or report.entries_received:
-            self._offer_on(link.id, now)
+    # --- gossip --------------------------------------------------------------------------------------------------
 
-    def _offer_on(self, source: LinkId | None, now: float) -> None:
-        """Plan sessions with all peers but the one something came from."""
-        for link in self.links.values():
-            if link.id != source:
-                self._want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
+    def _tell(self, event: gossip.GossipEvent, now: float) -> list[Effect]:
+        """Give gossip an event, and return what it decides as effects of the node."""
+        return self._translate(self.overlay.handle(event, now), now)
 
-    def _want(self, link: Link, at: float) -> None:
-        link.sync_at = at if link.sync_at is None else min(link.sync_at, at)
+    def _translate(self, decided: Iterable[gossip.GossipEffect], now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        waiting = deque(decided)
+        while waiting:
+            match waiting.popleft():
+                case gossip.Send(node, message):
+                    if (link := self.link_to(node)) is not None:
+                        effects.append(events.GossipSend(link.id, message))
+                case gossip.Deliver(id_, body, source):
+                    link = self.link_to(source)
+                    assert link is not None, "what is delivered just came over it"
+                    self._examining[id_] = link.id
+                    effects.append(events.Examine(link.id, id_, body))
+                case gossip.Dial(node, record):
+                    for target in self._targets_of(node, record) if record else ():
+                        self.dialling.sighted(target, now)
+                    if self.link_to(node) is None and not self.dialling.want(node, now):
+                        waiting.extend(self.overlay.handle(gossip.DialFailed(node), now))
+                case gossip.Release(node):
+                    if (link := self.link_to(node)) is not None:
+                        link.released = True
+                case gossip.NeighbourUp(node):
+                    self.dialling.touch()
+                    if (link := self.link_to(node)) is not None:
+                        link.released = False
+                case gossip.NeighbourDown():
+                    self.dialling.touch()
+        return effects
+
+    # --- time ----------------------------------------------------------------------------------------------------
 
     def _due(self, now: float) -> Iterable[Effect]:
-        self.banned = {node: until for node, until in self.banned.items() if until > now}
-        if self._round_at is not None and self._round_at <= now:
-            self._round_at = now + self._interval_s if self.links else None
-            if self.links:
-                self._want(self._rng.choice(sorted(self.links.values(), key=lambda link: link.id)), now)
-        for link in self.links.values():
-            if link.sync_at is not None and link.sync_at <= now and not link.syncing:
-                link.sync_at, link.syncing = None, True
-                yield events.Synchronise(link.id)
-        for target in self.book.due(now, self._settled()):
+        yield from self._translate(self.overlay.due(now), now)
+        yield from self.sessions.due(now)
+        yield from self._unneeded(now)
+        for target in self.dialling.due(self.table.nodes(), self.overlay.room, now):
             yield events.Dial(target)
+
+    def _unneeded(self, now: float) -> Iterable[Effect]:
+        """Close the links nobody needs, and note when the next may be closed."""
+        self._idle_at = None
+        for link in self.table:
+            if link.closing or link.node in self.overlay.neighbours or link.node in self.dialling.pinned:
+                continue
+            if link.syncing or link.sync_at is not None or not (link.released or self.overlay.room == 0):
+                continue
+            idle_at = now if link.released else link.used_at + IDLE_S
+            if idle_at <= now:
+                link.closing = True
+                yield events.Close(link.id, Fault.NONE, "not needed now")
+            elif self._idle_at is None or idle_at < self._idle_at:
+                self._idle_at = idle_at
+
+
+def _part(link: LinkId) -> Effect:
+    return events.Close(link, Fault.PARTED, "disconnected by the user there, until they connect again")
+
+
+def _duplicate(link: LinkId) -> Effect:
+    return events.Close(link, Fault.DUPLICATE, "another connection with this node stays")

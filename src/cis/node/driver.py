@@ -7,35 +7,37 @@ boundary; what a peer does wrong ends its link and nothing else.
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 from cis.discovery.provider import Provider
-from cis.errors import CisError, Fault, PeerFault
+from cis.errors import Fault
+from cis.gossip import Gossip
 from cis.model import Candidate, NodeId
-from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits
+from cis.net import Certificate, Endpoint, NetLimits
 from cis.node import events
 from cis.node.addresses import own_candidates
 from cis.node.core import Core
-from cis.node.events import LinkId
-from cis.node.finding import Finder, Problems, place_of
-from cis.node.greeting import reach, welcome
-from cis.node.joining import serve_join
-from cis.node.links import PeerLink, Surroundings
+from cis.node.examining import Examiner
 from cis.node.local import LocalNode
+from cis.node.meeting import Around, Meeting
 from cis.node.memory_of_peers import keep_saving, load_peers, save_peers
+from cis.node.presence import Presence
+from cis.node.recovery import Recovery
+from cis.node.stability import ROUND_S, STABILITY, Stability
+from cis.node.topics import Topics
 from cis.peers import PeerBook, Target
-from cis.store.writer import Commit
-from cis.trust import KeyUsed
+from cis.store.engine import Commit
 from cis.wire.messages import encode
 
 _log = logging.getLogger(__name__)
 
-_BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED})
-"""What only a peer that breaks the protocol is closed on for."""
+LEAVING_S = 0.5
+"""How long a node that stops gives its last words to its neighbours."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +63,32 @@ class Driver:
     def __init__(self, local: LocalNode, options: NodeOptions) -> None:
         self.local = local
         self.options = options
-        self.links: dict[LinkId, PeerLink] = {}
-        self.core = Core(
-            local.identity.node,
-            PeerBook(local.identity.node, Random()),
-            Random(),
-            options.sync_interval_s,
-        )
-        self.skews_ms: dict[NodeId, int] = {}
-        self.problems = Problems()
-        self._finder = Finder(local, self.report, self.problems)
-        self.endpoint: Endpoint
-        self._numbers = itertools.count(1)
+        self._meeting = Meeting(local, Around(self.report, self._spawn, self._candidates, self._on_joined))
+        self.links = self._meeting.links
+        self.problems = self._meeting.problems
+        self.skews_ms = self._meeting.skews_ms
+        self._rng = Random()
+        own, book = local.identity.node, PeerBook(local.identity.node, Random())
+        gossip = Gossip(own, self._meeting.own_record, Random())
+        self.core = Core(own, book, gossip, Random(), options.sync_interval_s, self._meeting.targets_of)
+        self.topics = Topics(local, lambda body: self.report(events.TopicAsked(body)))
+        self.presence = Presence(local, self.topics, Random())
+        self._examiner = Examiner(local, self.topics, self.report)
+        self.stability = Stability(local)
+        self.recovery = Recovery(local, lambda: list(self.links.values()))
         self._stop = asyncio.Event()
+        self._ended = False
+        self._reported: deque[events.Event] = deque()
         self._changed = asyncio.Event()
         self._watchers: set[Callable[[Commit], None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._group: asyncio.TaskGroup
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The socket, once it is open."""
+        return self._meeting.endpoint
 
     async def run(self, on_ready: Callable[[], None]) -> None:
         """Listen, find and serve peers until `stop`; raises `Unavailable` when the port cannot be bound."""
@@ -88,25 +98,40 @@ class Driver:
             options.port,
             Certificate.generate(),
             limits=options.limits,
-            on_connection=lambda connection: self._spawn(self._welcome(connection)),
-        ) as self.endpoint:
+            on_connection=lambda connection: self._spawn(self._meeting.welcome(connection)),
+        ) as self._meeting.endpoint:
             self.local.store.on_commit(self._on_commit_elsewhere)
             try:
                 async with asyncio.TaskGroup() as self._group:
-                    load_peers(self.local, self._finder.sight)
-                    for provider in options.providers:
-                        self._group.create_task(self._finder.provide(provider, self.endpoint.address[1]))
-                    self._group.create_task(keep_saving(self.local, self.core.book))
+                    self._begin()
                     on_ready()
-                    await self._stop.wait()
+                    await self._live()
                     raise _Stopped
             except* _Stopped:
                 pass
             finally:
-                self._stop.set()
+                self.topics.close()
                 if self._timer is not None:
                     self._timer.cancel()
                 save_peers(self.local, self.core.book)
+
+    def _begin(self) -> None:
+        """Start what runs as long as the node does."""
+        finder = self._meeting.finder
+        load_peers(self.local, finder.sight)
+        for provider in self.options.providers:
+            self._group.create_task(finder.provide(provider, self.endpoint.address[1]))
+        self._group.create_task(keep_saving(self.local, self.core.book))
+        self._group.create_task(self._keep_stable())
+        self._group.create_task(self.presence.run(lambda: bool(self.core.overlay.neighbours), self.wait_changed))
+
+    async def _live(self) -> None:
+        """Wait until the node is to end; nothing is begun any more after that."""
+        try:
+            await self._stop.wait()
+            await self._take_leave()
+        finally:
+            self._ended = True
 
     def stop(self) -> None:
         """Ask the node to end; `run` returns once everything is closed."""
@@ -118,11 +143,24 @@ class Driver:
         return lambda: self._watchers.discard(watcher)
 
     def report(self, event: events.Event) -> None:
-        """Give an event to the core and perform what it decides; once the node is stopping nothing follows."""
-        if self._stop.is_set():
+        """Give an event to the core and perform what it decides; once the node has ended nothing follows."""
+        if self._ended:
             return
-        for effect in self.core.handle(event, self._loop.time()):
-            self._perform(effect)
+        if isinstance(event, events.Ticked):
+            self._timer = None
+        if isinstance(event, events.SyncEnded) and event.report is not None and event.link in self.links:
+            source = self.links[event.link].node
+            self._spawn(self.recovery.after_session(source, event.report.changes_received))
+        self._reported.append(event)
+        if len(self._reported) > 1:  # an effect being performed led to it: its turn comes after the others
+            return
+        try:
+            while self._reported:
+                for effect in self.core.handle(self._reported[0], self._loop.time()):
+                    self._perform(effect)
+                self._reported.popleft()
+        finally:
+            self._reported.clear()
         self._arm()
         self._changed.set()
         self._changed = asyncio.Event()
@@ -137,110 +175,60 @@ class Driver:
 
     async def connect(self, target: Target) -> NodeId:
         """Dial a target now and return who answered; raises what went wrong."""
-        node, connection = await reach(self.endpoint, self.local, target)
-        self._adopt(connection, node, target)
-        return node
+        return await self._meeting.connect(target)
 
     # --- effects -------------------------------------------------------------------------------------------------
 
     def _perform(self, effect: events.Effect) -> None:
         match effect:
             case events.Dial(target):
-                self._spawn(self._dial(target))
+                self._spawn(self._meeting.dial(target))
             case events.Close(link, fault, reason):
                 if (found := self.links.get(link)) is not None:
                     found.connection.close(fault, reason)
             case events.Synchronise(link):
                 if (found := self.links.get(link)) is not None:
                     self._spawn(found.synchronise())
-            case events.Push(links, frames):
-                for number in links:
-                    if (found := self.links.get(number)) is not None:
-                        found.push(frames)
+            case events.Compare(link):
+                if (found := self.links.get(link)) is not None:
+                    self._spawn(found.compare_whole())
+            case events.GossipSend(link, message):
+                if (found := self.links.get(link)) is not None:
+                    found.gossip_out.put(message)
+            case events.Examine(link, id_, body):
+                if (found := self.links.get(link)) is not None:
+                    self._examiner.examine(found, id_, body)
+                else:
+                    self.report(events.Examined(id_, sound=False))
             case events.Introduce(link):
                 if (found := self.links.get(link)) is not None:
-                    self._spawn(self._introduce(found))
-
-    async def _dial(self, target: Target) -> None:
-        try:
-            await self.connect(target)
-        except PeerFault as fault:
-            pointless = fault.fault is Fault.SELF
-            self.report(events.DialFailed(target, fault.detail, pointless))
-            if not pointless:
-                self.problems.note(place_of(target), fault.detail)
-        except ConnectionLost as lost:
-            self.report(events.DialFailed(target, str(lost.reason)))
-            self.problems.note(place_of(target), str(lost.reason))
-        except CisError as error:
-            self.report(events.DialFailed(target, str(error)))
-
-    async def _introduce(self, link: PeerLink) -> None:
-        try:
-            await link.introduce()
-            _, clock_ms = await link.ping()
-            self.skews_ms[link.node] = clock_ms - self.local.clock_ms()
-        except (CisError, TimeoutError):
-            _log.debug("a peer could not be introduced to", exc_info=True)
-
-    # --- connections -----------------------------------------------------------------------------------------------
-
-    async def _welcome(self, connection: Connection) -> None:
-        try:
-            outcome = await welcome(self.local, connection)
-            if outcome.key_used is KeyUsed.TICKET and outcome.ticket_id is not None:
-                name = await serve_join(self.local, connection, outcome.node, outcome.ticket_id)
-                _log.info("%s joined the cluster", name)
-                self.report(events.Learned())
-            else:
-                self._adopt(connection, outcome.node, None)
-        except PeerFault as fault:
-            self.problems.note("an incoming connection", fault.detail)
-            connection.close(fault.fault, fault.detail if outcome_known(fault) else "")
-        except (CisError, TimeoutError) as error:
-            self.problems.note("an incoming connection", str(error))
-            connection.close(Fault.REFUSED, "")
-
-    def _adopt(self, connection: Connection, node: NodeId, via: Target | None) -> None:
-        number = next(self._numbers)
-        around = Surroundings(
-            self.local,
-            self.report,
-            lambda: self._finder.records.to_send(self._candidates()),
-            lambda raw: self._on_record(raw, number),
-        )
-        link = PeerLink(number, node, connection, around)
-        self.links[link.id] = link
-        self._spawn(self._serve(link))
-        if via is not None:
-            self.problems.pop(place_of(via), None)
-        self.report(events.Connected(link.id, node, via))
-
-    async def _serve(self, link: PeerLink) -> None:
-        reason, blamed = "the node ended", False
-        try:
-            closed = await link.serve()
-            reason, blamed = str(closed), not closed.by_peer and closed.fault in _BLAMED
-        finally:
-            self.links.pop(link.id, None)
-            link.connection.close(Fault.INTERNAL, "internal error")  # closed already, unless serving it failed
-            self.report(events.Lost(link.id, reason, blamed))
+                    self._spawn(self._meeting.introduce(found))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        self._group.create_task(_contained(work))
+        if self._ended:
+            work.close()
+            return
+        # One that is cancelled before its first step has not begun the work in it.
+        self._group.create_task(_contained(work)).add_done_callback(lambda _: work.close())
 
     # --- what comes from elsewhere ---------------------------------------------------------------------------------
 
-    def _on_record(self, raw: bytes, teller: LinkId) -> None:
-        """Dial what a record names, and tell the others of it, once."""
-        if self._finder.on_record(raw, self.endpoint.address):
-            for link in self.links.values():
-                if link.id != teller:
-                    self._spawn(self._introduce(link))
+    async def _keep_stable(self) -> None:
+        """Collect what all members have had, and tell them what this node holds, now and then."""
+        self.topics.read_system(STABILITY, lambda message: self.stability.take(message.author, message.payload))
+        while True:
+            await asyncio.sleep(ROUND_S * self._rng.uniform(0.5, 1.5))
+            report = await asyncio.to_thread(self.stability.round)
+            if report is not None:
+                self.topics.tell_system(STABILITY, report)
+
+    def _on_joined(self, node: NodeId) -> None:
+        self.topics.tell_membership(node)
+        self.report(events.Learned())
 
     def _on_commit_elsewhere(self, commit: Commit) -> None:
         """Called on the writer's thread."""
-        if not self._stop.is_set():
+        if not self._ended:
             self._loop.call_soon_threadsafe(self._on_commit, commit)
 
     def _on_commit(self, commit: Commit) -> None:
@@ -254,12 +242,24 @@ class Driver:
 
     # --- time and end ------------------------------------------------------------------------------------------------
 
+    async def _take_leave(self) -> None:
+        """Tell the neighbours that this node ends, as far as they listen."""
+        self.presence.leave()
+        self.report(events.Stopping())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVING_S):
+                for link in list(self.links.values()):
+                    await link.gossip_out.wait_sent()
+        for link in list(self.links.values()):
+            link.connection.close(Fault.SHUTDOWN, "the node there was stopped")
+
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
         at = self.core.next_timer()
-        if at is not None:
-            self._timer = self._loop.call_at(at, self.report, events.Ticked())
+        if self._timer is not None:
+            if self._timer.when() == at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self.report, events.Ticked()) if at is not None else None
 
     def _candidates(self) -> tuple[Candidate, ...]:
         return own_candidates(self.endpoint.address, self.options.external)
@@ -271,8 +271,3 @@ async def _contained(work: Coroutine[None, None, None]) -> None:
         await work
     except* Exception:  # noqa: BLE001 - see above
         _log.exception("work for a peer failed")
-
-
-def outcome_known(fault: PeerFault) -> bool:
-    """Tell whether the dialler was proven when the fault arose, so that it may read why."""
-    return fault.fault is not Fault.REFUSED

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cis.errors import Fault
-from cis.model import NodeId
+from cis.model import NodeId, SpaceId, VersionVector
 from cis.peers import Target
 from cis.sync import Report
+from cis.wire.gossip import GossipMessage
 
 LinkId = int
 
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """A node may be reachable there."""
+    """A node may be reachable there; ``pinned`` when the user said so and wants a connection with it kept."""
 
     target: Target
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A member's signed record was verified and is newer than any before; its addresses may be dialled."""
+
+    node: NodeId
+    record: bytes
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +42,15 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """An authenticated connection ended; ``blamed`` when this node closed it for breaking the protocol."""
+    """An authenticated connection ended; ``blamed`` when this node closed it for breaking the protocol.
+
+    ``unwanted`` when the peer closed it because it wants none with this node for now.
+    """
 
     link: LinkId
     reason: str
     blamed: bool = False
+    unwanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +64,7 @@ class DialFailed:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Segments written here are committed; the frames are ready to send."""
+    """Segments written here are committed; their frames are ready to be told to all members."""
 
     frames: tuple[bytes, ...]
 
@@ -61,8 +77,35 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class GossipReceived:
+    """A gossip message came over a link, its records verified."""
+
+    link: LinkId
+    message: GossipMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What `Examine` asked for is done: the body is sound, and committed where it is a change.
+
+    ``gap`` when it shows that more is missing here: what comes before it, or what its author's right rests on.
+    """
+
+    id: bytes
+    sound: bool
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TopicAsked:
+    """A bulletin made here is to be told to all members."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Overflowed:
-    """A peer takes live changes more slowly than they come; what waited was dropped."""
+    """A peer takes gossip more slowly than it comes; what waited was dropped."""
 
     link: LinkId
 
@@ -73,6 +116,22 @@ class SyncEnded:
 
     link: LinkId
     report: Report | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A peer stated what it holds, by space."""
+
+    link: LinkId
+    vectors: Mapping[SpaceId, VersionVector]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The comparison of whole states on a link ended, or came to nothing (``error``)."""
+
+    link: LinkId
     error: str = ""
 
 
@@ -92,9 +151,14 @@ class PartingAsked:
 
 @dataclass(frozen=True, slots=True)
 class MeetingAsked:
-    """The user wants a connection with a node again."""
+    """The user wants a connection with a node, and wants it kept."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """This node is about to end: neighbours are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +168,23 @@ class Ticked:
 
 Event = (
     Sighted
+    | Recorded
     | Connected
     | Lost
     | DialFailed
     | Written
     | Learned
+    | GossipReceived
+    | Examined
+    | TopicAsked
     | Overflowed
     | SyncEnded
+    | Compared
+    | Stated
     | SyncAsked
     | PartingAsked
     | MeetingAsked
+    | Stopping
     | Ticked
 )
 
@@ -142,11 +213,27 @@ class Synchronise:
 
 
 @dataclass(frozen=True, slots=True)
-class Push:
-    """Send live segments on links, dropping them for one that is behind."""
+class GossipSend:
+    """Send a gossip message on a link, after those before it; answer with `Overflowed` where too many wait."""
 
-    links: tuple[LinkId, ...]
-    frames: tuple[bytes, ...]
+    link: LinkId
+    message: GossipMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Examine:
+    """Verify a body that came by gossip over a link: commit a segment, open a bulletin. Answer with `Examined`."""
+
+    link: LinkId
+    id: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Compare whole states with the peer of a link, as history was collected; answer with `Compared`."""
+
+    link: LinkId
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,4 +243,4 @@ class Introduce:
     link: LinkId
 
 
-Effect = Dial | Close | Synchronise | Push | Introduce
+Effect = Dial | Close | Synchronise | Compare | GossipSend | Examine | Introduce

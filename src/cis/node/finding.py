@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from cis.discovery.address import Source
 from cis.discovery.provider import Provider, Sighting
 from cis.errors import Unavailable
 from cis.node import events
@@ -63,17 +64,18 @@ class Finder:
 
     def on_record(self, raw: bytes, bound: tuple[str, int]) -> bool:
         """Take a record in; True when it told something new. Raises `PeerFault`."""
-        targets = self.records.take(raw, bound)
-        for target in targets or ():
-            self.sight(target)
-        return targets is not None
+        recorded = self.records.take(raw, bound)
+        if recorded is not None:
+            self._report(recorded)
+        return recorded is not None
 
     def _on_sighting(self, sighting: Sighting) -> None:
         node = sighting.node
         if node is None and sighting.name is not None:
             members = self._local.cluster.membership.members()
             node = next((member.node for member in members if member.name == sighting.name), None)
-        self.sight(Target(node, sighting.host, sighting.port, sighting.source.value))
+        target = Target(node, sighting.host, sighting.port, sighting.source.value)
+        self._report(events.Sighted(target, pinned=sighting.source is Source.STATIC))
 
 
 def place_of(target: Target) -> str:

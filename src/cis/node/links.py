@@ -1,4 +1,4 @@
-"""One authenticated connection: the streams a peer opens on it, and the live changes sent over it.
+"""One authenticated connection: the streams a peer opens on it, and the gossip said over it.
 
 `serve` is the boundary that turns whatever goes wrong with a peer into the end of that one link.
 """
@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from cis.errors import CisError, Fault, PeerFault
@@ -17,28 +16,33 @@ from cis.model import NodeId
 from cis.net import Connection, ConnectionLost, Stream
 from cis.net.closing import CloseReason, StreamReset
 from cis.node import events
+from cis.node.auditing import AuditSummary, run_audit
+from cis.node.comparing import Vectors, answer_vectors, ask_vectors
+from cis.node.gossiping import GossipIn, GossipOut
 from cis.node.local import LocalNode
 from cis.node.syncing import run_session
-from cis.wire.messages import FRAME_BYTES_MAX, Open, Ping, Pong, Records, decode, encode, is_segment
+from cis.wire.gossip import GossipMessage
+from cis.wire.messages import FRAME_BYTES_MAX, Open, Ping, Pong, Records, decode, encode
 
 _log = logging.getLogger(__name__)
 
-LIVE_BYTES_MAX = 4 << 20
-"""Live changes that may wait for a slow peer; beyond that they are dropped and a session brings them."""
 STREAM_OPENING_S = 5.0
 _PING_BYTES_MAX = 64
-_BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE})
-"""What a session may fail with through no fault of the peer's: the log of a cloned disk is passed on in good faith."""
+BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE})
+"""What may go wrong through no fault of the peer's: the log of a cloned disk is passed on in good faith."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a link needs of its node: the local part, where to report events, the records to hand on, and take in."""
+    """What a link needs of its node: the local part, where to report events, where to hand records.
+
+    ``vetted`` returns a gossip message without the records that are not what they claim to be, None to leave it out.
+    """
 
     local: LocalNode
     report: Callable[[events.Event], None]
-    records: Callable[[], list[bytes]]
     on_record: Callable[[bytes], None]
+    vetted: Callable[[GossipMessage], GossipMessage | None]
 
 
 class PeerLink:
@@ -49,22 +53,22 @@ class PeerLink:
         self.node = node
         self.connection = connection
         self._around = around
-        self._live: deque[bytes] = deque()
-        self._live_bytes = 0
-        self._live_ready = asyncio.Event()
+        self.gossip_out = GossipOut(connection, lambda: around.report(events.Overflowed(link)))
+        self.gossip_in = GossipIn(self._on_gossip)
         self._own_session = False
         self._serving = asyncio.Lock()
         self._sessions_waiting = 0
+        self._auditing = False
         self._pings = 0
 
     async def serve(self) -> CloseReason:
         """Take streams until the connection ends; returns why."""
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._send_live())
+                group.create_task(self.gossip_out.run())
                 while True:
                     stream = await self.connection.accept_stream()
-                    group.create_task(self._guard(self._serve_stream(stream)))
+                    group.create_task(self._guard(self._serve_stream, stream))
         except* ConnectionLost:
             pass
         return await self.connection.wait_closed()
@@ -82,20 +86,28 @@ class PeerLink:
         except* ConnectionLost as group:
             error = str(group.exceptions[0])
         except* (CisError, TimeoutError) as group:
-            error = self._blame(group.exceptions[0])
+            error = self.blame(group.exceptions[0])
         finally:
             self._own_session = False
             self._around.report(events.SyncEnded(self.id, report, error))
 
-    def push(self, frames: tuple[bytes, ...]) -> None:
-        """Queue live segments; a peer that lets too many wait loses them all and is reported."""
-        self._live.extend(frames)
-        self._live_bytes += sum(map(len, frames))
-        if self._live_bytes > LIVE_BYTES_MAX:
-            self._live.clear()
-            self._live_bytes = 0
-            self._around.report(events.Overflowed(self.id))
-        self._live_ready.set()
+    async def audit(self, *, checked: bool = True) -> AuditSummary:
+        """Hold an audit begun here, having ``checked`` the own store first; raises what `run_audit` does."""
+        async with await self.connection.open_stream() as stream:
+            await stream.write_frame(encode(Open("audit")))
+            return await run_audit(self._around.local, stream, initiator=True, checked=checked)
+
+    async def compare_whole(self) -> None:
+        """Compare whole states, as one of the two collected what the other never had, and report the end of it."""
+        error = ""
+        try:
+            await self.audit(checked=False)
+        except* ConnectionLost as group:
+            error = str(group.exceptions[0])
+        except* (CisError, TimeoutError) as group:
+            error = self.blame(group.exceptions[0])
+        finally:
+            self._around.report(events.Compared(self.id, error))
 
     async def ping(self) -> tuple[float, int]:
         """Return (seconds there and back, the peer's clock in Unix ms)."""
@@ -113,23 +125,28 @@ class PeerLink:
             raise PeerFault(Fault.MALFORMED, "a ping was answered by something else")
         return took, answer.clock_ms
 
-    async def introduce(self) -> None:
-        """Tell the peer how to reach this node and the others it knows of."""
+    async def compare(self, own: Vectors) -> None:
+        """Ask what the peer holds of what is held here, and report it; raises as `ask_vectors`."""
+        vectors = await ask_vectors(self.connection, self._around.local, own)
+        self._around.report(events.Stated(self.id, vectors))
+
+    async def introduce(self, records: list[bytes]) -> None:
+        """Tell the peer how to reach nodes: this one and others."""
         async with await self.connection.open_stream() as stream:
             await stream.write_frame(encode(Open("records")))
-            await stream.write_frame(encode(Records(self._around.records())))
+            await stream.write_frame(encode(Records(records)))
             stream.finish()
 
     # --- what the peer opens -------------------------------------------------------------------------------------
 
-    async def _guard(self, serving: object) -> None:
-        """Run something for this peer; a fault of the peer's ends the link with its reason."""
+    async def _guard(self, serve: Callable[[Stream], Awaitable[None]], stream: Stream) -> None:
+        """Serve a stream of this peer's; a fault of the peer's ends the link with its reason."""
         try:
-            await serving  # type: ignore[misc] # a coroutine
+            await serve(stream)
         except* (StreamReset, ConnectionLost):
             pass
         except* PeerFault as group:
-            self._blame(group.exceptions[0])
+            self.blame(group.exceptions[0])
         except* (CisError, TimeoutError) as group:
             _log.warning("a stream of %s failed: %s", self._name(), group.exceptions[0])
 
@@ -143,10 +160,14 @@ class PeerLink:
             match opening.purpose:
                 case "sync":
                     await self._serve_sync(stream)
-                case "live":
-                    await self._receive_live(stream)
+                case "audit":
+                    await self._serve_audit(stream)
+                case "gossip":
+                    await self.gossip_in.serve(stream)
                 case "ping":
                     await self._answer_pings(stream)
+                case "vectors":
+                    await answer_vectors(stream, self._around.local)
                 case "records":
                     await self._receive_records(stream)
                 case _:
@@ -165,18 +186,15 @@ class PeerLink:
             report = await run_session(self._around.local, stream)
         self._around.report(events.SyncEnded(self.id, report))
 
-    async def _receive_live(self, stream: Stream) -> None:
-        while (frame := await stream.read_frame(FRAME_BYTES_MAX)) is not None:
-            if not is_segment(frame):
-                raise PeerFault(Fault.MALFORMED, "a live stream carries segments alone")
-            try:
-                applied = await asyncio.wrap_future(self._around.local.store.merge(frame))
-                if applied.changes:
-                    self._around.report(events.Learned(self.id))
-            except PeerFault as fault:
-                if fault.fault not in _BLAMELESS:
-                    raise
-                self._around.report(events.SyncAsked(self.node))
+    async def _serve_audit(self, stream: Stream) -> None:
+        if self._auditing:
+            stream.reset(Fault.BUSY)
+            return
+        self._auditing = True
+        try:
+            await run_audit(self._around.local, stream, initiator=False)
+        finally:
+            self._auditing = False
 
     async def _answer_pings(self, stream: Stream) -> None:
         while (frame := await stream.read_frame(_PING_BYTES_MAX)) is not None:
@@ -193,30 +211,16 @@ class PeerLink:
         for raw in message.records:
             self._around.on_record(raw)
 
-    # --- sending -------------------------------------------------------------------------------------------------
+    def _on_gossip(self, message: GossipMessage) -> None:
+        vetted = self._around.vetted(message)
+        if vetted is not None:
+            self._around.report(events.GossipReceived(self.id, vetted))
 
-    async def _send_live(self) -> None:
-        stream: Stream | None = None
-        while True:
-            await self._live_ready.wait()
-            self._live_ready.clear()
-            while self._live:
-                if stream is None:
-                    stream = await self.connection.open_stream()
-                    await stream.write_frame(encode(Open("live")))
-                frame = self._live.popleft()
-                self._live_bytes -= len(frame)
-                try:
-                    await stream.write_frame(frame)
-                except StreamReset:
-                    stream = None
-                    self._around.report(events.Overflowed(self.id))
-
-    def _blame(self, error: BaseException) -> str:
+    def blame(self, error: BaseException) -> str:
         """Close the link for a fault of the peer's; other errors leave it open. Returns the error's text."""
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        if isinstance(error, PeerFault) and error.fault not in _BLAMELESS:
+        if isinstance(error, PeerFault) and error.fault not in BLAMELESS:
             _log.warning("closing the connection with %s: %s", self._name(), error)
             self.connection.close(error.fault, error.detail)
         return str(error) or type(error).__name__

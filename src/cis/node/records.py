@@ -6,6 +6,7 @@ import ipaddress
 
 from cis.discovery.address import Source, dialable
 from cis.model import Candidate, NodeId, NodeRecord
+from cis.node.events import Recorded
 from cis.node.local import LocalNode
 from cis.peers import Target
 from cis.trust.records import read_record, sign_record
@@ -23,22 +24,25 @@ class RecordShelf:
         self._own: tuple[tuple[Candidate, ...], int, bytes] = ((), 0, b"")
 
     def to_send(self, candidates: tuple[Candidate, ...]) -> list[bytes]:
-        """Return this node's record, the same until its addresses change or it ages, and the live ones of others."""
+        """Return this node's record and the live ones of others."""
+        now_ms = self._local.clock_ms()
+        own = self.own(candidates)
+        others = [raw for record, raw in self._held.values() if record.expires_ms > now_ms]
+        return [own, *others[: RECORDS_MAX - 1]]
+
+    def own(self, candidates: tuple[Candidate, ...]) -> bytes:
+        """Return this node's record, the same until its addresses change or it ages."""
         now_ms = self._local.clock_ms()
         stated, made_ms, own = self._own
         if stated != candidates or now_ms > made_ms + OWN_REFRESH_MS:
             own = sign_record(self._local.identity, candidates, now_ms)
             self._own = (candidates, now_ms, own)
-        others = [raw for record, raw in self._held.values() if record.expires_ms > now_ms]
-        return [own, *others[: RECORDS_MAX - 1]]
+        return own
 
-    def take(self, raw: bytes, bound: tuple[str, int]) -> list[Target] | None:
-        """Keep a record if it is newer than the one held, and return the addresses in it that may be dialled.
+    def take(self, raw: bytes, bound: tuple[str, int]) -> Recorded | None:
+        """Keep a record if it is newer than the one held, and return what it tells, None where that is nothing new.
 
-        None for one that tells nothing new.
-
-        Private addresses count as the member's own word, whoever passed the record on, as it is signed.
-        Loopback ones count only for a node that itself listens on loopback. Raises `PeerFault`.
+        Raises `PeerFault`.
         """
         record = read_record(raw)
         if record.node == self._local.identity.node or self._local.cluster.membership.member(record.node) is None:
@@ -47,9 +51,18 @@ class RecordShelf:
         if record.expires_ms <= self._local.clock_ms() or (held is not None and held[0].number >= record.number):
             return None
         self._held[record.node] = (record, raw)
-        loopback = ipaddress.ip_address(bound[0]).is_loopback
-        return [
-            Target(record.node, one.host, one.port, Source.MEMBER.value)
-            for one in record.candidates
-            if dialable(one.host, Source.MEMBER, allow_loopback=loopback)
-        ]
+        return Recorded(record.node, raw, targets_in(record, bound))
+
+
+def targets_in(record: NodeRecord, bound: tuple[str, int]) -> tuple[Target, ...]:
+    """Return the addresses in a verified record that a node bound to an address may dial.
+
+    Private addresses count as the member's own word, whoever passed the record on, as it is signed.
+    Loopback ones count only for a node that itself listens on loopback.
+    """
+    loopback = ipaddress.ip_address(bound[0]).is_loopback
+    return tuple(
+        Target(record.node, one.host, one.port, Source.MEMBER.value)
+        for one in record.candidates
+        if dialable(one.host, Source.MEMBER, allow_loopback=loopback)
+    )

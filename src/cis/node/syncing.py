@@ -49,11 +49,16 @@ class StoreIndex:
 
     def __init__(self, reader: Reader, spaces: Sequence[SpaceId]) -> None:
         self._vectors = {space: reader.vector(space) for space in spaces}
+        self._floors = {space: reader.floor(space) for space in spaces}
         self._logs = {space: LogReader(reader.connection, space) for space in spaces}
 
     def vectors(self) -> Mapping[SpaceId, VersionVector]:
         """Return the vectors of the snapshot."""
         return self._vectors
+
+    def floors(self) -> Mapping[SpaceId, VersionVector]:
+        """Return up to where each log of the snapshot is stable."""
+        return self._floors
 
     def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
         """Return an encoded segment and its last number."""
@@ -155,7 +160,7 @@ class _Runner:
         self._snapshot = snapshot
         self._events = _Inbox()
         self._arrived: list[bytes] = []
-        self._session = Session(index.vectors(), local.cluster.membership, own=local.store.replica)
+        self._session = Session(index.vectors(), local.cluster.membership, local.store.replica, index.floors())
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> Report:
@@ -223,7 +228,7 @@ class _Runner:
             assert isinstance(outcome, Applied | CisError)
             self._loop.call_soon_threadsafe(self._events.put, _Merged(size, outcome))
 
-        self._local.store.merge(frame).add_done_callback(done)
+        self._local.store.merge(frame, in_order=True).add_done_callback(done)
 
     def _inspect_own(self, seen: InspectOwn) -> None:
         """A peer that holds more of this replica's log, or another, has seen a life of it that this store has not."""
@@ -231,6 +236,8 @@ class _Runner:
         with store.snapshot() as reader:
             held = reader.vector(seen.space).contiguous(store.replica)
             link = reader.link_at(seen.space, store.replica, seen.seq)
+            if link is None and seen.seq <= reader.floor(seen.space).contiguous(store.replica):
+                return  # collected since the peer had it
         if seen.seq > held or (seen.head and (link is None or not link.startswith(seen.head))):
             _log.warning("this store was rolled back or cloned: it goes on under a new incarnation")
             store.renew_incarnation()

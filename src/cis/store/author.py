@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import apsw
 
 from cis.crdt import refs_for_add, refs_for_count, refs_for_put, refs_for_remove
 from cis.errors import CisError, UsageError
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId, VersionVector
 from cis.model.change import BODILESS, CHANGES_PER_CHANGESET_MAX
+from cis.store.database import fetch
+from cis.store.replicas import rid_of
 from cis.trust.sealing import TAG_LENGTH, Sealer
 from cis.trust.signing import CHANGESET_LABEL, Verified, hash_body, hash_leaf, link_after
 from cis.wire.content import Content, check_content, encode_content
@@ -112,6 +117,7 @@ class _State:
     """What an author knows of the memories it writes."""
 
     seen: dict[MemoryId, list[Stored]]
+    space: int
     own: ReplicaId
     contiguous: VersionVector
     held: dict[MemoryId, list[Dot]]
@@ -169,7 +175,7 @@ class Author:
         stored = {one.rid: one for one in rows.stored(itertools.chain(*live.values()), bodies=bodies)}
         seen = {memory: [stored[rid] for rid in rids] for memory, rids in live.items()}
         held = rows.held_of_many(memories) if holding else {}
-        return _State(seen, end.replica, self._replicas.contiguous(end.space), held)
+        return _State(seen, end.space, end.replica, self._replicas.contiguous(end.space), held)
 
     def _line(self, write: Write, memory: MemoryId, state: _State, now_ms: int) -> _Line | None:
         seen = state.seen.get(memory, [])
@@ -188,7 +194,20 @@ class Author:
                 return None
             refs = refs_for_add(same) if write.kind is Kind.ADD else refs_for_remove(same)
         plaintext = None if write.kind in BODILESS else encode_content(content)
-        return _Line(memory, write.kind, self._clock.tick(now_ms), refs, plaintext)
+        return _Line(memory, write.kind, self._clock.tick(now_ms), self._uncollected(refs, state.space), plaintext)
+
+    def _uncollected(self, refs: tuple[Ref, ...], space: int) -> tuple[Ref, ...]:
+        """Leave out single changes that were collected here: everybody has had them, and what replaced them."""
+        stable: dict[Ref, int] = {}
+        for ref in refs:
+            log = None if ref.prefix else self._replicas.end(space, ref.replica)
+            if log is not None and ref.seq <= log.floor:
+                stable[ref] = rid_of(log.number, ref.seq)
+        if not stable:
+            return refs
+        query = "SELECT h.rid FROM carray(?1) n CROSS JOIN head h ON h.rid = n.value"
+        kept = {rid for (rid,) in fetch(self._reader.connection, query, (apsw.carray(array("q", stable.values())),))}
+        return tuple(ref for ref in refs if ref not in stable or stable[ref] in kept)
 
     def _totals(self, content: Content, seen: list[Stored], own: ReplicaId) -> Content:
         for stored in seen:

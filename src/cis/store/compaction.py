@@ -27,6 +27,11 @@ def _bury(connection: apsw.Connection) -> bool:
     if not rids:
         return False
     gone = apsw.carray(array("q", rids))
+    connection.execute(
+        "INSERT OR IGNORE INTO collectable SELECT substr(h.record, 9, 16), h.rid "
+        "FROM carray(?) n CROSS JOIN head h ON h.rid = n.value ORDER BY 1, 2",
+        (gone,),
+    )
     for table in ("live0", "live"):
         connection.execute(
             f"DELETE FROM {table} WHERE (memory, rid) IN (SELECT substr(h.record, 9, 16), h.rid "

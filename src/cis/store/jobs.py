@@ -31,6 +31,7 @@ class Job:
 
     writes: Sequence[Write] = ()
     frame: bytes = b""
+    in_order: bool = False
     task: Callable[[apsw.Connection], Any] | None = None
     verified: Verified | None = None
     future: Future[Any] = field(default_factory=Future)

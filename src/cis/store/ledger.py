@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cis.model import SpaceId
+from cis.model.change import SEQ_MAX
+from cis.store.collection import forget_log
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
 
@@ -63,10 +65,9 @@ def forget_former(connection: apsw.Connection, spaces: Iterable[SpaceId]) -> Non
                 f"SELECT ?3, ?4, memory FROM {table} WHERE rid BETWEEN ?1 AND ?2",
                 (*bounds, space, number),
             )
-        for table in ("live", "live0", "held", "changeset", "head", "body", "dead"):
-            connection.execute(f"DELETE FROM {table} WHERE rid BETWEEN ? AND ?", bounds)
-        connection.execute("DELETE FROM pending WHERE replica = ?", (number,))
-        connection.execute("UPDATE replica SET seq = 0, link = zeroblob(32) WHERE no = ?", (number,))
+        forget_log(connection, number, SEQ_MAX)
+        reset = "UPDATE replica SET seq = 0, link = zeroblob(32), floor = 0, base = 0 WHERE no = ?"
+        connection.execute(reset, (number,))
     connection.execute("DELETE FROM meta WHERE name = 'former_keys'")
 
 

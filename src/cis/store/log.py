@@ -11,7 +11,7 @@ from cis.model.change import SEQ_MAX
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
 from cis.trust.signing import GENESIS
-from cis.wire.segment import HASH_LENGTH, HEADER, MISSING_BYTES, RECORD, SEGMENT_BYTES_MAX, Segment
+from cis.wire.segment import HASH_LENGTH, HEADER, MISSING_BYTES, RECORD, SEGMENT_BYTES_MAX, Segment, collected_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,17 +50,21 @@ class LogReader:
     def __init__(self, connection: apsw.Connection, space: SpaceId) -> None:
         self._connection = connection
         self._space = space
-        query = "SELECT r.id, r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?"
-        self._numbers = {ReplicaId(replica): number for replica, number in fetch(connection, query, (space,))}
+        query = "SELECT r.id, r.no, r.base FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?"
+        rows = fetch(connection, query, (space,))
+        self._numbers = {ReplicaId(replica): number for replica, number, _ in rows}
+        self._bases = {number: base for _, number, base in rows}
 
     def segment(self, replica: ReplicaId, first: int, last: int) -> Segment | None:
         """Return a segment of the log that begins with the changeset holding ``first``, if there is one.
 
+        Where what held ``first`` was collected whole, it begins with the first changeset that is kept.
         It goes on to a signature, which may lie behind ``last``: what a receiver holds already it leaves out.
         """
         number = self._numbers.get(replica)
         if number is None:
             return None
+        first = max(first, self._bases[number] + 1)
         query = "SELECT max(rid) FROM changeset WHERE rid BETWEEN ? AND ?"
         start = self._connection.execute(query, (rid_of(number, 1), rid_of(number, first))).get
         if start is None:
@@ -81,7 +85,7 @@ class LogReader:
 
     def _assemble(self, replica: ReplicaId, number: int, changesets: list[_Changeset]) -> Segment:
         base = changesets[0].rid
-        heads = self._heads(base, base + sum(changeset.changes for changeset in changesets) - 1)
+        heads = self._heads(base, changesets)
         changesets = changesets[: _cut(changesets, heads)]
         heads = heads[: sum(changeset.changes for changeset in changesets)]
         hashes = b"".join(changeset.hashes for changeset in changesets)
@@ -108,9 +112,19 @@ class LogReader:
             signature=signature,
         )
 
-    def _heads(self, low: int, high: int) -> list[bytes]:
-        query = "SELECT record FROM head WHERE rid BETWEEN ? AND ? ORDER BY rid"
-        return [record for (record,) in fetch(self._connection, query, (low, high))]
+    def _heads(self, base: int, changesets: list[_Changeset]) -> list[bytes]:
+        """Return the record of each change, with its further references; what stands for it where it was collected."""
+        count = sum(changeset.changes for changeset in changesets)
+        query = "SELECT rid - ?, record FROM head WHERE rid BETWEEN ? AND ? ORDER BY rid"
+        rows = fetch(self._connection, query, (base, base, base + count - 1))
+        if len(rows) == count:
+            return [record for _, record in rows]
+        slots = b"".join(changeset.hashes for changeset in changesets)
+        held = dict(rows)
+        return [
+            held[at] if at in held else collected_record(slots[HASH_LENGTH * at : HASH_LENGTH * (at + 1)])
+            for at in range(count)
+        ]
 
     def _previous(self, number: int, changeset: _Changeset) -> bytes:
         if changeset.rid == rid_of(number, 1):

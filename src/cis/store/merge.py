@@ -15,7 +15,7 @@ import numpy as np
 
 from cis.errors import PeerFault
 from cis.model import CHANGE_FUTURE_LIMIT_MS, Hlc
-from cis.model.change import SEQ_BITS
+from cis.model.change import BODILESS, SEQ_BITS
 from cis.model.hlc import COUNTER_BITS
 from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH
 from cis.store.database import fetch
@@ -40,10 +40,13 @@ _LIVE = f"""
 _HEADS = f"""
     INSERT INTO head SELECT ?1 + value, substr(?2, {RECORD.size} * value + 1, {RECORD.size})
     FROM carray(?3)"""
+_TOMBSTONES = _LIVE.replace("live0", "collectable", 1)
 _BODIES = """
     INSERT INTO body SELECT ?1 + (value >> 45), substr(?2, (value >> 20 & 0x1ffffff) + 1, value & 0xfffff)
     FROM carray(?3)"""
 _OFFSET_SHIFT, _PLACE_SHIFT = 20, 45
+_ALL = slice(None)
+_TOMBSTONE_KINDS = np.array(sorted(BODILESS), dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Applied:
     changes: int
     latest: Hlc
     """The greatest stamp among the changes that take effect now, 0 where all are held back."""
+    gap: bool = False
+    """Changes before these are missing."""
 
 
 class Merger:
@@ -95,7 +100,7 @@ class Merger:
                 continue
             pieces += [(piece, end, self._insert(piece, end, now_ms)) for piece in parts]
             touched[end.number] = end
-            outcomes.append(_applied(verified, parts, now_ms))
+            outcomes.append(_applied(verified, parts, now_ms, gap=end.seq < verified.last))
         for piece, end, effective in pieces:
             memories = np.frombuffer(_memories(piece.segment.records), "V16")
             self._replacer.kill_named(piece, end, memories, effective)
@@ -127,35 +132,37 @@ class Merger:
         self._insert_changesets(verified, base, end)
         self._insert_heads(verified, base)
         self._insert_bodies(verified, base)
-        effective: npt.NDArray[np.bool_] = verified.layout.hlcs < _first_held(now_ms)
-        records = verified.segment.records
-        places = np.flatnonzero(effective)
-        if len(places):
-            self._connection.execute(_LIVE, (base, records, apsw.carray(places)))
+        layout, records = verified.layout, verified.segment.records
+        effective: npt.NDArray[np.bool_] = layout.hlcs < _first_held(now_ms)
+        tombstones = np.isin(layout.kinds, _TOMBSTONE_KINDS)
+        for statement, chosen in ((_LIVE, effective & ~layout.collected), (_TOMBSTONES, tombstones)):
+            places = np.flatnonzero(chosen)
+            if len(places):
+                self._connection.execute(statement, (base, records, apsw.carray(places)))
         for place in np.flatnonzero(~effective).tolist():
             start = RECORD.size * place + _MEMORY_AT
             memory = records[start : start + MEMORY_ID_LENGTH]
-            row = (memory, base + place, int(verified.layout.hlcs[place]))
+            row = (memory, base + place, int(layout.hlcs[place]))
             self._connection.execute("INSERT INTO held(memory, rid, hlc) VALUES(?,?,?)", row)
             self._replacer.holding = True
-        self._journal(end, _memories(records))
+        self._journal(end, _memories(records, ~layout.collected))
         if verified.last > end.seq:
             self._placer.absorb(end)
         return effective
 
     def _insert_changesets(self, verified: Verified, base: int, end: LogEnd) -> None:
         segment, layout = verified.segment, verified.layout
-        loose = segment.first > end.seq + 1
+        follows = segment.first <= end.seq + 1 and segment.first > end.base + 1
         rows, change, ref = [], 0, 0
         for at, (count, refs) in enumerate(zip(layout.counts.tolist(), layout.ref_counts.tolist(), strict=True)):
             rows.append((
                 base + change,
                 segment.headers[HEADER.size * at : HEADER.size * (at + 1)],
                 segment.refs[REPLICA_ID_LENGTH * ref : REPLICA_ID_LENGTH * (ref + refs)],
-                verified.body_hashes[HASH_LENGTH * change : HASH_LENGTH * (change + count)],
+                verified.slots[HASH_LENGTH * change : HASH_LENGTH * (change + count)],
                 verified.links[at],
                 segment.signature if verified.signed and at == len(verified.links) - 1 else None,
-                segment.previous if loose and at == 0 else None,
+                None if follows or at > 0 else segment.previous,
             ))  # fmt: skip
             change, ref = change + count, ref + refs
         self._connection.executemany("INSERT INTO changeset VALUES(?,?,?,?,?,?,?)", rows)
@@ -163,8 +170,9 @@ class Merger:
     def _insert_heads(self, verified: Verified, base: int) -> None:
         segment, layout = verified.segment, verified.layout
         if not segment.extras:
-            places = apsw.carray(np.arange(layout.changes, dtype=np.int64))
-            self._connection.execute(_HEADS, (base, segment.records, places))
+            places = np.flatnonzero(~layout.collected)
+            if len(places):
+                self._connection.execute(_HEADS, (base, segment.records, apsw.carray(places)))
             return
         ends = (np.cumsum(layout.extra_counts) * REFERENCE.size).tolist()
         starts = [0, *ends[:-1]]
@@ -176,6 +184,7 @@ class Merger:
                     segment.records[RECORD.size * at : RECORD.size * (at + 1)] + segment.extras[start:stop],
                 )
                 for at, (start, stop) in enumerate(zip(starts, ends, strict=True))
+                if not layout.collected[at]
             ),
         )
 
@@ -197,13 +206,13 @@ def _first_held(now_ms: int) -> int:
     return now_ms + CHANGE_FUTURE_LIMIT_MS + 1 << COUNTER_BITS
 
 
-def _memories(records: bytes) -> bytes:
+def _memories(records: bytes, chosen: npt.NDArray[np.bool_] | slice = _ALL) -> bytes:
     rows = np.frombuffer(records, np.uint8).reshape(-1, RECORD.size)
-    return rows[:, _MEMORY_AT : _MEMORY_AT + MEMORY_ID_LENGTH].tobytes()
+    return rows[chosen, _MEMORY_AT : _MEMORY_AT + MEMORY_ID_LENGTH].tobytes()
 
 
-def _applied(verified: Verified, parts: list[Verified], now_ms: int) -> Applied:
+def _applied(verified: Verified, parts: list[Verified], now_ms: int, *, gap: bool) -> Applied:
     hlcs = verified.layout.hlcs
     latest = Hlc(int(hlcs.max(initial=0, where=hlcs < _first_held(now_ms))))
     changes = sum(piece.layout.changes for piece in parts)
-    return Applied(verified.space, verified.replica, verified.segment.first, verified.last, changes, latest)
+    return Applied(verified.space, verified.replica, verified.segment.first, verified.last, changes, latest, gap)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cis.errors import Fault, PeerFault
+from cis.store.collection import forget_log
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
 from cis.trust.signing import part
@@ -46,6 +47,12 @@ class Placer:
         fresh = self._after_end(verified, end)
         if fresh is None:
             return end, []
+        self._require_known(fresh, end)
+        if verified.in_order and end.seq < fresh.segment.first - 1 <= end.floor:
+            self._begin_at(fresh, end)
+            fresh = self._after_end(verified, end)
+            if fresh is None:
+                return end, []
         if fresh.segment.first > end.seq + 1:
             if fresh.last > end.seq + BEYOND_MAX:
                 return end, []
@@ -72,6 +79,19 @@ class Placer:
             end.seq, end.link = end.seq + count, link
         end.beyond = self._replicas.has_beyond(end.number, end.seq)
 
+    def _require_known(self, fresh: Verified, end: LogEnd) -> None:
+        """Refuse changes that are there as leaves alone, but where whole states were compared (RULES of state, 6)."""
+        collected = np.flatnonzero(fresh.layout.collected)
+        if len(collected) and fresh.segment.first + int(collected[-1]) > end.floor:
+            raise PeerFault(Fault.BUSY, "changes this node never had were collected there: whole states come first")
+
+    def _begin_at(self, fresh: Verified, end: LogEnd) -> None:
+        """Take over that all before the segment is dead, and drop what is still here of it."""
+        forget_log(self._connection, end.number, fresh.segment.first - 1)
+        end.seq = end.base = fresh.segment.first - 1
+        end.link = fresh.segment.previous
+        self.absorb(end)
+
     def _after_end(self, verified: Verified, end: LogEnd) -> Verified | None:
         """Cut off what the log holds already, comparing links where the two meet."""
         if verified.segment.first > end.seq:
@@ -82,6 +102,8 @@ class Placer:
             if verified.links[keep - 1] != end.link:
                 raise _forked(end)
             return part(verified, keep, len(verified.links)) if keep < len(verified.links) else None
+        if verified.last <= end.base:
+            return None
         if verified.last < end.seq and self._link_at(end, verified) == verified.links[-1]:
             return None
         raise _forked(end)

@@ -176,6 +176,11 @@ class Reader:
         vector = VersionVector.gathered({ReplicaId(replica): seq for _, replica, seq, _, _ in rows}, ranges)
         return replace(vector, heads={ReplicaId(replica): link[:8] for _, replica, seq, link, _ in rows if seq})
 
+    def floor(self, space: SpaceId) -> VersionVector:
+        """Return up to where each log is stable: changes below may have been collected."""
+        query = "SELECT r.id, r.floor FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ? AND r.floor > 0"
+        return VersionVector({ReplicaId(replica): floor for replica, floor in fetch(self.connection, query, (space,))})
+
     def link_at(self, space: SpaceId, replica: ReplicaId, seq: int) -> bytes | None:
         """Return the link a log has after that number; None where no changeset held ends there."""
         query = (
@@ -199,6 +204,13 @@ class Reader:
         Tombstones are left out, so that collecting them changes nothing; held changes count as applied, so
         that nodes whose clocks differ agree.
         """
+        digest = blake2b(digest_size=32, person=b"cis/1 state")
+        for line in self.living(space):
+            digest.update(line)
+        return digest.digest()
+
+    def living(self, space: SpaceId) -> list[bytes]:
+        """Return what the state hash covers, sorted: memory (16), replica (40) and number (8) of each living change."""
         number = self.space_number(space)
         lines = [
             memory + self._dot_bytes(rid)
@@ -208,10 +220,7 @@ class Reader:
         held = [(stored.change, dead) for stored, dead in self.rows.held() if stored.space == number]
         if held:
             lines = self._with_held(lines, held)
-        digest = blake2b(digest_size=32, person=b"cis/1 state")
-        for line in sorted(lines):
-            digest.update(line)
-        return digest.digest()
+        return sorted(set(lines))
 
     def _with_held(self, lines: list[bytes], held: Sequence[tuple[Change, bool]]) -> list[bytes]:
         by_memory: dict[MemoryId, list[Change]] = {}

@@ -34,7 +34,10 @@ def split_rid(rid: int) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class LogEnd:
-    """Where one replica's log in one space ends: no gap up to ``seq``; ``beyond`` if dots lie after one."""
+    """Where one replica's log in one space ends: no gap up to ``seq``; ``beyond`` if dots lie after one.
+
+    Up to ``floor`` it is stable, and changes may have been collected; up to ``base`` nothing of it is kept.
+    """
 
     number: int
     space: int
@@ -42,6 +45,8 @@ class LogEnd:
     seq: int
     link: bytes
     beyond: bool
+    floor: int = 0
+    base: int = 0
 
 
 class Replicas:
@@ -59,10 +64,10 @@ class Replicas:
         self._ends: dict[tuple[int, bytes], LogEnd] = {}
         self.by_number: dict[int, LogEnd] = {}
         self._incarnations: Counter[tuple[int, NodeId]] = Counter()
-        for number, space, replica, seq, link in fetch(
-            self._connection, "SELECT no, space, id, seq, link FROM replica"
-        ):
-            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, self.has_beyond(number, seq)))
+        query = "SELECT no, space, id, seq, link, floor, base FROM replica"
+        for number, space, replica, seq, link, floor, base in fetch(self._connection, query):
+            beyond = self.has_beyond(number, seq)
+            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, beyond, floor, base))
 
     def add_space(self, space: SpaceId, name: str, *, replicated: bool) -> int:
         """Return the number of the space, adding it if it is new."""
@@ -105,7 +110,8 @@ class Replicas:
 
     def save(self, end: LogEnd) -> None:
         """Write the end of a log to its row."""
-        self._connection.execute("UPDATE replica SET seq=?, link=? WHERE no=?", (end.seq, end.link, end.number))
+        row = (end.seq, end.link, end.base, end.number)
+        self._connection.execute("UPDATE replica SET seq=?, link=?, base=? WHERE no=?", row)
 
     def _keep(self, end: LogEnd) -> LogEnd:
         self._ends[end.space, end.replica] = end

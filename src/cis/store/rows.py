@@ -94,6 +94,8 @@ class Rows:
         if not wanted:
             return []
         heads = fetch(self.connection, _HEADS, (apsw.carray(wanted),))
+        if not heads:
+            return []
         firsts = array("q", sorted({first for _, _, first in heads}))
         rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
         changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}

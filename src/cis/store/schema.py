@@ -37,6 +37,21 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE membership(id BLOB PRIMARY KEY, entry BLOB NOT NULL, no INT NOT NULL) WITHOUT ROWID;
     CREATE TABLE invitation(id BLOB PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
     """,
+    """
+    -- up to base nothing of the log is kept; up to floor (above) changes may have been collected one by one: then
+    -- the head row is gone, and the slot in hashes holds the leaf of the change in place of the hash of its body
+    ALTER TABLE replica ADD COLUMN base INT NOT NULL DEFAULT 0;
+    -- replaced changes and tombstones: what may be collected once it is stable
+    CREATE TABLE collectable(memory BLOB NOT NULL, rid INT NOT NULL, PRIMARY KEY(memory, rid)) WITHOUT ROWID;
+    INSERT INTO collectable SELECT substr(record, 9, 16), rid FROM head
+        WHERE substr(record, 33, 1) IN (x'00', x'04')
+        OR (substr(record, 9, 16), rid) NOT IN (SELECT memory, rid FROM live UNION ALL SELECT memory, rid FROM live0
+            UNION ALL SELECT memory, rid FROM held);
+    -- what each member last reported to hold of a space, rows of replica (40 bytes) and number (8); and for how long
+    -- this node has not heard from it, as far as it was there to hear
+    CREATE TABLE report(space INT NOT NULL, node BLOB NOT NULL, vector BLOB NOT NULL, silent_ms INT NOT NULL,
+        PRIMARY KEY(space, node)) WITHOUT ROWID;
+    """,
 )
 
 INDEX_MIGRATIONS: tuple[str, ...] = (

@@ -13,17 +13,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from cis.errors import StoreError
 from cis.store.database import Layout, fetch, open_database, open_reader, translated
+from cis.store.engine import Around, Engine, Signer
 from cis.store.incarnation import current_replica, renew
 from cis.store.index import Indexer
+from cis.store.jobs import Job
 from cis.store.read import Reader
 from cis.store.replicas import Replicas
 from cis.store.schema import MEMORY_MIGRATIONS
-from cis.store.writer import Around, Signer, Writer
+from cis.store.writer import InPlace, Runner, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,14 +38,15 @@ if TYPE_CHECKING:
     from cis.model import NodeId, SpaceId
     from cis.store.admission import Judge
     from cis.store.author import Write, Written
+    from cis.store.engine import Commit
     from cis.store.merge import Applied
-    from cis.store.writer import Commit
     from cis.trust.sealing import Entropy, SpaceKeys
 
 _log = logging.getLogger(__name__)
 
 MEMORY_LAYOUT = Layout(application_id=0x6369736D, migrations=MEMORY_MIGRATIONS)
 INDEX_WAIT_S = 10.0
+_IDLE_READERS_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,13 @@ class Setting:
 
 
 class Store:
-    """See the module; any thread may call its methods, the opener's alone those of `reader`."""
+    """See the module; any thread may call its methods, the opener's alone those of `reader`.
 
-    def __init__(self, folder: Path, key: bytes, setting: Setting) -> None:
+    One that is not ``threaded`` is for simulations: whatever it is given is done before the call returns, upkeep
+    when `rest` is called, there is no index, and the disk is not waited for.
+    """
+
+    def __init__(self, folder: Path, key: bytes, setting: Setting, *, threaded: bool = True) -> None:
         self.path = folder / "memory.db"
         self._index_path = folder / "index.db"
         self._key = key
@@ -72,11 +79,16 @@ class Store:
         self._index_guard = threading.Lock()
         with contextlib.ExitStack() as opened:
             opened.callback(_Lock(folder / "lock").release)
-            connection = open_database(self.path, key, MEMORY_LAYOUT)
+            layout = MEMORY_LAYOUT if threaded else replace(MEMORY_LAYOUT, synchronous="OFF")
+            connection = open_database(self.path, key, layout)
             opened.callback(connection.close)
             self.replica = current_replica(connection, self.path, setting.node, setting.entropy)
-            self._indexer = Indexer(self.path, self._index_path, key, self.keys, self.replica)
+            self._indexer: Indexer | _NoIndex = (
+                Indexer(self.path, self._index_path, key, self.keys, self.replica) if threaded else _NoIndex()
+            )
             opened.callback(self._indexer.close)
+            self._idle_readers: list[Reader] = []
+            opened.callback(self._close_readers)
             self.reader = self.open_reader()
             opened.callback(self.reader.connection.close)
             signer = Signer(
@@ -88,8 +100,9 @@ class Store:
                 setting.entropy,
             )
             around = Around(setting.judge, self._on_commit, lambda: self._indexer.done)
-            self._writer = Writer(self.path, connection, self.keys, signer, around)
-            opened.callback(self._writer.close)
+            engine = Engine(self.path, connection, self.keys, signer, around)
+            self._runner: Runner = Writer(engine) if threaded else InPlace(engine)
+            opened.callback(self._runner.close)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -120,15 +133,26 @@ class Store:
 
     def write(self, writes: Sequence[Write]) -> Future[list[Written | CisError]]:
         """Write in order; durable when the future is done; one outcome per write."""
-        return self._writer.write(writes)
+        return self._runner.submit(Job(writes=writes))
 
-    def merge(self, frame: bytes) -> Future[Applied]:
-        """Verify and merge a segment's frame; the future raises `PeerFault` where it is refused."""
-        return self._writer.merge(frame)
+    def merge(self, frame: bytes, *, in_order: bool = False) -> Future[Applied]:
+        """Verify and merge a segment's frame; the future raises `PeerFault` where it is refused.
+
+        ``in_order`` when it comes from a peer that sends each log in order: what lies below this node's floor and
+        before the segment is then known to be collected.
+        """
+        return self._runner.submit(Job(frame=frame, in_order=in_order))
 
     def execute(self, task: Callable[[apsw.Connection], Any]) -> Future[Any]:
-        """Run a task on memory.db in a transaction."""
-        return self._writer.execute(task)
+        """Run a task on memory.db in the transaction of its group; a `CisError` it raises is its answer.
+
+        It must then have changed nothing: the rest of its group is committed.
+        """
+        return self._runner.submit(Job(task=task))
+
+    def rest(self) -> None:
+        """See to upkeep now: held changes whose time has come, folding, trimming; threaded ones do so by themselves."""
+        self._runner.rest()
 
     def renew_incarnation(self) -> None:
         """Write as a new replica from now on."""
@@ -150,13 +174,26 @@ class Store:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Reader]:
         """Yield a reader that sees one state of the store until it is left."""
-        reader = self.open_reader()
+        try:
+            reader = self._idle_readers.pop()
+        except IndexError:
+            reader = self.open_reader()
         try:
             reader.connection.execute("BEGIN")
             fetch(reader.connection, "SELECT 1 FROM meta LIMIT 1")  # the snapshot begins with the first read
             yield reader
-        finally:
+        except BaseException:
             reader.connection.close()
+            raise
+        reader.connection.execute("ROLLBACK")
+        if len(self._idle_readers) < _IDLE_READERS_MAX:
+            self._idle_readers.append(reader)
+        else:
+            reader.connection.close()
+
+    def _close_readers(self) -> None:
+        while self._idle_readers:
+            self._idle_readers.pop().connection.close()
 
     @contextlib.contextmanager
     def index(self, timeout_s: float = INDEX_WAIT_S) -> Iterator[apsw.Connection]:
@@ -183,6 +220,22 @@ class Store:
                 listener(commit)
             except Exception:  # noqa: BLE001 - what is committed stays so; a listener's defect stops no writing
                 _log.exception("a listener failed on a commit")
+
+
+class _NoIndex:
+    """Stands where an index would, in a store that has no threads."""
+
+    done = (1 << 63) - 1
+    """Nothing waits for the journal."""
+
+    def wake(self) -> None: ...
+
+    def keys_changed(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def wait_reached(self, *_: object) -> None:
+        raise StoreError("this store keeps no index: only memories whose key is known can be read")
 
 
 class _Lock:

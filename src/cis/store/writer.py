@@ -1,314 +1,93 @@
-"""The one thread that writes memory.db: group commit, merging, authoring, and upkeep in between.
-
-All jobs that wait are taken together into one transaction and answered after its commit: merges first, then
-tasks, then writes, each kind in the order it came. A group that fails on a defect is tried again job by job,
-so that one caller's fault is not another's loss.
-"""
+"""Who runs the engine: a thread of its own with an inbox, or whoever submits, at once, where nothing runs beside it."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from cis.crdt import HybridClock
-from cis.errors import CisError, PeerFault, StoreError, UsageError
-from cis.model import Hlc, ReplicaId, SpaceId
-from cis.store.admission import Judge, check
-from cis.store.author import Author, Draft, Write, Written
-from cis.store.compaction import compact, trim_journal
-from cis.store.database import transaction, translated
+from cis.errors import StoreError
 from cis.store.jobs import Inbox, Job
-from cis.store.merge import Applied, Merger
-from cis.store.read import Reader
-from cis.store.replicas import Replicas
-from cis.wire.segment import Segment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from concurrent.futures import Future
-    from pathlib import Path
 
-    import apsw
-
-    from cis.trust.sealing import Entropy, SpaceKeys
+    from cis.store.engine import Engine
 
 _log = logging.getLogger(__name__)
 
 IDLE_S = 5.0
 SETTLE_S = 0.05
 """How long after the last job folding begins."""
-FOLD_AT_ROWS = 262_144
-_SHARED_CLOCK, _PRIVATE_CLOCK = "hlc", "hlc private"
 
 
-@dataclass(frozen=True)
-class Signer:
-    """What the writer needs of the identity: who writes, how it signs, under which authority, now."""
+class Runner(Protocol):
+    """Takes jobs to the engine."""
 
-    replica: Callable[[], ReplicaId]
-    sign: Callable[[bytes], bytes]
-    authority: Callable[[SpaceId], bytes]
-    renew: Callable[[apsw.Connection], None]
-    clock_ms: Callable[[], int]
-    entropy: Entropy
+    def submit(self, job: Job) -> Future[Any]:
+        """Take a job; its future is done once it is committed or refused."""
 
+    def rest(self) -> None:
+        """See to upkeep now, unless it is seen to anyway."""
 
-@dataclass(frozen=True)
-class Commit:
-    """What one transaction brought: segments merged from peers, and those written here, ready to send on."""
-
-    merged: tuple[Applied, ...]
-    written: tuple[Segment, ...]
-    promoted: int = 0
-
-
-@dataclass(slots=True)
-class _Round:
-    """What one transaction gathers, to be told after its commit."""
-
-    answers: list[tuple[Job, Any]] = field(default_factory=list)
-    merged: list[Applied] = field(default_factory=list)
-    written: list[Segment] = field(default_factory=list)
-    promoted: int = 0
-
-
-@dataclass(frozen=True)
-class Around:
-    """What surrounds the writer: who may write, who is told of commits, how far the index has come."""
-
-    judge: Judge
-    on_commit: Callable[[Commit], None]
-    indexed: Callable[[], int]
+    def close(self) -> None:
+        """Finish what was submitted, then close the engine."""
 
 
 class Writer:
-    """Submit jobs from any thread; `close` finishes what is queued."""
+    """The one thread that writes: all jobs that wait are committed together, upkeep is done in between."""
 
-    def __init__(
-        self,
-        path: Path,
-        connection: apsw.Connection,
-        keys: dict[SpaceId, SpaceKeys],
-        signer: Signer,
-        around: Around,
-    ) -> None:
-        self._path = path
-        self._connection = connection
-        self._keys = keys
-        self._signer = signer
-        self._around = around
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._inbox = Inbox()
-        self._replicas = Replicas(connection)
-        self._merger = Merger(connection, self._replicas)
-        self._reader = Reader(connection, keys)
-        self._clock = HybridClock(self._reader.latest_hlc(_SHARED_CLOCK))
-        # A clock of its own, so that stamps others see do not count what is written privately.
-        self._private_clock = HybridClock(self._reader.latest_hlc(_PRIVATE_CLOCK))
-        self._authors = {
-            True: Author(self._reader, self._replicas, self._clock),
-            False: Author(self._reader, self._replicas, self._private_clock),
-        }
-        self._unfolded = 1
         self._thread = threading.Thread(target=self._serve, name="cis-writer", daemon=True)
         self._thread.start()
 
-    # --- submitting, from any thread -----------------------------------------------------------------------
+    def submit(self, job: Job) -> Future[Any]:
+        """Queue a job, from any thread."""
+        return self._inbox.put(job)
 
-    def write(self, writes: Sequence[Write]) -> Future[list[Written | CisError]]:
-        """Write in order; durable when the future is done. One outcome per write."""
-        return self._inbox.put(Job(writes=writes))
-
-    def merge(self, frame: bytes) -> Future[Applied]:
-        """Verify and merge a segment frame; the future raises `PeerFault` where it is refused."""
-        return self._inbox.put(Job(frame=frame))
-
-    def execute(self, task: Callable[[apsw.Connection], Any]) -> Future[Any]:
-        """Run a task in the transaction of its group; a `CisError` it raises is its answer.
-
-        It must then have changed nothing: the rest of its group is committed.
-        """
-        return self._inbox.put(Job(task=task))
+    def rest(self) -> None:
+        """The thread rests by itself when nothing waits."""
 
     def close(self) -> None:
         """Finish what is queued and end the thread."""
         self._inbox.close()
         self._thread.join()
 
-    # --- the thread ----------------------------------------------------------------------------------------
-
     def _serve(self) -> None:
         jobs: list[Job] = []
         closing = False
         try:
             while not closing:
-                jobs, closing = self._inbox.take(SETTLE_S if self._unfolded else IDLE_S)
+                jobs, closing = self._inbox.take(IDLE_S if self._engine.settled else SETTLE_S)
                 if jobs:
-                    self._serve_group(jobs)
+                    self._engine.commit(jobs)
                 elif not closing:
-                    self._rest()
+                    self._engine.rest(self._inbox.empty)
         except BaseException:
             _log.exception("the writer stopped; what was acknowledged is safe")
             self._inbox.fail(StoreError("the writer has stopped after an internal error: restart the node"), jobs)
             raise
         finally:
-            self._connection.close()
+            self._engine.close()
 
-    def _serve_group(self, jobs: list[Job]) -> None:
-        ready = [job for job in jobs if job.begin() and self._verified(job)]
-        if not ready:
-            return
-        self._commit_group(ready)
-        if self._unfolded > FOLD_AT_ROWS:
-            self._fold_once()
 
-    def _verified(self, job: Job) -> bool:
-        """Check a foreign segment before the transaction; answer the job where it is refused."""
-        if job.frame:
-            checked = check(job.frame, self._replicas.shared, self._around.judge)
-            if isinstance(checked, PeerFault):
-                job.answer(checked)
-                return False
-            job.verified = checked
-        return True
+class InPlace:
+    """Runs each job where it is submitted, a transaction each, and upkeep only when told to."""
 
-    def _commit_group(self, jobs: list[Job]) -> None:
-        round_ = _Round()
-        try:
-            with translated(self._path), transaction(self._connection):
-                self._perform(jobs, round_)
-        except StoreError as error:
-            self._undo(jobs, error)
-        except Exception as error:  # noqa: BLE001 - whoever waits must be answered; all is rolled back
-            if len(jobs) > 1:
-                self._undo((), error)
-                for job in jobs:
-                    self._commit_group([job])
-                return
-            _log.exception("a write failed")
-            self._undo(jobs, StoreError(f"internal error while writing: {error!r}; nothing of it was stored"))
-        else:
-            self._unfolded += sum(applied.changes for applied in round_.merged) + len(round_.written)
-            self._tell(round_)
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
-    def _perform(self, jobs: list[Job], round_: _Round) -> None:
-        now_ms = self._signer.clock_ms()
-        round_.promoted, latest = self._merger.promote(now_ms)
-        self._clock.observe(latest, now_ms)
-        foreign = [(job, job.verified) for job in jobs if job.verified is not None]
-        outcomes = self._merger.merge([verified for _, verified in foreign], now_ms)
-        for (job, _), outcome in zip(foreign, outcomes, strict=True):
-            round_.answers.append((job, outcome))
-            if isinstance(outcome, Applied) and outcome.changes:
-                self._clock.observe(outcome.latest, now_ms)
-                round_.merged.append(outcome)
-        self._mind_own_log()
-        for job in jobs:
-            if job.task is not None:
-                round_.answers.append((job, self._attempt(job.task)))
-        writing = [job for job in jobs if job.task is None and job.verified is None]
-        results = self._author_all([write for job in writing for write in job.writes], now_ms, round_)
-        start = 0
-        for job in writing:
-            round_.answers.append((job, results[start : start + len(job.writes)]))
-            start += len(job.writes)
-        self._save_clock()
+    def submit(self, job: Job) -> Future[Any]:
+        """Commit a job; what it raises beyond its answer leaves the transaction rolled back."""
+        self._engine.commit([job])
+        return job.future
 
-    def _mind_own_log(self) -> None:
-        """Go on under a new incarnation where others name what this replica has not written.
+    def rest(self) -> None:
+        """See to upkeep until none is left."""
+        self._engine.rest(lambda: True)
 
-        Either this store was rolled back, or somebody means to replace what is yet to be written.
-        """
-        own = self._signer.replica()
-        if any(self._merger.awaits(end.number) for end in self._replicas.of(own)):
-            _log.warning("changes name what this replica never wrote: it goes on under a new incarnation")
-            self._signer.renew(self._connection)
-
-    def _save_clock(self) -> None:
-        clocks = {_SHARED_CLOCK: self._clock, _PRIVATE_CLOCK: self._private_clock}
-        rows = [(name, clock.last.to_bytes(8, "big")) for name, clock in clocks.items()]
-        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", rows)
-
-    def _attempt(self, task: Callable[[apsw.Connection], Any]) -> Any:  # noqa: ANN401 - whatever the task returns
-        try:
-            return task(self._connection)
-        except CisError as error:
-            return error
-        finally:
-            self._merger.reload()
-
-    def _author_all(self, writes: list[Write], now_ms: int, round_: _Round) -> list[Written | CisError]:
-        outcomes: list[Written | CisError] = []
-        while len(outcomes) < len(writes):
-            space = writes[len(outcomes)].space
-            keys, number = self._keys.get(space), self._replicas.space_numbers.get(space)
-            if keys is None or number is None:
-                outcomes.append(UsageError("there is no such space here: cis space list shows them"))
-                continue
-            end = self._replicas.end(number, self._signer.replica())
-            try:
-                authority = self._signer.authority(space)
-            except CisError as error:
-                outcomes.append(error)
-                continue
-            draft = Draft(keys, end.replica, end.seq + 1, end.link, authority)
-            author = self._authors[space in self._replicas.shared]
-            outcomes += author.compose(draft, writes, len(outcomes), end, now_ms, holding=self._merger.holding)
-            if draft.lines:
-                verified = draft.close(self._signer.sign, self._signer.entropy)
-                merged = self._merger.merge([verified], now_ms)[0]
-                assert isinstance(merged, Applied), merged
-                round_.written.append(verified.segment)
-        return outcomes
-
-    def _tell(self, round_: _Round) -> None:
-        try:
-            if round_.merged or round_.written or round_.promoted:
-                self._around.on_commit(Commit(tuple(round_.merged), tuple(round_.written), round_.promoted))
-        finally:
-            for job, answer in round_.answers:
-                job.answer(answer)
-
-    def _undo(self, jobs: Sequence[Job], error: Exception) -> None:
-        """After a rollback: answer the jobs, and learn again from the tables what the round had changed."""
-        for job in jobs:
-            job.answer(error)
-        self._merger.reload()
-        self._clock.last = Hlc(max(self._clock.last, self._reader.latest_hlc(_SHARED_CLOCK)))
-
-    # --- nothing waits -------------------------------------------------------------------------------------
-
-    def _rest(self) -> None:
-        """Let held changes go, and fold and trim until something waits."""
-        if self._merger.holding:
-            self._promote_due()
-        while self._unfolded and self._inbox.empty():
-            self._fold_once()
-        if self._inbox.empty():
-            self._tidy(lambda: trim_journal(self._connection, self._around.indexed()))
-
-    def _promote_due(self) -> None:
-        round_ = _Round()
-
-        def promote() -> bool:
-            self._perform([], round_)
-            return bool(round_.promoted)
-
-        if self._tidy(promote):
-            self._tell(round_)
-
-    def _fold_once(self) -> None:
-        if not self._tidy(lambda: compact(self._connection)):
-            self._unfolded = 0
-
-    def _tidy(self, step: Callable[[], bool]) -> bool:
-        """Run a step of upkeep in a transaction; what fails is tried again later."""
-        try:
-            with translated(self._path), transaction(self._connection):
-                return step()
-        except StoreError:
-            _log.exception("upkeep of the store failed and will be tried again; nothing is lost")
-            self._merger.reload()
-            return False
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()

@@ -1,5 +1,6 @@
 """Anti-entropy between two nodes, sans-IO: what each lacks, in order, acknowledged after its commit."""
 
+from cis.sync.floors import Standing, may_take, must_compare
 from cis.sync.index import Index, Membership
 from cis.sync.session import (
     WINDOW_BYTES,
@@ -30,7 +31,10 @@ __all__ = [
     "Send",
     "SendFrame",
     "Session",
+    "Standing",
     "digest",
     "from_wire",
+    "may_take",
+    "must_compare",
     "to_wire",
 ]

@@ -27,5 +27,8 @@ class Index(Protocol):
     def vectors(self) -> Mapping[SpaceId, VersionVector]:
         """Return the vector of every space the peer may see."""
 
+    def floors(self) -> Mapping[SpaceId, VersionVector]:
+        """Return up to where each log of those spaces is stable: changes below may have been collected."""
+
     def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
         """Return (frame, last number in it) of a segment that holds ``first``, None where there is none."""

@@ -18,9 +18,11 @@ import enum
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.sync.floors import Standing, may_take, must_compare
 from cis.sync.index import Membership
 from cis.sync.vectors import digest, forks, from_wire, to_wire
 from cis.wire import messages
@@ -97,6 +99,10 @@ class Report:
     refused: str = ""
     """why part of what the peer holds was not taken, through no fault of its own: a log forked by a cloned disk"""
     in_step: bool = False
+    to_compare: tuple[SpaceId, ...] = ()
+    """spaces in which whole states must be compared before all can be exchanged (`cis.sync.floors`)"""
+    stated: dict[SpaceId, VersionVector] = field(default_factory=dict)
+    """what the peer holds when the session has ended well: what it stated, and what it lacked"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +152,17 @@ class _Flow:
 
 
 class Session:
-    """See the module. ``vectors`` are those of the snapshot, of the spaces this peer may see."""
+    """See the module. ``vectors`` are those of the snapshot, of the spaces this peer may see; ``floors`` likewise."""
 
-    def __init__(self, vectors: Mapping[SpaceId, VersionVector], membership: Membership, own: ReplicaId) -> None:
+    def __init__(
+        self,
+        vectors: Mapping[SpaceId, VersionVector],
+        membership: Membership,
+        own: ReplicaId,
+        floors: Mapping[SpaceId, VersionVector] = MappingProxyType({}),
+    ) -> None:
         self._vectors = vectors
+        self._floors = floors
         self._membership = membership
         self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
         self._own = own
@@ -226,6 +239,7 @@ class Session:
         self._awaited = {
             space for space, vector in self._vectors.items() if space in theirs and theirs[space] != digest(vector)
         }
+        self.report.stated = {space: vector for space, vector in self._vectors.items() if space in theirs}
         differs = summary.membership != self._membership_digest
         if not differs and not self._awaited:
             self._phase = Phase.FINISHED
@@ -257,8 +271,11 @@ class Session:
 
     def _state_vectors(self) -> list[Effect]:
         self._phase = Phase.STREAMING
-        vectors = [Send(page) for space in sorted(self._awaited) for page in to_wire(space, self._vectors[space])]
-        return [*vectors, *self._finish()]
+        pages = (to_wire(space, self._standing(space)) for space in sorted(self._awaited))
+        return [*(Send(page) for one in pages for page in one), *self._finish()]
+
+    def _standing(self, space: SpaceId) -> Standing:
+        return Standing(self._vectors[space], self._floors.get(space, VersionVector()))
 
     def _on_vector(self, message: messages.Vector) -> list[Effect]:
         space = SpaceId(message.space)
@@ -269,16 +286,19 @@ class Session:
                 raise PeerFault(Fault.TOO_LARGE, "a vector of more pages than any cluster needs")
             return []
         self._awaited.discard(space)
-        return self._compare(space, from_wire(self._pages.pop(space)), message.floor)
+        return self._compare(space, from_wire(self._pages.pop(space)))
 
-    def _compare(self, space: SpaceId, theirs: VersionVector, floor: list[tuple[bytes, int]]) -> list[Effect]:
-        """Plan what to send, now that both vectors of a space are known."""
-        mine = self._vectors[space]
-        if any(seq > mine.contiguous(ReplicaId(replica)) for replica, seq in floor):
-            raise PeerFault(Fault.VERSION, "the peer has collected history this node never saw: update cis")
+    def _compare(self, space: SpaceId, peer: Standing) -> list[Effect]:
+        """Plan what to send, now that both standings in a space are known."""
+        own = self._standing(space)
+        mine, theirs = own.vector, peer.vector
+        self.report.stated[space] = mine.join(theirs)
         if forks(mine, theirs):
             self.report.refused = "a log ends differently here and there: its author's disk was cloned or rolled back"
-        self._flow.queue.extend(_Range(space, *missing) for missing in mine.missing_in(theirs))
+        if must_compare(own, peer) or must_compare(peer, own):
+            self.report.to_compare += (space,)
+        if may_take(peer, own) and not must_compare(peer, own):
+            self._flow.queue.extend(_Range(space, *missing) for missing in mine.missing_in(theirs))
         held_of_ours = theirs.contiguous(self._own)
         inspect: list[Effect] = []
         if held_of_ours:

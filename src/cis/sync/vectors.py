@@ -7,38 +7,43 @@ from dataclasses import replace
 from hashlib import blake2b
 
 from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.sync.floors import Standing
 from cis.wire.messages import Vector
 
 PAGE = 2048
 """Replicas, and ranges, stated in one message."""
 
 
-def to_wire(space: SpaceId, vector: VersionVector) -> list[Vector]:
-    """Return the messages that state the vector of a space, as many as it takes."""
+def to_wire(space: SpaceId, standing: Standing) -> list[Vector]:
+    """Return the messages that state the vector of a space and its floor, as many as it takes."""
+    vector, floor = standing.vector, sorted(standing.floor.seqs.items())
     seqs = [(replica, seq, vector.heads.get(replica, b"")) for replica, seq in sorted(vector.seqs.items()) if seq]
     beyond = [(replica, first, last) for replica, ranges in sorted(vector.beyond.items()) for first, last in ranges]
-    pages = max(1, -(-len(seqs) // PAGE), -(-len(beyond) // PAGE))
+    pages = max(1, *(-(-len(rows) // PAGE) for rows in (seqs, beyond, floor)))
     return [
         Vector(
             space,
             list(seqs[page * PAGE : (page + 1) * PAGE]),
             list(beyond[page * PAGE : (page + 1) * PAGE]),
+            list(floor[page * PAGE : (page + 1) * PAGE]),
             more=page < pages - 1,
         )
         for page in range(pages)
     ]
 
 
-def from_wire(pages: Iterable[Vector]) -> VersionVector:
-    """Return the vector that messages state; the later of two statements of one replica holds, ranges are joined."""
+def from_wire(pages: Iterable[Vector]) -> Standing:
+    """Return what messages state; the later of two statements of one replica holds, ranges are joined."""
+    floor: dict[ReplicaId, int] = {}
     seqs: dict[ReplicaId, int] = {}
     heads: dict[ReplicaId, bytes] = {}
     ranges: list[tuple[ReplicaId, int, int]] = []
     for page in pages:
         seqs.update((ReplicaId(replica), seq) for replica, seq, _ in page.seqs)
         heads.update((ReplicaId(replica), head) for replica, _, head in page.seqs if head)
+        floor.update((ReplicaId(replica), seq) for replica, seq in page.floor)
         ranges += [(ReplicaId(replica), first, last) for replica, first, last in page.beyond if first <= last]
-    return replace(VersionVector.gathered(seqs, ranges), heads=heads)
+    return Standing(replace(VersionVector.gathered(seqs, ranges), heads=heads), VersionVector(floor))
 
 
 def forks(mine: VersionVector, theirs: VersionVector) -> list[ReplicaId]:

@@ -32,6 +32,7 @@ class Label(bytes, enum.Enum):
     MEMBERSHIP = b"cis/1 membership\0"
     CHANGESET = b"cis/1 changeset\0"
     RECORD = b"cis/1 record\0"
+    BULLETIN = b"cis/1 bulletin\0"
 
 
 class Identity:

@@ -44,11 +44,14 @@ class Verified:
 
     segment: Segment
     layout: Layout
-    body_hashes: bytes
+    slots: bytes
+    """32 bytes a change: the hash of its body, or the leaf of a change that was collected"""
     links: tuple[bytes, ...]
     """the link after each changeset"""
     signed: bool = True
     """False for a part that does not end where the signature does; its changesets are stored without one"""
+    in_order: bool = False
+    """True when it came from a peer that sends each log in order, leaving out what it has collected"""
 
     @property
     def space(self) -> SpaceId:
@@ -99,7 +102,7 @@ def link_after(previous: bytes, place: bytes, header: bytes, refs: bytes, leaves
 def verify(segment: Segment) -> Verified:
     """Check shape, hashes, chain and signature of a segment, or raise `PeerFault`."""
     layout = layout_of(segment)
-    hashes = _body_hashes(segment, layout)
+    hashes = _slots(segment, layout)
     links = _links(segment, layout, _leaves(segment, layout, hashes))
     message = CHANGESET_LABEL + links[-1]
     try:
@@ -109,7 +112,7 @@ def verify(segment: Segment) -> Verified:
     return Verified(segment, layout, b"".join(hashes), tuple(links))
 
 
-def _body_hashes(segment: Segment, layout: Layout) -> list[bytes]:
+def _slots(segment: Segment, layout: Layout) -> list[bytes]:
     bodies, copy, start = segment.bodies, _body_hash, 0
     hashes: list[bytes] = []
     append = hashes.append
@@ -122,6 +125,9 @@ def _body_hashes(segment: Segment, layout: Layout) -> list[bytes]:
         given = segment.missing_hashes
         for at, place in enumerate(np.frombuffer(segment.missing, ">u4").tolist()):
             hashes[place] = given[HASH_LENGTH * at : HASH_LENGTH * (at + 1)]
+    for place in np.flatnonzero(layout.collected).tolist():
+        start = RECORD.size * place
+        hashes[place] = segment.records[start : start + HASH_LENGTH]
     return hashes
 
 
@@ -136,12 +142,14 @@ def _leaves(segment: Segment, layout: Layout, hashes: list[bytes]) -> list[bytes
             end = start + count * REFERENCE.size
             append(hash_leaf(records[at : at + size], extras[start:end], body_hash))
             at, start = at + size, end
-        return leaves
-    for body_hash in hashes:
-        digest = copy()
-        digest.update(records[at : at + size] + body_hash)
-        append(digest.digest())
-        at += size
+    else:
+        for body_hash in hashes:
+            digest = copy()
+            digest.update(records[at : at + size] + body_hash)
+            append(digest.digest())
+            at += size
+    for place in np.flatnonzero(layout.collected).tolist():
+        leaves[place] = hashes[place]
     return leaves
 
 
@@ -181,8 +189,8 @@ def part(verified: Verified, start: int, end: int) -> Verified:
         missing_hashes=_rows(segment.missing_hashes, np.flatnonzero(inside).tolist()),
         bodies=segment.bodies[bodies[low] : bodies[high]],
     )
-    hashes = verified.body_hashes[HASH_LENGTH * low : HASH_LENGTH * high]
-    return Verified(cut, layout_of(cut), hashes, verified.links[start:end], signed=whole and verified.signed)
+    slots = verified.slots[HASH_LENGTH * low : HASH_LENGTH * high]
+    return Verified(cut, layout_of(cut), slots, verified.links[start:end], signed=whole and verified.signed)
 
 
 def _rows(hashes: bytes, places: list[int]) -> bytes:

@@ -16,10 +16,13 @@ BODY_BYTES_MAX = 64 * 1024
 CONTACTS_MAX = 16
 WANTED_MAX = 1024
 HOPS_MAX = 16
+TREE_BYTES = 8
 RECORD_BYTES_MAX = 2048
 BULLETIN_TAG = 48
 
 MessageId = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Tree = Annotated[bytes, msgspec.Meta(min_length=TREE_BYTES, max_length=TREE_BYTES)]
+"""Whose tree: the beginning of the id of the node that broadcasts."""
 Hops = Annotated[int, msgspec.Meta(ge=0, le=HOPS_MAX)]
 Contact = tuple[Node, Annotated[bytes, msgspec.Meta(max_length=RECORD_BYTES_MAX)]]
 Contacts = Annotated[list[Contact], msgspec.Meta(max_length=CONTACTS_MAX)]
@@ -72,9 +75,10 @@ class ShuffleAnswer(msgspec.Struct, array_like=True, tag=38, frozen=True):
 
 
 class Gossip(msgspec.Struct, array_like=True, tag=40, frozen=True):
-    """Plumtree: a message pushed eagerly; its id is the BLAKE2b-256 of its body."""
+    """Plumtree: a message pushed eagerly, which has come so many hops; its id is the BLAKE2b-256 of its body."""
 
     hops: Hops
+    tree: Tree
     body: Annotated[bytes, msgspec.Meta(max_length=BODY_BYTES_MAX)]
 
 
@@ -85,13 +89,16 @@ class IHave(msgspec.Struct, array_like=True, tag=41, frozen=True):
 
 
 class Graft(msgspec.Struct, array_like=True, tag=42, frozen=True):
-    """Plumtree: push eagerly to the sender from now on; and the messages it lacks, if any are named."""
+    """Plumtree: give the sender these messages, and push what comes in their trees and in the trees named."""
 
     ids: Annotated[list[MessageId], msgspec.Meta(max_length=WANTED_MAX)]
+    trees: Annotated[list[Tree], msgspec.Meta(max_length=WANTED_MAX)] = []
 
 
 class Prune(msgspec.Struct, array_like=True, tag=43, frozen=True):
-    """Plumtree: offer to the sender from now on, do not push."""
+    """Plumtree: offer to the sender from now on, in this tree, and do not push."""
+
+    tree: Tree
 
 
 GossipMessage = (

@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from cis.errors import Fault, PeerFault
+from cis.wire.audit import AuditMessage
 from cis.wire.gossip import GossipMessage
 from cis.wire.segment import SEGMENT_TAG, Segment
 
@@ -113,6 +114,7 @@ Message = (
     | Records
     | Segment
     | GossipMessage
+    | AuditMessage
 )
 
 encode = msgspec.msgpack.Encoder().encode

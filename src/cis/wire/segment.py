@@ -45,6 +45,8 @@ REF_PREFIX = 1 << 63
 REF_REPLICA_SHIFT = 48
 REF_REPLICA_MAX = (1 << 15) - 1
 SEGMENT_TAG = 16
+COLLECTED = 255
+"""Kind of a record whose change was collected: its first 32 bytes are the leaf that the signature covers."""
 
 _HEADER_DTYPE = np.dtype(
     [("first", ">u8"), ("epoch", ">u4"), ("count", ">u2"), ("refs", ">u2"), ("version", ">u2"),
@@ -97,6 +99,8 @@ class Layout:
     lengths: Integers
     """bytes of each body that is present, 0 where it is not"""
     offsets: Integers
+    collected: npt.NDArray[np.bool_]
+    """which changes are there as their leaf alone; of these no other column says anything"""
 
 
 def layout_of(segment: Segment) -> Layout:
@@ -113,17 +117,19 @@ def layout_of(segment: Segment) -> Layout:
     if not bool((headers["version"] == CHANGESET_VERSION).all()):
         raise PeerFault(Fault.VERSION, "changeset of a version this node does not know: update cis")
     lengths = _lengths(segment, records)
+    collected = records["kind"] == COLLECTED
     layout = Layout(
         changes=changes,
         counts=counts,
         ref_counts=headers["refs"].astype(np.int64),
         changeset_of=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
-        hlcs=records["hlc"].astype(np.int64),
+        hlcs=np.where(collected, 0, records["hlc"]).astype(np.int64),
         kinds=records["kind"].astype(np.int64),
-        first_refs=records["ref"].astype(np.uint64),
+        first_refs=np.where(collected, 0, records["ref"]).astype(np.uint64),
         extra_counts=records["extras"].astype(np.int64),
         lengths=lengths,
         offsets=np.cumsum(lengths) - lengths,
+        collected=collected,
     )
     _check_references(segment, layout)
     return layout
@@ -186,12 +192,14 @@ def _lengths(segment: Segment, records: npt.NDArray[Any]) -> Integers:
     columns = len(segment.headers) + len(segment.refs) + len(segment.records) + len(segment.extras)
     _require(columns + int(carried(lengths).sum()) <= SEGMENT_BYTES_MAX, "more than can be passed on in one frame")
     kinds = records["kind"]
-    _require(bool((kinds <= max(Kind)).all()) and not bool(records["flags"].any()), "unknown kind of change")
-    bodiless = (kinds == Kind.DELETE) | (kinds == Kind.REMOVE)
+    collected = kinds == COLLECTED
+    _require(bool(((kinds <= max(Kind)) | collected).all()) and not records["flags"].any(), "unknown kind of change")
+    _require(not records["extras"][collected].any(), "a collected change has references")
+    bodiless = (kinds == Kind.DELETE) | (kinds == Kind.REMOVE) | collected
     _require(bool(((lengths == 0) == bodiless).all()), "a body where none belongs, or none where one does")
     _require(int(lengths.max()) <= BODY_BYTES_MAX, "a body is too large")
     _require(not bool(((lengths > 0) & (lengths < BODY_BYTES_MIN)).any()), "a body is shorter than its seal")
-    _require(int(records["hlc"].max()) < 1 << 63, "a time stamp is out of range")
+    _require(int(records["hlc"].max(initial=0, where=~collected)) < 1 << 63, "a time stamp is out of range")
     if segment.missing:
         _require(len(segment.missing) % 4 == 0, "a column is cut short")
         places = np.frombuffer(segment.missing, ">u4").astype(np.int64)
@@ -210,17 +218,25 @@ def _check_references(segment: Segment, layout: Layout) -> None:
     )
     _require(int(layout.extra_counts.sum()) * REFERENCE.size == len(segment.extras), "references and count differ")
     changes, packed = reference_columns(segment, layout)
+    whole = np.bincount(layout.changeset_of, layout.collected, len(layout.counts)) == 0
+    listed = int(layout.ref_counts[whole].sum())
     if not len(packed):
-        _require(not segment.refs, "a replica is listed that none refers to")
+        _require(not listed, "a replica is listed that none refers to")
         return
     places = packed >> np.uint64(REF_REPLICA_SHIFT) & np.uint64(REF_REPLICA_MAX)
     known = layout.ref_counts[layout.changeset_of[changes]].astype(np.uint64)
     _require(bool((places <= known).all()), "a reference to a replica that is not listed")
     others = places > 0
+    others &= whole[layout.changeset_of[changes]]
     used = layout.changeset_of[changes[others]].astype(np.uint64) << np.uint64(15) | places[others]
-    _require(len(np.unique(used)) == len(segment.refs) // REPLICA_ID_LENGTH, "a replica is listed that none refers to")
+    _require(len(np.unique(used)) == listed, "a replica is listed that none refers to")
     numbers = packed & np.uint64((1 << REF_REPLICA_SHIFT) - 1)
     _require(bool(((numbers >= 1) & (numbers <= SEQ_MAX)).all()), "a reference to no number")
+
+
+def collected_record(leaf: bytes) -> bytes:
+    """Return the record that stands for a collected change."""
+    return leaf + bytes((COLLECTED,)) + bytes(RECORD.size - HASH_LENGTH - 1)
 
 
 def _require(holds: bool, complaint: str) -> None:  # noqa: FBT001 - reads as an assertion

@@ -94,7 +94,7 @@ def test_another_file_of_ours_in_its_place_is_refused(folder: Path) -> None:
 def test_a_newer_format_is_refused(folder: Path) -> None:
     newer = replace(MEMORY_LAYOUT, migrations=[*MEMORY_LAYOUT.migrations, "CREATE TABLE later(x)"])
     open_database(folder / "memory.db", STORE_KEY, newer).close()
-    assert "newer cis (format 2, this one knows 1)" in refusal(folder)
+    assert f"this one knows {len(MEMORY_LAYOUT.migrations)}" in refusal(folder)
 
 
 def test_a_failed_migration_leaves_the_format_as_it_was(folder: Path) -> None:

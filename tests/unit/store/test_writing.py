@@ -15,8 +15,8 @@ from cis.errors import StoreError, UsageError
 from cis.model import Kind, SpaceId
 from cis.store.author import Write
 from cis.store.compaction import SLICE
+from cis.store.engine import Commit
 from cis.store.store import Store
-from cis.store.writer import Commit
 from cis.wire.content import Content
 from tests.stores import (
     PRIVATE_KEYS,

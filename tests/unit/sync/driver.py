@@ -81,7 +81,7 @@ class Side:
                 case Fetch():
                     fetches.append(effect)
                 case Merge(size):
-                    applied = self.store.merge(self._arrived.popleft()).result(WAIT_S)
+                    applied = self.store.merge(self._arrived.popleft(), in_order=True).result(WAIT_S)
                     self.perform(self.session.merged(size, applied.changes))
                 case AddEntries(entries):
                     self.log.entries += entries

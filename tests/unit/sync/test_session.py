@@ -19,6 +19,7 @@ from cis.sync import (
     Send,
     SendFrame,
     Session,
+    Standing,
     digest,
     from_wire,
     to_wire,
@@ -168,7 +169,7 @@ def machine(seqs: dict[ReplicaId, int]) -> Session:
 
 
 def page_of(seqs: dict[ReplicaId, int]) -> messages.Vector:
-    (page,) = to_wire(SPACE, VersionVector(seqs))
+    (page,) = to_wire(SPACE, Standing(VersionVector(seqs)))
     return page
 
 
@@ -204,7 +205,7 @@ def test_whatever_comes_before_the_summary_is_a_fault(message: messages.Message)
     [
         messages.Summary(bytes(32), []),
         VECTOR,
-        to_wire(SpaceId(b"?" * 16), VersionVector()),
+        to_wire(SpaceId(b"?" * 16), Standing(VersionVector())),
         messages.Acknowledge(1),
         messages.Done(5),
         messages.MembershipEntries([b"x"]),
@@ -285,11 +286,28 @@ def test_a_session_ends_once_both_have_ended_and_all_is_acknowledged() -> None:
     assert session.finished
 
 
-def test_history_that_was_collected_beyond_what_is_held_here_is_refused_with_advice() -> None:
+def test_nothing_is_sent_to_a_peer_that_collected_what_this_node_never_had_before_whole_states_are_compared() -> None:
     session = machine({ME: 1})
     session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
-    with pytest.raises(PeerFault, match="update cis"):
-        session.receive(messages.Vector(SPACE, [(THEM, 9, b"")], [], [(THEM, 5)]))
+    effects = session.receive(messages.Vector(SPACE, [(THEM, 9, b"")], [], [(THEM, 5)]))
+    assert effects == [Send(messages.Done(0))]
+    assert session.report.to_compare == (SPACE,)
+
+
+def test_a_peer_that_had_everything_below_the_floor_is_served_as_ever() -> None:
+    session = Session({SPACE: VersionVector({ME: 3})}, Log(), ME, {SPACE: VersionVector({ME: 2})})
+    session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
+    effects = session.receive(page_of({ME: 2}))
+    assert [effect for effect in effects if isinstance(effect, Fetch)] == [Fetch(SPACE, ME, 3, 3)]
+    assert not session.report.to_compare
+
+
+def test_a_peer_that_compared_whole_states_is_served_though_it_has_yet_to_have_it_all() -> None:
+    session = Session({SPACE: VersionVector({ME: 3})}, Log(), ME, {SPACE: VersionVector({ME: 2})})
+    session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
+    effects = session.receive(messages.Vector(SPACE, [], [], [(ME, 2)]))
+    assert [effect for effect in effects if isinstance(effect, Fetch)] == [Fetch(SPACE, ME, 1, 3)]
+    assert not session.report.to_compare
 
 
 def test_our_own_log_at_the_peer_is_reported_for_inspection() -> None:
@@ -308,16 +326,16 @@ def test_entries_are_added_before_what_follows_them() -> None:
 
 def test_vectors_come_back_from_the_wire_as_they_went() -> None:
     vector = VersionVector({ME: 3}).with_range(THEM, 5, 9).with_range(THEM, 12, 12)
-    assert from_wire(to_wire(SPACE, vector)) == vector
-    assert digest(from_wire(to_wire(SPACE, vector))) == digest(vector)
+    assert from_wire(to_wire(SPACE, Standing(vector))).vector == vector
+    assert digest(from_wire(to_wire(SPACE, Standing(vector))).vector) == digest(vector)
 
 
 def test_a_vector_of_any_size_is_stated_in_pages_that_are_each_taken() -> None:
     vector = VersionVector.gathered({}, [(THEM, seq, seq) for seq in range(5, 20_000, 2)])
-    pages = to_wire(SPACE, vector)
+    pages = to_wire(SPACE, Standing(vector))
     assert [page.more for page in pages] == [True] * (len(pages) - 1) + [False]
     assert [messages.decode(encode(page)) for page in pages] == pages
-    assert from_wire(pages) == vector
+    assert from_wire(pages).vector == vector
 
 
 def test_logs_that_end_alike_in_number_but_not_in_link_are_a_fork() -> None:

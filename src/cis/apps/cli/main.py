@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cis import __version__
-from cis.apps.cli import config, memory, nodes, p2p, runs
+from cis.apps.cli import config, memory, nodes, p2p, runs, sim
 from cis.apps.cli.printing import complain, say
 from cis.apps.cli.shared import group
 from cis.errors import CisError
@@ -53,6 +53,7 @@ app.add_typer(memory.app, name="memory")
 app.add_typer(p2p.app, name="p2p")
 app.add_typer(config.app, name="config")
 runs.register(app)
+app.command("sim")(sim.sim)
 
 
 def main() -> None:

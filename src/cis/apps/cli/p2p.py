@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from cis.api.network_schema import (
+    AuditResult,
     ConnectPeer,
     DisconnectPeer,
     ListPeers,
@@ -14,7 +15,7 @@ from cis.api.network_schema import (
     PingPeer,
     SyncNow,
 )
-from cis.apps.cli import nodes
+from cis.apps.cli import gossip, nodes
 from cis.apps.cli.printing import ago, complain, is_terminal, say, show_json, show_table, size
 from cis.apps.cli.shared import Json, group, running_node, seconds_of
 from cis.errors import CisError
@@ -27,6 +28,7 @@ Timeout = Annotated[str, typer.Option(help="How long to wait.")]
 app.command("start")(nodes.up)
 app.command("stop")(nodes.down)
 app.command("status")(nodes.status)
+gossip.register(app)
 
 
 @app.command("peers")
@@ -48,7 +50,8 @@ def peers(
     if json:
         show_json(found)
         return
-    show_table(("name", "state", "address", "for", "rtt", "clock", "last error"), [_peer(one) for one in found])
+    header = ("name", "state", "neighbour", "address", "for", "rtt", "clock", "last error")
+    show_table(header, [_peer(one) for one in found])
 
 
 @app.command("connect")
@@ -110,15 +113,18 @@ def ping(
 def sync(
     context: typer.Context,
     node_name: Annotated[str | None, typer.Option("--node", help="With this peer only.", show_default=False)] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Then check this node's logs, compare everything, and mend what differs.")
+    ] = False,
     timeout: Timeout = "60s",
     json: Json = False,
 ) -> None:
     """Compare with peers now and wait until all is exchanged.
 
-    Example: cis p2p sync --node workstation
+    Example: cis p2p sync --node workstation --full
     """
     with running_node(context) as node, _spinner("synchronising"):
-        results = node.call(SyncNow(target=node_name, timeout_s=seconds_of(timeout)))
+        results = node.call(SyncNow(target=node_name, timeout_s=seconds_of(timeout), full=full))
     if json:
         show_json(results)
     for one in results:
@@ -129,37 +135,34 @@ def sync(
                 f"{one.changes_received} changes received, {size(one.bytes_received)} in, {size(one.bytes_sent)} out"
             )
             say(f"{one.name}: in step, {moved}, {one.took_s * 1000:.0f} ms")
+            if one.audit is not None:
+                _say_audit(one.name, one.audit)
     if any(one.error for one in results):
         raise typer.Exit(CisError.exit_code)
 
 
-@app.command("sync-status")
-def sync_status(context: typer.Context, json: Json = False) -> None:
-    """Show how synchronisation with each peer stands.
-
-    Example: cis p2p sync-status
-    """
-    with running_node(context) as node:
-        found = node.call(ListPeers())
-    if json:
-        show_json(found)
-        return
-    show_table(
-        ("name", "state", "sync", "sessions", "received", "in", "out", "last error"), [_sync(one) for one in found]
-    )
+def _say_audit(name: str, audit: AuditResult) -> None:
+    say(f"{name}: {audit.compared} living changes compared, {audit.checked} changes of the logs here verified")
+    if audit.damaged or audit.derived_anew:
+        say(f"  here: {audit.damaged} damaged runs of changes found, {audit.derived_anew} memories derived anew")
+    for place, tally in (("here", audit.here), (f"at {name}", audit.there)):
+        if tally.wrong or tally.fetched or tally.missing:
+            say(
+                f"  {place}: {tally.wrong} divergences, {tally.mended} of them mended, "
+                f"{tally.fetched} missing bodies fetched, {tally.missing} still missing"
+            )
+        else:
+            say(f"  {place}: no divergence")
+    if audit.unfinished:
+        say("  more differs than one audit takes: run it again")
 
 
 def _peer(peer: PeerInfo) -> tuple[str, ...]:
     lasting = ago(peer.connected_s) if peer.connected_s is not None else ""
     rtt = f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None else ""
     clock = f"{peer.skew_ms:+d} ms" if peer.skew_ms is not None else ""
-    return (peer.name or "?", peer.state, peer.address or "", lasting, rtt, clock, peer.last_error)
-
-
-def _sync(peer: PeerInfo) -> tuple[str, ...]:
-    when = "going on" if peer.syncing else f"{ago(peer.in_step_s)} ago" if peer.in_step_s is not None else "never"
-    counts = (str(peer.sessions), str(peer.changes_received), size(peer.bytes_received), size(peer.bytes_sent))
-    return (peer.name or "?", peer.state, when, *counts, peer.last_error)
+    neighbour = "yes" if peer.neighbour else ""
+    return (peer.name or "?", peer.state, neighbour, peer.address or "", lasting, rtt, clock, peer.last_error)
 
 
 def _spinner(what: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a context manager of either kind

@@ -1,0 +1,65 @@
+"""What a peer holds, asked for on a stream of its own: digests there, vectors of the spaces that differ back.
+
+Nothing is exchanged by it: it tells how far two nodes are apart, as often as somebody wants to know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from cis.errors import Fault, PeerFault
+from cis.model import SpaceId, VersionVector
+from cis.net import Connection, Stream
+from cis.node.local import LocalNode
+from cis.sync import Standing, digest, from_wire, to_wire
+from cis.sync.session import PAGES_MAX
+from cis.wire.messages import FRAME_BYTES_MAX, Done, Open, Summary, Vector, decode, encode
+
+ANSWER_S = 5.0
+Vectors = Mapping[SpaceId, VersionVector]
+
+
+def own_vectors(local: LocalNode) -> Vectors:
+    """Return the vectors of the spaces all members share; it blocks."""
+    with local.store.snapshot() as reader:
+        return {local.cluster.public: reader.vector(local.cluster.public)}
+
+
+async def ask_vectors(connection: Connection, local: LocalNode, own: Vectors) -> Vectors:
+    """Return what the peer holds in each of these spaces; raises `PeerFault`, TimeoutError and what streams raise."""
+    summary = Summary(local.cluster.membership.digest(), [(space, digest(own[space])) for space in sorted(own)])
+    pages: dict[SpaceId, list[Vector]] = {}
+    async with asyncio.timeout(ANSWER_S), await connection.open_stream() as stream:
+        await stream.write_frame(encode(Open("vectors")))
+        await stream.write_frame(encode(summary))
+        stream.finish()
+        while not isinstance(answer := await _read(stream), Done):
+            if not isinstance(answer, Vector) or answer.space not in own:
+                raise PeerFault(Fault.MALFORMED, "a question for vectors was answered by something else")
+            pages.setdefault(SpaceId(answer.space), []).append(answer)
+            if len(pages[SpaceId(answer.space)]) > PAGES_MAX:
+                raise PeerFault(Fault.TOO_LARGE, "a vector of more pages than any cluster needs")
+    return {space: from_wire(pages[space]).vector if space in pages else own[space] for space in own}
+
+
+async def answer_vectors(stream: Stream, local: LocalNode) -> None:
+    """Answer one question on a stream the peer opened for it."""
+    async with asyncio.timeout(ANSWER_S):
+        summary = await _read(stream)
+        if not isinstance(summary, Summary):
+            raise PeerFault(Fault.MALFORMED, "a question for vectors begins with a summary")
+        asked = dict(summary.spaces)
+        for space, vector in sorted((await asyncio.to_thread(own_vectors, local)).items()):
+            if space in asked and asked[space] != digest(vector):
+                for page in to_wire(space, Standing(vector)):
+                    await stream.write_frame(encode(page))
+        await stream.write_frame(encode(Done(0)))
+        stream.finish()
+
+
+async def _read(stream: Stream) -> object:
+    frame = await stream.read_frame(FRAME_BYTES_MAX)
+    if frame is None:
+        raise PeerFault(Fault.MALFORMED, "a question for vectors was broken off")
+    return decode(frame)

@@ -1,0 +1,148 @@
+"""Whom to dial: as many as gossip has room for, whom it asks for, and always whom the user wants to be connected to.
+
+The peer book knows addresses and when each peer may be tried again; this decides which of them are tried at all.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from cis.model import NodeId
+from cis.peers import Peer, PeerBook, Target
+
+BAN_S = 600.0
+"""How long a node that broke the protocol is neither dialled nor let in."""
+UNWANTED_PAUSE_S = 300.0
+"""How long a peer that wanted no connection is left alone, but by gossip and by the user."""
+
+
+class Dialling:
+    """Tell it what happened; ask it what is due."""
+
+    def __init__(self, book: PeerBook, rng: Random) -> None:
+        self.book = book
+        self.parted: set[NodeId] = set()
+        """nodes the user wants no connection with for now"""
+        self.banned: dict[NodeId, float] = {}
+        """nodes that broke the protocol, and until when they are shut out"""
+        self.pinned: set[NodeId] = set()
+        """nodes the user wants to be connected to"""
+        self._wanted: dict[NodeId, None] = {}
+        """nodes gossip wants to be connected to"""
+        self._rng = rng
+        self._at: float | None = None
+        self._changed = True
+
+    def touch(self) -> None:
+        """Something changed that may change whom to dial."""
+        self._changed = True
+
+    def sighted(self, target: Target, now: float, *, pinned: bool = False) -> None:
+        """A node may be reachable there."""
+        self.book.sighted(target, now)
+        if pinned and target.node is not None:
+            self.pinned.add(target.node)
+        self._changed = True
+
+    def want(self, node: NodeId, now: float) -> bool:
+        """Gossip wants a connection; False where none can be had, else dials begin now."""
+        peer = self.book.get(node)
+        if peer is None or not peer.addresses or node in self.parted or node in self.banned:
+            return False
+        self._wanted[node] = None
+        self.book.hurry(node, now)
+        self._changed = True
+        return True
+
+    def connected(self, node: NodeId, via: Target | None, now: float) -> None:
+        """A connection is there; one with whoever answers at an address the user gave is to be kept."""
+        if via is not None and via.node is None:
+            self.pinned.add(node)
+        self.book.connected(node, now, via)
+        self._wanted.pop(node, None)
+        self._changed = True
+
+    def lost(self, node: NodeId, reason: str, now: float, *, unwanted: bool) -> None:
+        """The last connection with a node ended."""
+        self.book.lost(node, now, reason)
+        peer = self.book.get(node)
+        if unwanted and peer is not None:
+            peer.due_at = now + self._rng.uniform(0.5, 1.0) * UNWANTED_PAUSE_S
+        self._changed = True
+
+    def failed(self, target: Target, reason: str, now: float, *, pointless: bool = False) -> NodeId | None:
+        """A dial came to nothing; returns the node gossip wanted, where that was the last hope of reaching it."""
+        if pointless:
+            self.book.forget(target)
+        else:
+            self.book.failed(target, now, reason)
+        self._changed = True
+        if target.node is None or target.node not in self._wanted:
+            return None
+        peer = self.book.get(target.node)
+        if peer is not None and (_under_way(peer) or (peer.addresses and peer.due_at <= now)):
+            return None
+        del self._wanted[target.node]
+        return target.node
+
+    def part(self, node: NodeId) -> bool:
+        """The user wants no connection with a node; True where gossip wanted one."""
+        self.parted.add(node)
+        self.pinned.discard(node)
+        self._changed = True
+        wanted = node in self._wanted
+        self._wanted.pop(node, None)
+        return wanted
+
+    def meet(self, node: NodeId, now: float) -> None:
+        """The user wants a connection with a node, and wants it kept."""
+        self.parted.discard(node)
+        self.pinned.add(node)
+        self.book.hurry(node, now)
+        self._changed = True
+
+    def ban(self, node: NodeId, now: float) -> None:
+        """Shut a node out for a while."""
+        self.banned[node] = now + BAN_S
+        self._changed = True
+
+    def shuts_out(self, node: NodeId, now: float) -> bool:
+        """Tell whether a node is kept away."""
+        return node in self.parted or self.banned.get(node, now) > now
+
+    def due(self, connected: list[NodeId], room: int, now: float) -> list[Target]:
+        """Return the dials to make now; ``room`` is how many more neighbours gossip takes."""
+        over = [node for node, until in self.banned.items() if until <= now]
+        for node in over:
+            del self.banned[node]
+        if not self._changed and not over and (self._at is None or self._at > now):
+            return []
+        self._changed = False
+        settled = {*connected, *self.parted, *self.banned}
+        targets = self.book.due(now, settled | self._left_alone(settled, room, now))
+        at = self.book.next_due(settled | self._left_alone(settled, room, None))
+        self._at = at if at is not None and at > now else None
+        return targets
+
+    def next_due(self) -> float | None:
+        """Return when to ask `due` again."""
+        moments = [*self.banned.values(), *((self._at,) if self._at is not None else ())]
+        return min(moments, default=None)
+
+    def _left_alone(self, settled: set[NodeId], room: int, now: float | None) -> set[NodeId]:
+        """The nodes nobody asked for beyond those there is room for; without ``now``, none while there is any room."""
+        idle = [peer for peer in self.book if peer.node is not None and peer.node not in settled]
+        unasked = [peer for peer in idle if peer.node not in self.pinned and peer.node not in self._wanted]
+        room -= sum(_under_way(peer) for peer in unasked)
+        if room <= 0:
+            return {peer.node for peer in unasked if peer.node is not None and not _under_way(peer)}
+        if now is None:
+            return set()
+        ready = [peer.node for peer in unasked if peer.node is not None and peer.due_at <= now and peer.untried()]
+        if len(ready) <= room:
+            return set()
+        return set(self._rng.sample(ready, len(ready) - room))
+
+
+def _under_way(peer: Peer) -> bool:
+    return any(one.dialling for one in peer.addresses)

@@ -1,0 +1,88 @@
+"""What becomes of bodies that came by gossip: segments are committed, bulletins opened and handed to topics.
+
+The sender answers for what it passed on, since every node verifies before it forwards; but not for what only
+shows that more is to be compared first, nor for what an author sealed amiss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from cis.errors import CisError, PeerFault
+from cis.node import events
+from cis.node.links import BLAMELESS, PeerLink
+from cis.node.local import LocalNode
+from cis.node.topics import Topics
+from cis.store.merge import Applied
+from cis.trust import read_entry
+from cis.wire.messages import is_segment
+
+_log = logging.getLogger(__name__)
+
+
+class Examiner:
+    """Belongs to the loop's thread; reports `Examined` for everything it is given."""
+
+    def __init__(self, local: LocalNode, topics: Topics, report: Callable[[events.Event], None]) -> None:
+        self._local = local
+        self._topics = topics
+        self._report = report
+        self._loop = asyncio.get_running_loop()
+
+    def examine(self, link: PeerLink, id_: bytes, body: bytes) -> None:
+        """Look at a body that came over a link."""
+        if is_segment(body):
+            self._merge(link, id_, body)
+            return
+        try:
+            verdict = self._topics.take(body)
+        except PeerFault as fault:
+            link.blame(fault)
+            self._report(events.Examined(id_, sound=False))
+        else:
+            if verdict.entries:
+                self._learn(id_, verdict.entries)
+            else:
+                self._report(events.Examined(id_, verdict.sound, verdict.gap))
+
+    def _learn(self, id_: bytes, entries: Sequence[bytes]) -> None:
+        """Add membership entries, off the loop; where one waits for its parents, logs must be compared."""
+        cluster = self._local.cluster
+
+        def done(future: asyncio.Future[int]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is not None:
+                _log.warning("membership entries told by gossip were refused: %s", error)
+            known = error is None and all(cluster.membership.knows(read_entry(raw).id) for raw in entries)
+            self._report(events.Examined(id_, sound=error is None, gap=not known))
+
+        adding = self._loop.run_in_executor(None, cluster.add_entries, entries, self._local.store)
+        adding.add_done_callback(done)
+
+    def _merge(self, link: PeerLink, id_: bytes, frame: bytes) -> None:
+        link.gossip_in.examining(len(frame))
+
+        def done(future: Future[Applied]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._merged, link, id_, len(frame), future)
+
+        self._local.store.merge(frame).add_done_callback(done)
+
+    def _merged(self, link: PeerLink, id_: bytes, size: int, future: Future[Applied]) -> None:
+        link.gossip_in.examined(size)
+        error = future.exception()
+        if error is None:
+            self._report(events.Examined(id_, sound=True, gap=future.result().gap))
+            return
+        blamed = isinstance(error, PeerFault) and error.fault not in BLAMELESS
+        if blamed:
+            link.blame(error)
+        elif not isinstance(error, CisError):
+            _log.error("a change could not be merged", exc_info=error)
+        self._report(events.Examined(id_, sound=False, gap=not blamed))

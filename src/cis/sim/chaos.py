@@ -1,0 +1,71 @@
+"""One seed of a chaos scenario: faults, then healing, then judgement. A run is its scenario, its size and its seed."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+
+from cis.sim.oracle import Wrong
+from cis.sim.scenarios import Chaos
+from cis.sim.storm import Storm
+from cis.sim.world import World, scratch
+
+STEP_S = 0.5
+"""How often it is looked whether a healed cluster is in step."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one seed came to."""
+
+    seed: int
+    trace: str
+    wrongs: tuple[Wrong, ...]
+    counts: Counter[str]
+    heal_s: float
+    """virtual seconds from the end of the faults until all were in step"""
+
+
+def run_chaos(scenario: Chaos, nodes: int, seed: int) -> Outcome:
+    """Run one seed; it ends with the first rule that is broken."""
+    with scratch() as folder, World(scenario, nodes, seed, folder) as world:
+        try:
+            Storm(world)
+            _go(world, scenario.duration_s)
+            _settle(world)
+        except Exception:  # noqa: BLE001 - whatever is wrong with a run is told with its seed
+            world.oracle.found("defects", traceback.format_exc())
+        heal_s = max(0.0, world.kernel.now - scenario.duration_s)
+        counts = world.counts + world.network.counts
+        return Outcome(seed, world.kernel.trace, tuple(world.oracle.wrongs), counts, heal_s)
+
+
+def _settle(world: World) -> None:
+    """Heal the cluster, and judge what has come of it."""
+    oracle = world.oracle
+    if not oracle.wrongs:
+        world.heal()
+        _converge(world, world.kernel.now + world.scenario.heal_within_s)
+    if not oracle.wrongs:
+        oracle.settle(world.honest)
+    for node in world.honest:
+        if not oracle.wrongs:
+            node.store.rest()
+            oracle.check_whole(node)
+
+
+def _go(world: World, until: float) -> None:
+    """Let everything up to a time happen, or up to the first wrong."""
+    arrived: list[float] = []
+    world.kernel.at(until, lambda: arrived.append(until))
+    while not arrived and not world.oracle.wrongs:
+        world.step()
+
+
+def _converge(world: World, until: float) -> None:
+    """Go on until all are in step, at most to that time."""
+    while not world.oracle.wrongs and world.kernel.now < until:
+        _go(world, world.kernel.now + STEP_S)
+        if all(node.up for node in world.nodes) and world.oracle.in_step(world.honest):
+            break

@@ -1,0 +1,336 @@
+"""The judge of a run: an independent, naive model of what each node must show, compared at every commit.
+
+A node claims, by its version vector, to hold certain changes. What it shows must be just those of them that took
+effect by its clock and that no other such change names. Claims never shrink; nothing is claimed that its author
+did not write or had no right to write. `Oracle.settle` judges the healed cluster.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from cis.model import CHANGE_FUTURE_LIMIT_MS, Dot, Kind, MemoryId, ReplicaId, VersionVector
+from cis.sim.ledger import BEARING, Fact, Intent, Ledger, alive
+
+if TYPE_CHECKING:
+    from cis.node.hearing import Message
+    from cis.sim.node import SimNode
+    from cis.store.engine import Commit
+    from cis.store.read import Reader
+
+WRONGS = (
+    "divergences",
+    "lost",
+    "resurrected",
+    "unauthorised",
+    "duplicates",
+    "leaked",
+    "disordered",
+    "accused",
+    "defects",
+)
+"""What can be found; `Wrong.kind` is one of these. A defect is an exception nobody expected."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A rule broken: which, where, and what was seen."""
+
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.text}"
+
+
+@dataclass
+class Shadow:
+    """What one node must be like, by the changes it claims."""
+
+    holds: VersionVector = field(default_factory=VersionVector)
+    claims: VersionVector = field(default_factory=VersionVector)
+    """what it holds, and what lies below its stable floor: of that it knows by comparison what has ended"""
+    effective: dict[MemoryId, dict[Dot, Fact]] = field(default_factory=dict)
+    waiting: list[Fact] = field(default_factory=list)
+    """claimed, but dated too far ahead to take effect"""
+    acknowledged: set[Dot] = field(default_factory=set)
+    private: dict[str, bytes] = field(default_factory=dict)
+
+    def shown(self, memory: MemoryId, now_ms: int) -> dict[Dot, Fact]:
+        """Return what is alive of a memory at that time, tombstones included."""
+        due = [one for one in self.waiting if one.memory == memory and _in_effect(one, now_ms)]
+        living = alive([*self.effective.get(memory, {}).values(), *due])
+        return {dot: one for dot, one in living.items() if dot in self.holds}
+
+    def living(self, memory: MemoryId) -> list[Fact]:
+        """Return what is to be shown of a memory, now."""
+        living = alive(self.effective.get(memory, {}).values())
+        return [one for dot, one in living.items() if one.kind in BEARING and dot in self.holds]
+
+    def take(self, facts: Iterable[Fact], now_ms: int) -> set[MemoryId]:
+        """Take in what is newly claimed, and let what has waited take effect; returns the memories it touches."""
+        touched = set()
+        waiting = [*self.waiting, *facts]
+        self.waiting = [one for one in waiting if not _in_effect(one, now_ms)]
+        for one in waiting:
+            if _in_effect(one, now_ms):
+                self.effective.setdefault(one.memory, {})[one.dot] = one
+            touched.add(one.memory)
+        return touched
+
+
+class Oracle:
+    """Fed by the world; what it finds stands in ``wrongs``."""
+
+    def __init__(self, ledger: Ledger, count: int) -> None:
+        self.ledger = ledger
+        self.shadows = [Shadow() for _ in range(count)]
+        self.wrongs: list[Wrong] = []
+        self._backups: dict[int, Shadow] = {}
+        self._orphans: set[Dot] = set()
+        self._read_up_to: dict[tuple[int, int, bytes], int] = {}
+
+    def found(self, kind: str, text: str) -> None:
+        """Record a broken rule."""
+        assert kind in WRONGS, kind
+        self.wrongs.append(Wrong(kind, text))
+
+    # --- at every step ---------------------------------------------------------------------------------------------
+
+    def committed(self, node: SimNode, commit: Commit) -> None:
+        """A transaction has brought something: learn what was written, and look at the node."""
+        now_ms = node.clock_ms()
+        for segment in commit.written:
+            if segment.space == node.cluster.public:
+                for fact in self.ledger.record(segment, node.number):
+                    if fact.ms > now_ms + CHANGE_FUTURE_LIMIT_MS:
+                        self.found("disordered", f"m{node.number} dates a change beyond its own clock's reach")
+        self.check(node)
+
+    def check(self, node: SimNode) -> None:
+        """Compare what has changed of the node since it was last looked at."""
+        shadow, reader, now_ms = self.shadows[node.number], node.store.reader, node.clock_ms()
+        shadow.holds, floor = reader.vector(node.cluster.public), reader.floor(node.cluster.public)
+        claims = shadow.holds.join(floor)
+        for replica, first, last in shadow.claims.missing_in(claims):
+            if replica not in self.ledger.forked:
+                self.found("lost", f"m{node.number} no longer holds {name(replica, first)}..{last}")
+        fresh = self._facts(node, reader, shadow.claims, claims)
+        shadow.claims = claims
+        for memory in sorted(shadow.take(fresh, now_ms)):
+            self._compare(node, reader, memory)
+
+    def check_whole(self, node: SimNode) -> None:
+        """Look at everything: after a restart, and in the end."""
+        shadow = self.shadows[node.number]
+        self.check(node)
+        for memory in sorted(shadow.effective):
+            self._compare(node, node.store.reader, memory)
+            self._recall(node, memory)
+        for dot in sorted(shadow.acknowledged):
+            if dot not in shadow.claims:
+                self.found("lost", f"m{node.number} acknowledged {name(*dot)} and does not hold it")
+        for key, value in sorted(shadow.private.items()):
+            recalled = node.store.reader.recall(node.cluster.private, key)
+            content = None if recalled is None else recalled.latest.content
+            if content is None or content.value != value:
+                self.found("lost", f"m{node.number} lost the private memory {key}")
+
+    def acknowledged(self, node: SimNode, memory: MemoryId, dot: Dot, intent: Intent, before: set[Dot]) -> None:
+        """A write was acknowledged: ``before`` was alive of the memory then, ``intent.over`` is what it replaces."""
+        shadow = self.shadows[node.number]
+        shadow.acknowledged.add(dot)
+        self.ledger.mean(dot, intent)
+        if dot not in shadow.claims:
+            self.found("lost", f"m{node.number} acknowledged {name(*dot)} and does not hold it")
+            return
+        floor = node.store.reader.floor(node.cluster.public)
+        living = shadow.effective[memory]
+        wanted, found = (before - intent.over) | {dot}, set(shadow.shown(memory, node.clock_ms()))
+        unread = {one for one in found & intent.over if self.ledger.is_named(living[one])}
+        collected = {
+            one
+            for one in found & intent.over
+            if living[one].kind not in BEARING and one.seq <= floor.contiguous(one.replica)
+        }
+        if wanted | unread | collected != found:
+            names = ", ".join(name(*one) for one in sorted(wanted ^ found))
+            self.found("divergences", f"m{node.number}: {name(*dot)} replaces other than its author saw: {names}")
+
+    def _facts(self, node: SimNode, reader: Reader, old: VersionVector, new: VersionVector) -> list[Fact]:
+        """Look up what is newly claimed."""
+        facts = []
+        for replica, first, last in new.missing_in(old):
+            for seq in range(first, last + 1):
+                known = self.ledger.facts.get(Dot(replica, seq), [])
+                fact = known[0] if len(known) == 1 else self._chosen(node, reader, known)
+                if fact is None:
+                    if replica not in self.ledger.forked:
+                        self.found("unauthorised", f"m{node.number} holds {name(replica, seq)}, which nobody wrote")
+                elif not fact.sound:
+                    self.found(
+                        "unauthorised", f"m{node.number} took in {name(replica, seq)} of a member without the right"
+                    )
+                else:
+                    self._require_written(node, reader, fact, new)
+                    facts.append(fact)
+        return facts
+
+    def _require_written(self, node: SimNode, reader: Reader, fact: Fact, claims: VersionVector) -> None:
+        """What a node holds must be what was written, and follow what it followed."""
+        (first, last), replica = fact.place, fact.dot.replica
+        if fact.dot.seq != last:
+            return
+        floor = reader.floor(node.cluster.public).contiguous(replica)
+        link = self._link(node, reader, replica, last)
+        if link is None and last > floor:
+            self.found("lost", f"m{node.number} claims {name(replica, last)} and does not hold it")
+        elif link not in {None, fact.link}:
+            self.found("unauthorised", f"m{node.number} holds another {name(replica, last)} than was written")
+        if first > 1 and claims.contiguous(replica) >= last:
+            before = self._link(node, reader, replica, first - 1)
+            if before != fact.previous and (before is not None or first - 1 > floor):
+                self.found("divergences", f"m{node.number} took in both branches of a fork at {name(replica, first)}")
+
+    def _link(self, node: SimNode, reader: Reader, replica: ReplicaId, seq: int) -> bytes | None:
+        return reader.link_at(node.cluster.public, replica, seq)
+
+    def _chosen(self, node: SimNode, reader: Reader, known: Sequence[Fact]) -> Fact | None:
+        """Tell which of two contents of one dot a node holds; None where the dot lies inside a changeset."""
+        return next((one for one in known if self._link(node, reader, *one.dot) == one.link), None)
+
+    def _compare(self, node: SimNode, reader: Reader, memory: MemoryId) -> None:
+        shadow = self.shadows[node.number]
+        held = shadow.effective.get(memory, {})
+        if any(dot.replica in self.ledger.forked for dot in held):
+            return
+        wanted = {one.dot for one in shadow.living(memory)}
+        shown = {one.change.dot for one in reader.rows.live(memory) if one.change.kind in BEARING}
+        for dot in sorted(wanted - shown):
+            self.found("lost", f"m{node.number} holds {name(*dot)}, which nothing replaces, and does not show it")
+        for dot in sorted(shown - wanted):
+            kind = "resurrected" if dot in held else "divergences"
+            self.found(kind, f"m{node.number} shows {name(*dot)}, which {self._why(held, dot)}")
+
+    def _recall(self, node: SimNode, memory: MemoryId) -> None:
+        """Read a memory as a user does, and compare with what was written."""
+        held = self.shadows[node.number].effective[memory]
+        living = self.shadows[node.number].living(memory)
+        if any(one.dot not in self.ledger.intents for one in held.values()):
+            return  # the Byzantine member's own
+        recalled = node.store.reader.recall_by_id(memory, node.cluster.public)
+        parts = {} if recalled is None else {part.change.dot: part.content for part in recalled.parts}
+        beside = {} if recalled is None else {part.change.dot: part.content for part in recalled.siblings}
+        newest = max(living, key=lambda one: (one.stamp, one.dot), default=None)
+        wanted = {one.dot for one in living if newest is not None and one.kind is newest.kind is not Kind.PUT}
+        wanted |= {newest.dot} if newest is not None else set()
+        if set(parts) != wanted or set(beside) != {one.dot for one in living} - wanted:
+            self.found("divergences", f"m{node.number} reads another memory than it holds: {sorted(parts)}")
+        for dot, content in sorted({**parts, **beside}.items()):
+            if content is None and self.ledger.is_named(held[dot]):
+                continue  # whoever sent it knew what replaces it, which has not come yet, or is held back
+            if content is None or not self.ledger.intents[dot].reads(content):
+                self.found("lost", f"m{node.number} shows {name(*dot)} without what was written")
+
+    def _why(self, held: dict[Dot, Fact], dot: Dot) -> str:
+        if dot not in held:
+            return "it does not claim to hold, or which has not taken effect"
+        over = [one for one in held.values() if dot not in alive([held[dot], one])]
+        return "is replaced by " + ", ".join(f"{one.kind.name.lower()} {name(*one.dot)}" for one in over)
+
+    def read(self, node: SimNode, message: Message) -> None:
+        """A reader got a message: once, and after those its author told before it."""
+        run, number = message.payload.split()
+        place = (node.number, node.lives, run)
+        last = self._read_up_to.get(place, 0)
+        if int(number) == last:
+            self.found("duplicates", f"m{node.number} was given a message of {run.decode()} twice: {last}")
+        elif int(number) < last:
+            self.found("disordered", f"m{node.number} was given {int(number)} of {run.decode()} after {last}")
+        self._read_up_to[place] = max(last, int(number))
+
+    # --- disks lost ------------------------------------------------------------------------------------------------
+
+    def backed_up(self, node: SimNode) -> None:
+        """The node's files were copied."""
+        self._backups[node.number] = copy.deepcopy(self.shadows[node.number])
+
+    def put_back(self, node: SimNode, others: Iterable[SimNode]) -> None:
+        """The copied files were put back: what only they held since is excused."""
+        old = self.shadows[node.number]
+        new = self.shadows[node.number] = copy.deepcopy(self._backups[node.number])
+        elsewhere = [self.shadows[other.number].claims for other in others if other is not node]
+        for replica, first, last in old.claims.missing_in(new.claims):
+            dots = [Dot(replica, seq) for seq in range(first, last + 1)]
+            self._orphans.update(dot for dot in dots if not any(dot in claims for claims in elsewhere))
+
+    # --- in the end ------------------------------------------------------------------------------------------------
+
+    def in_step(self, nodes: Sequence[SimNode]) -> bool:
+        """Tell whether all claim the same, forked logs aside."""
+        return len({self._plain(self.shadows[node.number].holds) for node in nodes}) == 1
+
+    def settle(self, nodes: Sequence[SimNode]) -> None:
+        """Judge the healed cluster: one state everywhere, the model's, and every acknowledged write accounted for."""
+        if not self.in_step(nodes):
+            ahead = Counter(self._plain(self.shadows[node.number].holds) for node in nodes)
+            self.found("divergences", f"{len(ahead)} different vectors among {len(nodes)} nodes after healing")
+            return
+        for node in nodes:
+            self.check_whole(node)
+        claims = self.shadows[nodes[0].number].claims
+        for dot in sorted(set().union(*(self.shadows[node.number].acknowledged for node in nodes))):
+            if dot not in claims and dot not in self._orphans:
+                self.found("lost", f"{name(*dot)} was acknowledged and is nowhere")
+        facts = self._facts(nodes[0], nodes[0].store.reader, VersionVector(), claims)
+        self._judge_state(nodes, [one for one in facts if one.dot.replica not in self.ledger.forked])
+
+    def _judge_state(self, nodes: Sequence[SimNode], facts: Sequence[Fact]) -> None:
+        by_memory: dict[MemoryId, list[Fact]] = {}
+        for fact in facts:
+            by_memory.setdefault(fact.memory, []).append(fact)
+        living = {dot: one for of in by_memory.values() for dot, one in alive(of).items() if one.kind in BEARING}
+        meant = [fact for fact in facts if fact.dot in self.ledger.intents]
+        over = set().union(*(self.ledger.intents[fact.dot].over for fact in meant))
+        for fact in meant:
+            if fact.kind in BEARING and (fact.dot in over) == (fact.dot in living):
+                kind = "resurrected" if fact.dot in over else "lost"
+                self.found(
+                    kind, f"{name(*fact.dot)} is {'shown' if fact.dot in over else 'gone'}; its users meant otherwise"
+                )
+        if self.ledger.forked:
+            return  # what the other branch did is in the hashes
+        wanted = state_hash(living.values())
+        for node in nodes:
+            if node.store.reader.state_hash(node.cluster.public) != wanted:
+                self.found("divergences", f"the state hash of m{node.number} is not the model's")
+
+    def _plain(self, claims: VersionVector) -> tuple[object, ...]:
+        seqs = tuple(sorted((one, seq) for one, seq in claims.seqs.items() if seq and one not in self.ledger.forked))
+        beyond = tuple(sorted((one, ranges) for one, ranges in claims.beyond.items() if one not in self.ledger.forked))
+        return seqs, beyond
+
+
+def state_hash(living: Iterable[Fact]) -> bytes:
+    """The hash that a space in this state has."""
+    digest = blake2b(digest_size=32, person=b"cis/1 state")
+    for line in sorted(one.memory + one.dot.replica + one.dot.seq.to_bytes(8, "big") for one in living):
+        digest.update(line)
+    return digest.digest()
+
+
+def name(replica: ReplicaId, seq: int) -> str:
+    """A dot, short enough to read."""
+    return f"{replica[:2].hex()}'{replica[-2:].hex()}:{seq}"
+
+
+def _in_effect(fact: Fact, now_ms: int) -> bool:
+    return fact.ms <= now_ms + CHANGE_FUTURE_LIMIT_MS
+
+
+assert Kind.DELETE not in BEARING

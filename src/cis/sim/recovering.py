@@ -1,0 +1,45 @@
+"""Bodies that a session left out are asked of other members, by an audit, as `cis.node.recovery` does."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cis.model import Dot, NodeId
+from cis.store.audit import unheld_bodies
+
+if TYPE_CHECKING:
+    from cis.sim.node import SimNode
+
+ASKED_AGAIN_S = 600.0
+
+
+class Recovering:
+    """Looks after each session that brought changes, one recovery at a time."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+        self._running = False
+        self._source: NodeId | None = None
+        self._asked: dict[NodeId, tuple[tuple[Dot, ...], float]] = {}
+
+    def after_session(self, source: NodeId, changes: int) -> None:
+        """Look what is missing, and ask other members than the session's."""
+        if changes:
+            self._source = source
+        if not self._running:
+            self._recover("")
+
+    def _recover(self, _: str) -> None:
+        node = self._node
+        lacking = tuple(unheld_bodies(node.store.reader, node.cluster.public))
+        now = node.world.kernel.now
+        for link, end in sorted(node.talk.ends.items()) if lacking else ():
+            member = node.talk.node_at(end)
+            what, when = self._asked.get(member, ((), 0.0))
+            if member != self._source and (what != lacking or now - when >= ASKED_AGAIN_S):
+                self._asked[member] = (lacking, now)
+                self._running = True
+                node.later(0.0, partial(node.talk.audit, link, self._recover))
+                return
+        self._running = False

@@ -1,0 +1,163 @@
+"""What an audit reads of the store: living items, why one is not alive here, bodies not held, segments checked whole.
+
+Nothing here trusts what is derived: headers are found by a scan of the log, and what is damaged is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+
+from cis.crdt.state import replaces
+from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId
+from cis.model.change import SEQ_BITS
+from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH
+from cis.store.audit_log import LogRows
+from cis.store.database import fetch
+from cis.store.log import LogReader
+from cis.store.replicas import split_rid
+from cis.trust.signing import verify
+from cis.wire.messages import encode
+from cis.wire.segment import RECORD, REFERENCE, record_references, unpack_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from cis.store.read import Reader
+
+_log = logging.getLogger(__name__)
+
+_CHANGES_OF = """
+    SELECT h.rid, h.record, c.refs FROM head h
+    JOIN changeset c ON c.rid = (SELECT max(rid) FROM changeset WHERE rid <= h.rid)
+    JOIN replica r ON r.no = h.rid >> ?3
+    WHERE r.space = ?1 AND h.rid < c.rid + length(c.hashes) / 32
+    AND substr(h.record, 9, 16) IN (SELECT value FROM carray(?2)) ORDER BY h.rid"""
+_UNHELD = """
+    SELECT r.id, l.rid & ((1 << ?2) - 1) FROM
+        (SELECT rid FROM live UNION SELECT rid FROM live0 UNION SELECT rid FROM held WHERE NOT dead) l
+    JOIN replica r ON r.no = l.rid >> ?2 JOIN space s ON s.no = r.space JOIN head h ON h.rid = l.rid
+    WHERE s.id = ?1 AND substr(h.record, 37, 4) <> x'00000000'
+    AND NOT EXISTS (SELECT 1 FROM body b WHERE b.rid = l.rid)
+    AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid) ORDER BY r.id, l.rid"""
+_SEQ_AT = MEMORY_ID_LENGTH + REPLICA_ID_LENGTH
+
+
+class Row(NamedTuple):
+    """A change whose header is held, and its row."""
+
+    rid: int
+    change: Change
+
+
+class Explanation(NamedTuple):
+    """Why an item is not alive here: is its header held, its body, and which held changes replace it.
+
+    Of the changes of one replica that do, the first stands for all.
+    """
+
+    item: bytes
+    header: bool
+    body: bool
+    killers: tuple[Dot, ...]
+
+
+def items(reader: Reader, space: SpaceId) -> bytes:
+    """Return the living items of a space in order, 64 bytes each."""
+    return b"".join(reader.living(space))
+
+
+def unheld_bodies(reader: Reader, space: SpaceId) -> list[Dot]:
+    """Return the living changes whose body is not here: whoever passed them on called them replaced, or lacked it."""
+    rows = fetch(reader.connection, _UNHELD, (space, SEQ_BITS))
+    return [Dot(ReplicaId(replica), seq) for replica, seq in rows]
+
+
+def explain(reader: Reader, space: SpaceId, asked: Sequence[bytes]) -> list[Explanation]:
+    """Return for each item why it is not alive here."""
+    number = reader.space_number(space)
+    assert number is not None
+    by_memory: dict[MemoryId, list[Row]] = {}
+    for row in changes_of(reader.connection, number, {_memory_of(item) for item in asked}):
+        by_memory.setdefault(row.change.memory, []).append(row)
+    return [_explained(reader.connection, item, by_memory.get(_memory_of(item), [])) for item in asked]
+
+
+def count_wrong(reader: Reader, space: SpaceId, lost: Sequence[bytes], replaced: Sequence[bytes]) -> int:
+    """Count the items that are neither alive nor replaced, and those still alive that are said to be replaced."""
+    living = set(reader.living(space))
+    absent = [item for item in lost if item not in living]
+    unexplained = [one for one in explain(reader, space, absent) if not one.killers] if absent else []
+    return len(unexplained) + sum(item in living for item in replaced)
+
+
+def supply(reader: Reader, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes | None, int]:
+    """Return the frame of a segment that holds ``first`` and goes on to ``last`` where it can.
+
+    Where that is not whole here, return None, and the number up to which nothing can be had.
+    """
+    frame = _segment(reader, space, replica, first, last) or _segment(reader, space, replica, first, first)
+    if frame is not None:
+        return frame, last
+    for log in LogRows.of_space(reader.connection, space):
+        if log.replica == replica:
+            held = log.changesets(first, last)
+            if held:
+                return None, min(last, held[0].last if held[0].first <= first else held[0].first - 1)
+    return None, last
+
+
+def _segment(reader: Reader, space: SpaceId, replica: ReplicaId, first: int, last: int) -> bytes | None:
+    try:
+        segment = LogReader(reader.connection, space).segment(replica, first, last)
+        if segment is not None:
+            verify(segment)
+    except Exception:  # noqa: BLE001 - damaged rows break reading in any way; whoever asked is told it is not here
+        _log.warning("a part of a log cannot be supplied: it is damaged here; `cis p2p sync --full` mends it")
+        return None
+    return encode(segment) if segment is not None else None
+
+
+def changes_of(connection: apsw.Connection, space: int, memories: Iterable[bytes]) -> Iterator[Row]:
+    """Yield every change of those memories whose header is held, in row order; scans the log."""
+    wanted = tuple(sorted(memories))
+    if not wanted:
+        return
+    replicas = dict(fetch(connection, "SELECT no, id FROM replica WHERE space = ?", (space,)))
+    for rid, record, refs in fetch(connection, _CHANGES_OF, (space, apsw.carray(wanted), SEQ_BITS)):
+        number, seq = split_rid(rid)
+        change = _change(Dot(ReplicaId(replicas[number]), seq), record, refs)
+        if change is not None:
+            yield Row(rid, change)
+
+
+def _change(dot: Dot, record: bytes, refs: bytes) -> Change | None:
+    """Return the change of a row, None where the row is damaged."""
+    if len(record) < RECORD.size or (len(record) - RECORD.size) % REFERENCE.size:
+        return None
+    stamp, memory, _, kind, *_ = RECORD.unpack_from(record)
+    names = []
+    for packed in record_references(record):
+        place, seq, prefix = unpack_reference(packed)
+        name = refs[REPLICA_ID_LENGTH * (place - 1) : REPLICA_ID_LENGTH * place] if place else dot.replica
+        if len(name) != REPLICA_ID_LENGTH:
+            return None
+        names.append(Ref(ReplicaId(name), seq, prefix))
+    return Change(dot, Hlc(stamp), MemoryId(memory), Kind(kind), tuple(names)) if kind <= max(Kind) else None
+
+
+def _explained(connection: apsw.Connection, item: bytes, rows: list[Row]) -> Explanation:
+    dot = Dot(ReplicaId(item[MEMORY_ID_LENGTH:_SEQ_AT]), int.from_bytes(item[_SEQ_AT:], "big"))
+    rid = next((row.rid for row in rows if row.change.dot == dot), None)
+    killers: dict[ReplicaId, Dot] = {}
+    for row in rows:
+        if any(replaces(ref, dot) for ref in row.change.replaces):
+            killers.setdefault(row.change.dot.replica, row.change.dot)
+    body = rid is not None and connection.execute("SELECT 1 FROM body WHERE rid = ?", (rid,)).get is not None
+    return Explanation(item, rid is not None, body, tuple(killers.values()))
+
+
+def _memory_of(item: bytes) -> MemoryId:
+    return MemoryId(item[:MEMORY_ID_LENGTH])

@@ -1,0 +1,38 @@
+"""Whole clusters under faults: safe at every step, one state once healed, and the same seed the same run."""
+
+from __future__ import annotations
+
+import pytest
+
+from cis.sim.chaos import Outcome, run_chaos
+from cis.sim.scenarios import Chaos, load_scenario
+
+
+def run(name: str, seed: int, nodes: int | None = None) -> Outcome:
+    scenario = load_scenario(name)
+    assert isinstance(scenario, Chaos)
+    return run_chaos(scenario, nodes or scenario.nodes, seed)
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_cluster_is_safe_at_every_step_and_agrees_once_healed(seed: int) -> None:
+    outcome = run("chaos", seed)
+    assert outcome.wrongs == ()
+    for what in ("deliveries", "drops", "crashes", "writes", "sessions_completed", "messages_read"):
+        assert outcome.counts[what] > 0, what
+
+
+@pytest.mark.parametrize("name", ["byzantine", "clocks", "crash", "line", "partition", "restore"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_each_fault_by_itself_is_survived(name: str, seed: int) -> None:
+    assert run(name, seed).wrongs == ()
+
+
+def test_a_cluster_larger_than_its_views_agrees() -> None:
+    assert run("chaos", 1, nodes=12).wrongs == ()
+
+
+def test_the_same_seed_is_the_same_run() -> None:
+    first, second, other = run("chaos", 5), run("chaos", 5), run("chaos", 6)
+    assert first == second
+    assert first.trace != other.trace

@@ -1,0 +1,251 @@
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cis.errors import Fault, PeerFault
+from cis.model import Dot, Kind, NodeId, VersionVector
+from cis.store.author import Write
+from cis.store.collection import START, adopt, collect, raise_floor, truncate
+from cis.store.database import open_database
+from cis.store.stability import RETIRED_MS, ROUND_MS_MAX, count_silence, save_report, stable_floor
+from cis.store.store import MEMORY_LAYOUT, Store
+from cis.wire.content import Content
+from tests.stores import (
+    SPACE,
+    STORE_KEY,
+    WAIT_S,
+    Author,
+    held_changes,
+    merge,
+    open_store,
+    put,
+    segments,
+    settle,
+    state_hash,
+    sync,
+    text,
+    write,
+)
+
+OTHER = NodeId(b"o" * 32)
+
+
+def delete(key: str) -> Write:
+    return Write(SPACE, Kind.DELETE, Content(key))
+
+
+def vector(store: Store) -> VersionVector:
+    with store.snapshot() as reader:
+        return reader.vector(SPACE)
+
+
+def floor(store: Store) -> VersionVector:
+    with store.snapshot() as reader:
+        return reader.floor(SPACE)
+
+
+def collect_below(store: Store, floor: VersionVector) -> None:
+    settle(store)
+    store.execute(lambda connection: raise_floor(connection, SPACE, floor)).result(WAIT_S)
+    after: bytes | None = START
+    while after is not None:
+        after = store.execute(partial(collect, after=after)).result(WAIT_S)
+    store.execute(truncate).result(WAIT_S)
+
+
+def base(store: Store) -> int:
+    with store.snapshot() as reader:
+        return int(reader.connection.execute("SELECT max(base) FROM replica").get)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    with open_store(tmp_path / "one", Author(1)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Store:
+    with open_store(tmp_path / "two", Author(2)) as opened:
+        yield opened
+
+
+def test_what_was_replaced_and_tombstones_go_once_everything_lies_below_the_floor(store: Store) -> None:
+    for value in "abc":
+        write(store, put("kept", value))
+    write(store, put("gone", "x"))
+    write(store, delete("gone"))
+    before = state_hash(store)
+    collect_below(store, vector(store))
+    assert [change.dot.seq for change in held_changes(store)] == [3]
+    assert text(store, "kept") == "c"
+    assert state_hash(store) == before
+
+
+def test_nothing_above_the_floor_goes(store: Store) -> None:
+    write(store, put("k", "a"))
+    write(store, put("k", "b"))
+    write(store, delete("k"))
+    collect_below(store, VersionVector({store.replica: 2}))
+    assert [change.dot.seq for change in held_changes(store)] == [2, 3], "what replaces 2 is not stable"
+
+
+def test_a_tombstone_goes_with_what_it_replaced_though_that_is_not_buried_yet(store: Store) -> None:
+    write(store, put("gone", "x"))
+    write(store, delete("gone"))
+
+    def task(connection: apsw.Connection) -> None:
+        connection.execute("INSERT OR IGNORE INTO live0 SELECT substr(record, 9, 16), rid FROM head")
+        connection.execute("DELETE FROM collectable WHERE rid = (SELECT min(rid) FROM head)")
+        connection.execute("INSERT INTO dead SELECT min(rid) FROM head")
+        raise_floor(connection, SPACE, vector(store))
+        collect(connection)
+
+    settle(store)
+    store.execute(task).result(WAIT_S)
+    assert not held_changes(store)
+    assert text(store, "gone") is None
+
+
+def test_a_set_whose_one_element_comes_and_goes_names_no_more_than_what_is_kept(store: Store) -> None:
+    def touch(kind: Kind) -> int:
+        write(store, Write(SPACE, kind, Content("tools", b"git")))
+        return len(held_changes(store)[-1].replaces)
+
+    for _ in range(5):
+        touch(Kind.ADD)
+    assert touch(Kind.ADD) == 5
+    collect_below(store, vector(store))
+    assert touch(Kind.ADD) == 1
+    assert len(held_changes(store)) == 2
+
+
+def test_a_tombstone_stays_while_what_it_names_is_not_stable(store: Store, other: Store) -> None:
+    write(store, put("k", "a"))
+    sync(store, other)
+    write(other, delete("k"))
+    sync(other, store)
+    collect_below(store, VersionVector({other.replica: 1}))
+    assert len(held_changes(store)) == 2
+
+
+def test_a_log_goes_from_its_beginning_but_for_its_last_signed_run(store: Store) -> None:
+    for value in "abcde":
+        write(store, put("k", value))
+    collect_below(store, vector(store))
+    assert base(store) == 4
+    write(store, delete("k"))
+    collect_below(store, vector(store))
+    assert base(store) == 5
+    write(store, put("k", "f"))
+    assert text(store, "k") == "f"
+
+
+def test_what_is_left_of_a_log_verifies_and_serves_a_newcomer(store: Store, other: Store) -> None:
+    write(store, put("old", "1"), put("kept", "2"))
+    write(store, delete("old"))
+    write(store, put("new", "3"))
+    collect_below(store, vector(store))
+    other.execute(lambda connection: adopt(connection, SPACE, [], floor(store))).result(WAIT_S)
+    merge(other, *segments(store), in_order=True)
+    assert vector(other) == vector(store)
+    assert state_hash(other) == state_hash(store)
+    assert [text(other, key) for key in ("old", "kept", "new")] == [None, "2", "3"]
+    write(store, put("later", "4"))
+    sync(store, other)
+    assert text(other, "later") == "4"
+
+
+def test_leaves_without_their_changes_are_not_taken_before_whole_states_are_compared(
+    store: Store, other: Store
+) -> None:
+    write(store, put("old", "1"), put("kept", "2"))
+    write(store, put("old", "3"))
+    collect_below(store, vector(store))
+    (segment,) = segments(store)
+    with pytest.raises(PeerFault) as caught:
+        merge(other, segment)
+    assert caught.value.fault is Fault.BUSY
+    assert not held_changes(other)
+
+
+def test_a_beginning_left_out_counts_as_collected_only_from_a_peer_that_sends_in_order(
+    store: Store, other: Store
+) -> None:
+    for value in "abc":
+        write(store, put("k", value))
+    collect_below(store, vector(store))
+    (segment,) = segments(store)
+    assert segment.first == 3
+    other.execute(lambda connection: adopt(connection, SPACE, [], floor(store))).result(WAIT_S)
+    merge(other, segment)
+    assert vector(other).contiguous(store.replica) == 0
+    merge(other, segment, in_order=True)
+    assert vector(other).contiguous(store.replica) == 3
+
+
+def test_what_a_member_collected_ends_here_with_all_it_names(store: Store, other: Store) -> None:
+    write(store, put("k", "a"))
+    write(store, put("k", "b"))
+    sync(store, other)
+    settle(other)
+    ended = other.execute(lambda connection: adopt(connection, SPACE, [Dot(store.replica, 2)], vector(store)))
+    assert ended.result(WAIT_S) == 2
+    assert not held_changes(other)
+    assert text(other, "k") is None
+
+
+def test_a_segment_of_what_was_dropped_whole_is_no_fork(store: Store, other: Store) -> None:
+    write(store, put("k", "a"))
+    (old,) = segments(store)
+    for value in "bcd":
+        write(store, put("k", value))
+    collect_below(store, vector(store))
+    assert base(store) == 3
+    assert merge(store, old)[0].changes == 0
+
+
+def test_the_floor_is_what_all_members_reported_that_are_not_silent_for_ninety_days(store: Store) -> None:
+    for value in "abc":
+        write(store, put("k", value))
+    own = store.replica
+
+    def stable(now_ms: int) -> int:
+        def task(connection: object) -> int:
+            count_silence(connection, SPACE, [OTHER], now_ms)
+            return stable_floor(connection, SPACE).contiguous(own)
+
+        reached: int = store.execute(task).result(WAIT_S)
+        return reached
+
+    assert stable(0) == 0, "a member that never reported holds nothing"
+    store.execute(lambda connection: save_report(connection, SPACE, OTHER, VersionVector({own: 2}))).result(WAIT_S)
+    assert stable(1000) == 2
+    assert stable(2 * RETIRED_MS) == 2, "one long sleep of ours is no silence of theirs"
+    moment = 2 * RETIRED_MS
+    for _ in range(RETIRED_MS // ROUND_MS_MAX):
+        moment += ROUND_MS_MAX
+        last = stable(moment)
+    assert last == 3, "retired"
+    store.execute(lambda connection: save_report(connection, SPACE, OTHER, VersionVector({own: 1}))).result(WAIT_S)
+    assert stable(moment) == 1, "returned"
+
+
+def test_a_store_of_the_first_format_collects_what_was_replaced_before(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    with open_store(folder, Author(1)) as store:
+        for value in "ab":
+            write(store, put("k", value))
+        write(store, delete("k"))
+        settle(store)
+    connection = open_database(folder / "memory.db", STORE_KEY, MEMORY_LAYOUT)
+    connection.execute("DROP TABLE collectable; DROP TABLE report; ALTER TABLE replica DROP COLUMN base")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    with open_store(folder, Author(1)) as store:
+        collect_below(store, vector(store))
+        assert not held_changes(store)
