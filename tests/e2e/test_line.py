@@ -154,10 +154,10 @@ def test_sync_status_tells_how_far_each_is_behind(line: Line) -> None:
     line["a"].cis("memory", "set", "last", "1")
     line["d"].wait(is_there("last"), "memory", "list")
     found = line["d"].wait(
-        lambda peers: all(space["in_step"] for peer in peers if peer["asked"] for space in peer["spaces"]),
+        lambda report: all(space["in_step"] for peer in report["members"] if peer["asked"] for space in peer["spaces"]),
         "p2p",
         "sync-status",
-    )
+    )["members"]
     assert [(peer["name"], [space["space"] for space in peer["spaces"]]) for peer in found if peer["asked"]] == [
         ("c", ["public"])
     ]

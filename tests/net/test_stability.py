@@ -1,4 +1,4 @@
-"""Collecting between whole nodes over real QUIC: what all have had goes, and who was away for long brings nothing back."""
+"""Collecting between whole nodes over real QUIC: what all have had goes, and nobody brings back what was deleted."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ async def test_a_member_silent_for_long_returns_without_bringing_back_what_was_d
             await until(lambda: value(third, "kept") == b"y")
         await put(third, "its own", b"z")
         await delete(first, "deleted")
-        for node in (one, two):
-            monkeypatch.setattr(node.stability, "_retired_ms", -1)
+        for running_node in (one, two):
+            monkeypatch.setattr(running_node.stability, "_retired_ms", -1)
         await until(lambda: heads(first) == heads(second) == 1)
-        for node in (one, two):
-            monkeypatch.setattr(node.stability, "_retired_ms", stability.RETIRED_MS)
+        for running_node in (one, two):
+            monkeypatch.setattr(running_node.stability, "_retired_ms", stability.RETIRED_MS)
         async with running(third) as three:
             meet(three, one)
             await until(lambda: value(third, "deleted") is None and value(second, "its own") == b"z")

@@ -15,7 +15,8 @@ from cis.sim.scenarios import Chaos
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> dict:
     assert run(["sim", *words, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
+    told: dict = json.loads(capsys.readouterr().out)
+    return told
 
 
 def test_many_seeds_at_once_come_to_what_they_come_to_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:

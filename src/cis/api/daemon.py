@@ -181,6 +181,7 @@ def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
         port=p2p.listen_port,
         external=external,
         sync_interval_s=p2p.sync.interval,
+        collects=p2p.sync.collect_history,
         limits=NetLimits(
             connections_max=pool.max_connections, idle_timeout_s=pool.idle_timeout, keepalive_s=pool.keepalive_interval
         ),

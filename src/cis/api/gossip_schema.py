@@ -89,7 +89,14 @@ class PeerSync(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int
 
 
-class GetSyncStatus(Request[tuple[PeerSync, ...]], frozen=True, kw_only=True):
+class SyncReport(msgspec.Struct, frozen=True):
+    """How synchronisation stands; ``bodies_missing`` living changes came without their value from every member so far."""
+
+    members: tuple[PeerSync, ...]
+    bodies_missing: int
+
+
+class GetSyncStatus(Request[SyncReport], frozen=True, kw_only=True):
     """Compare what every member holds with what is held here, without exchanging anything."""
 
     path: ClassVar[str] = "p2p/sync-status"

@@ -154,6 +154,9 @@ class Sync(Section):
     conflict_resolution: Literal["lww", "vector_clock", "crdt"] = Field(
         "crdt", description="what is shown where edits conflict: lww hides the losers, the others list them"
     )
+    collect_history: bool = Field(
+        default=True, description="drop what was replaced or deleted once every member has had it"
+    )
     public_memory: PublicMemory = PublicMemory()
 
 

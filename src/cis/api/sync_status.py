@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from cis.api.gossip_schema import GetSyncStatus, PeerSync, SpaceSync
+from cis.api.gossip_schema import GetSyncStatus, PeerSync, SpaceSync, SyncReport
 from cis.errors import CisError
 from cis.model import NodeId, VersionVector, did_of
 from cis.node.comparing import Vectors, own_vectors
 from cis.node.driver import Driver
 from cis.node.links import PeerLink
+from cis.node.recovery import bodies_missing
 from cis.node.table import SyncStatus
 from cis.trust import Member
 
@@ -20,7 +21,7 @@ class SyncStatusOperations:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
 
-    async def status(self, _: GetSyncStatus) -> tuple[PeerSync, ...]:
+    async def status(self, _: GetSyncStatus) -> SyncReport:
         """Return how things stand with every other member, connected ones first."""
         driver, core = self._driver, self._driver.core
         own = await asyncio.to_thread(own_vectors, driver.local)
@@ -30,7 +31,8 @@ class SyncStatusOperations:
         answers = {node: task.result() for node, task in asking.items()}
         members = [one for one in driver.local.cluster.membership.members() if one.node != core.own]
         found = [self._peer(member, own, answers.get(member.node)) for member in members]
-        return tuple(sorted(found, key=lambda one: (not one.connected, one.name)))
+        ordered = tuple(sorted(found, key=lambda one: (not one.connected, one.name)))
+        return SyncReport(ordered, await asyncio.to_thread(bodies_missing, driver.local))
 
     def _peer(self, member: Member, own: Vectors, problem: str | None) -> PeerSync:
         """Describe a member; ``problem`` is why it did not answer, empty where it did, None where it was not asked."""

@@ -72,6 +72,10 @@ class VersionVector:
         both = {replica: min(seq, other.contiguous(replica)) for replica, seq in self.seqs.items()}
         return VersionVector({replica: seq for replica, seq in both.items() if seq})
 
+    def covered_by(self, other: VersionVector) -> bool:
+        """Tell whether the other's contiguous part reaches as far as this one's everywhere."""
+        return all(seq <= other.contiguous(replica) for replica, seq in self.seqs.items())
+
     def missing_in(self, other: VersionVector) -> Iterator[tuple[ReplicaId, int, int]]:
         """Yield (replica, first, last) ranges of dots this vector holds and ``other`` lacks, in order."""
         for replica in sorted({*self.seqs, *self.beyond}):

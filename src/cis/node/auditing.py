@@ -21,7 +21,7 @@ from cis.node.local import LocalNode
 from cis.store.admission import check
 from cis.store.audit import count_wrong, explain, items, supply, unheld_bodies
 from cis.store.audit_check import Checked, check_space
-from cis.store.collection import adopt
+from cis.store.collection import Ended, adopt
 from cis.store.read import Reader
 from cis.store.repair import Repaired, mend, mend_ends, repair
 from cis.sync.audit import Audit
@@ -111,6 +111,7 @@ class AuditWork:
             reader.vector(space),
             items(reader, space),
             reader.floor(space),
+            reader.owes(space),
             tuple(Range(space, *one) for one in damaged),
             tuple(_ranges(space, unheld_bodies(reader, space))),
         )
@@ -135,8 +136,9 @@ class AuditWork:
             case Mend(space, memories):
                 self._write(lambda connection: mend(connection, space, memories, now_ms))
                 return audit.mended()
-            case Drop(space, dead, floor):
-                self._write(lambda connection: adopt(connection, space, dead, floor))
+            case Drop(space, dead, floor, compared, settled):
+                ended = Ended(dead, floor, compared, settled)
+                self._write(lambda connection: adopt(connection, space, ended))
                 return audit.mended()
             case Repair(wanted):
                 return audit.repaired(wanted, self._repair(wanted, self._segments.popleft(), now_ms))

@@ -49,6 +49,8 @@ class NodeOptions:
     external: tuple[str, int] | None = None
     """host and port under which the user says this node is reachable from outside"""
     sync_interval_s: float = 60.0
+    collects: bool = True
+    """whether this node drops history that all members have had; it reports what it holds in any case"""
     limits: NetLimits = field(default_factory=NetLimits)
     providers: Sequence[Provider] = ()
 
@@ -74,7 +76,7 @@ class Driver:
         self.topics = Topics(local, lambda body: self.report(events.TopicAsked(body)))
         self.presence = Presence(local, self.topics, Random())
         self._examiner = Examiner(local, self.topics, self.report)
-        self.stability = Stability(local)
+        self.stability = Stability(local, collects=options.collects)
         self.recovery = Recovery(local, lambda: list(self.links.values()))
         self._stop = asyncio.Event()
         self._ended = False

@@ -44,6 +44,8 @@ class RecordShelf:
 
         Raises `PeerFault`.
         """
+        if any(raw == kept for _, kept in self._held.values()):
+            return None
         record = read_record(raw)
         if record.node == self._local.identity.node or self._local.cluster.membership.member(record.node) is None:
             return None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from cis.errors import CisError
-from cis.model import NodeId
+from cis.model import Dot, NodeId
 from cis.node.links import PeerLink
 from cis.node.local import LocalNode
 from cis.store.audit import unheld_bodies
@@ -28,8 +28,8 @@ class Recovery:
     """Looks after each session, one recovery at a time; belongs to the loop."""
 
     def __init__(self, local: LocalNode, links: Callable[[], Iterable[PeerLink]]) -> None:
-        self.unheld = 0
-        """living changes whose body is missing, when it was last looked"""
+        self._unheld = False
+        """whether bodies of living changes were missing when it was last looked"""
         self._local = local
         self._links = links
         self._looked = False
@@ -40,7 +40,7 @@ class Recovery:
 
     async def after_session(self, source: NodeId, changes: int) -> None:
         """Look what is missing after a session that brought changes, and ask other members than its source."""
-        if self._running or (self._looked and not changes and not self.unheld):
+        if self._running or (self._looked and not changes and not self._unheld):
             return
         if changes:
             self._source = source
@@ -62,16 +62,12 @@ class Recovery:
 
     async def _look(self) -> bytes:
         """Return a hash of what is missing, empty where nothing is."""
-        dots = await asyncio.to_thread(self._missing)
-        self._looked, self.unheld = True, len(dots)
+        dots = await asyncio.to_thread(_missing, self._local)
+        self._looked, self._unheld = True, bool(dots)
         digest = blake2b(digest_size=16)
         for replica, seq in dots:
             digest.update(replica + seq.to_bytes(8, "big"))
         return digest.digest() if dots else b""
-
-    def _missing(self) -> list[tuple[bytes, int]]:
-        with self._local.store.snapshot() as reader:
-            return [(dot.replica, dot.seq) for dot in unheld_bodies(reader, self._local.cluster.public)]
 
     def _to_ask(self, lacking: bytes) -> PeerLink | None:
         now = asyncio.get_running_loop().time()
@@ -80,3 +76,13 @@ class Recovery:
             if link.node != self._source and (what != lacking or now - when >= ASKED_AGAIN_S):
                 return link
         return None
+
+
+def bodies_missing(local: LocalNode) -> int:
+    """Return how many living changes of the public space came without their body from every member so far."""
+    return len(_missing(local))
+
+
+def _missing(local: LocalNode) -> list[Dot]:
+    with local.store.snapshot() as reader:
+        return unheld_bodies(reader, local.cluster.public)

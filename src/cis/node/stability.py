@@ -15,12 +15,11 @@ import msgspec
 
 from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
 from cis.node.local import LocalNode
+from cis.node.syncing import standing
 from cis.node.topics import SYSTEM_PREFIX
-from cis.store.audit import unheld_bodies
 from cis.store.collection import START, collect, truncate
 from cis.store.read import Reader
-from cis.store.stability import RETIRED_MS, advance, count_silence, give_up_catching_up, save_report
-from cis.sync import Standing
+from cis.store.stability import RETIRED_MS, advance, count_silence, give_up_catching_up, reportable, save_report
 from cis.wire.bulletins import PAYLOAD_BYTES_MAX
 from cis.wire.messages import REPLICAS_MAX, Replica, Seq, Space
 
@@ -49,8 +48,9 @@ _decode = msgspec.msgpack.Decoder(_Report).decode
 class Stability:
     """One round after the other, each on whatever thread calls `round`; one at a time."""
 
-    def __init__(self, local: LocalNode, retired_ms: int = RETIRED_MS) -> None:
+    def __init__(self, local: LocalNode, retired_ms: int = RETIRED_MS, *, collects: bool = True) -> None:
         self._local = local
+        self._collects = collects
         self._retired_ms = retired_ms
         self._reported = b""
         self._rounds_silent = 0
@@ -95,12 +95,12 @@ class Stability:
         def task(connection: apsw.Connection) -> bool:
             count_silence(connection, space, others, now_ms)
             reader = Reader(connection, {})
-            catching_up = Standing(reader.vector(space), reader.floor(space)).catching_up
+            catching_up = standing(reader, space).catching_up
             self._catching_up[space] = self._catching_up[space] + 1 if catching_up else 0
             if self._catching_up[space] > CATCH_UP_ROUNDS_MAX:
                 _log.warning("part of what was collected elsewhere never came: going on without it")
                 give_up_catching_up(connection, space)
-            return not catching_up and advance(connection, space, self._retired_ms)
+            return self._collects and not catching_up and advance(connection, space, self._retired_ms)
 
         done: bool = self._local.store.execute(task).result()
         return done
@@ -114,7 +114,4 @@ class Stability:
 
 
 def _report(reader: Reader, space: SpaceId) -> bytes:
-    seqs = dict(reader.vector(space).seqs)
-    for dot in unheld_bodies(reader, space):
-        seqs[dot.replica] = min(seqs.get(dot.replica, 0), dot.seq - 1)
-    return msgspec.msgpack.encode(_Report(space, [(replica, seq) for replica, seq in sorted(seqs.items()) if seq]))
+    return msgspec.msgpack.encode(_Report(space, list(reportable(reader, space).seqs.items())))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self, TypeVar
 
 from cis.errors import CisError, Fault, PeerFault
-from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.model import ReplicaId, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
 from cis.store.log import LogReader
@@ -33,6 +33,7 @@ from cis.sync import (
     Send,
     SendFrame,
     Session,
+    Standing,
 )
 from cis.wire.messages import FRAME_BYTES_MAX, decode, encode, is_segment
 from cis.wire.segment import RECORD
@@ -44,21 +45,21 @@ SESSION_STALL_S = 120.0
 """A session in which nothing happens for so long is given up; the next one resumes."""
 
 
+def standing(reader: Reader, space: SpaceId) -> Standing:
+    """Return what a snapshot holds of a space, and up to where that is stable."""
+    return Standing(reader.vector(space), reader.floor(space), reader.owes(space))
+
+
 class StoreIndex:
     """`cis.sync.Index` over a snapshot of the store, of the spaces a peer may see."""
 
     def __init__(self, reader: Reader, spaces: Sequence[SpaceId]) -> None:
-        self._vectors = {space: reader.vector(space) for space in spaces}
-        self._floors = {space: reader.floor(space) for space in spaces}
+        self._standings = {space: standing(reader, space) for space in spaces}
         self._logs = {space: LogReader(reader.connection, space) for space in spaces}
 
-    def vectors(self) -> Mapping[SpaceId, VersionVector]:
-        """Return the vectors of the snapshot."""
-        return self._vectors
-
-    def floors(self) -> Mapping[SpaceId, VersionVector]:
-        """Return up to where each log of the snapshot is stable."""
-        return self._floors
+    def standings(self) -> Mapping[SpaceId, Standing]:
+        """Return what the snapshot holds of each space, and up to where that is stable."""
+        return self._standings
 
     def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
         """Return an encoded segment and its last number."""
@@ -160,7 +161,7 @@ class _Runner:
         self._snapshot = snapshot
         self._events = _Inbox()
         self._arrived: list[bytes] = []
-        self._session = Session(index.vectors(), local.cluster.membership, local.store.replica, index.floors())
+        self._session = Session(index.standings(), local.cluster.membership, local.store.replica)
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> Report:

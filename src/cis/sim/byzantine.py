@@ -16,7 +16,7 @@ import msgspec
 
 from cis.errors import CisError
 from cis.model import Kind, SpaceId
-from cis.sim.node import STORE_KEY, SimNode
+from cis.sim.node import STORE_KEY, SimNode, signer
 from cis.store.author import Write
 from cis.store.store import Setting, Store
 from cis.trust import Identity
@@ -46,7 +46,7 @@ class Puppet:
         self._frames: list[bytes] = []
         setting = Setting(
             identity.node,
-            node.signer(identity),
+            signer(identity),
             self._authority,
             lambda *_: None,
             node.clock_ms,

@@ -6,6 +6,7 @@ import traceback
 from collections import Counter
 from dataclasses import dataclass
 
+from cis.sim.judgement import in_step, settle
 from cis.sim.oracle import Wrong
 from cis.sim.scenarios import Chaos
 from cis.sim.storm import Storm
@@ -48,7 +49,7 @@ def _settle(world: World) -> None:
         world.heal()
         _converge(world, world.kernel.now + world.scenario.heal_within_s)
     if not oracle.wrongs:
-        oracle.settle(world.honest)
+        settle(oracle, world.honest)
     for node in world.honest:
         if not oracle.wrongs:
             node.store.rest()
@@ -67,5 +68,5 @@ def _converge(world: World, until: float) -> None:
     """Go on until all are in step, at most to that time."""
     while not world.oracle.wrongs and world.kernel.now < until:
         _go(world, world.kernel.now + STEP_S)
-        if all(node.up for node in world.nodes) and world.oracle.in_step(world.honest):
+        if all(node.up for node in world.nodes) and in_step(world.oracle, world.honest):
             break

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from cis.errors import CisError, Fault, PeerFault
@@ -15,12 +13,11 @@ from cis.node import events
 from cis.node.contacts import Contacts
 from cis.node.records import RecordShelf, targets_in
 from cis.peers import Target
-from cis.sim.audits import AuditRun
-from cis.sim.sessions import SessionRun
+from cis.sim.exchanges import Exchanges
 from cis.sim.wires import GOSSIP, RECORDS, End
 from cis.trust.records import read_record
 from cis.wire.gossip import GossipMessage
-from cis.wire.messages import Open, Records, decode, encode, is_segment
+from cis.wire.messages import Records, decode, encode, is_segment
 
 if TYPE_CHECKING:
     from cis.node.local import LocalNode
@@ -28,11 +25,7 @@ if TYPE_CHECKING:
 
 BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED})
 BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE})
-FIRST_RUN = 4
-"""Sessions and audits are numbered from here; the side that dialled takes the even numbers."""
 RECORDS_TOLD_ON_MAX = 32
-
-Ended = Callable[[str], None]
 
 
 class Conversation:
@@ -45,8 +38,7 @@ class Conversation:
         self._contacts = Contacts(node.cluster)
         self._shelf = RecordShelf(cast("LocalNode", node))  # what it needs of one is there
         self._numbers = 0
-        self._runs: dict[tuple[events.LinkId, int], SessionRun | AuditRun] = {}
-        self._own_session: dict[events.LinkId, int] = {}
+        self.exchanges = Exchanges(node, self)
 
     # --- links -----------------------------------------------------------------------------------------------------
 
@@ -77,8 +69,7 @@ class Conversation:
 
     def vanish(self) -> None:
         """The node is gone without a word."""
-        for run in self._runs.values():
-            run.drop()
+        self.exchanges.drop()
         for end in self.ends.values():
             end.vanish()
 
@@ -86,9 +77,7 @@ class Conversation:
         """A connection ended."""
         if self.ends.pop(end.link, None) is None:
             return
-        for place in [place for place in self._runs if place[0] == end.link]:
-            self._runs.pop(place).drop()
-        self._own_session.pop(end.link, None)
+        self.exchanges.drop(end.link)
         if blamed:
             self._node.world.blamed(self._node, end.peer.party.number, reason)
         self._node.report(events.Lost(end.link, reason, blamed, unwanted))
@@ -113,6 +102,10 @@ class Conversation:
         """Tell a peer the records known here."""
         self.ends[link].send(RECORDS, encode(Records(self._shelf.to_send(self.candidates))))
 
+    def on_reset(self, end: End, stream: int) -> None:
+        """The other side gave a session or audit up."""
+        self.exchanges.on_reset(end, stream)
+
     def on_frame(self, end: End, stream: int, frame: bytes) -> None:
         """A frame arrived: of gossip, with records, or of a session or audit."""
         try:
@@ -120,10 +113,10 @@ class Conversation:
                 self._on_gossip(end, decode(frame))
             elif stream == RECORDS:
                 self._on_records(end, decode(frame))
-            elif (run := self._runs.get((end.link, stream))) is not None:
+            elif (run := self.exchanges.find(end, stream)) is not None:
                 run.take(frame)
             elif (stream % 2 == 0) == (end is end.wire.ends[1]) and not is_segment(frame):
-                self._on_opening(end, stream, decode(frame))
+                self.exchanges.open(end, stream, decode(frame))
         except PeerFault as fault:
             self.blame(end, fault)
 
@@ -147,87 +140,6 @@ class Conversation:
                 for link, other in sorted(self.ends.items()):
                     if link != end.link:
                         other.send(RECORDS, encode(Records([raw])))
-
-    # --- sessions and audits ---------------------------------------------------------------------------------------
-
-    def synchronise(self, link: events.LinkId) -> None:
-        """Begin a session."""
-        end = self.ends.get(link)
-        if end is not None:
-            stream = self._open(end, "sync")
-            self._own_session[link] = stream
-            self._begin_session(end, stream)
-
-    def audit(self, link: events.LinkId, ended: Ended) -> None:
-        """Begin an audit; ``ended`` is told of its end, with the error if there was one."""
-        end = self.ends.get(link)
-        if end is not None:
-            self._begin_audit(end, self._open(end, "audit"), ended, own=True)
-
-    def on_reset(self, end: End, stream: int) -> None:
-        """The other side gave a session or audit up."""
-        run = self._runs.get((end.link, stream))
-        if isinstance(run, AuditRun):
-            run.give_up(PeerFault(Fault.BUSY, "the peer gave the audit up"))
-        elif run is not None:
-            del self._runs[end.link, stream]
-            run.drop()
-            if self._own_session.get(end.link) == stream:
-                del self._own_session[end.link]
-                self._node.report(events.SyncEnded(end.link, None))
-
-    def _open(self, end: End, purpose: str) -> int:
-        stream = FIRST_RUN + 2 * self.fresh_number() + (end is end.wire.ends[1])
-        end.send(stream, encode(Open(purpose)))
-        return stream
-
-    def _on_opening(self, end: End, stream: int, message: object) -> None:
-        """The peer begins something; of two sessions begun at once that of the smaller id goes on."""
-        match message:
-            case Open("sync"):
-                if end.link in self._own_session and self._node.id < self.node_at(end):
-                    end.reset(stream)
-                else:
-                    self._begin_session(end, stream)
-            case Open("audit"):
-                if any(link == end.link and isinstance(run, AuditRun) for (link, _), run in self._runs.items()):
-                    end.reset(stream)
-                else:
-                    self._begin_audit(end, stream, lambda _: None, own=False)
-
-    def _begin_session(self, end: End, stream: int) -> None:
-        self._node.world.count("sessions")
-        run = SessionRun(self._node, end, stream, partial(self._session_ended, end))
-        self._runs[end.link, stream] = run
-        run.start()
-
-    def _session_ended(self, end: End, run: SessionRun, error: CisError | None) -> None:
-        self._runs.pop((end.link, run.stream), None)
-        own = self._own_session.get(end.link) == run.stream
-        if own:
-            del self._own_session[end.link]
-        if error is None:
-            self._node.world.count("sessions_completed")
-            self._node.report(events.SyncEnded(end.link, run.machine.report))
-            self._node.recovering.after_session(self.node_at(end), run.machine.report.changes_received)
-            return
-        end.reset(run.stream)
-        if own:
-            self._node.report(events.SyncEnded(end.link, None, str(error)))
-        self.blame(end, error)
-
-    def _begin_audit(self, end: End, stream: int, ended: Ended, *, own: bool) -> None:
-        self._node.world.count("audits")
-        run = AuditRun(self._node, end, stream, partial(self._audit_ended, end, ended), own=own)
-        self._runs[end.link, stream] = run
-        run.start()
-
-    def _audit_ended(self, end: End, ended: Ended, run: AuditRun, error: CisError | None) -> None:
-        self._runs.pop((end.link, run.stream), None)
-        if error is not None:
-            end.reset(run.stream)
-            self.blame(end, error)
-        ended("" if error is None else str(error))
 
 
 def address_of(number: int) -> tuple[str, int]:

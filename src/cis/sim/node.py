@@ -7,12 +7,12 @@ restart opens them again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol, cast
 
-from cis.errors import CisError, PeerFault
+from cis.errors import PeerFault
 from cis.gossip import Gossip
 from cis.model import NodeId
 from cis.node import events
@@ -26,7 +26,6 @@ from cis.sim.kernel import Kernel, Plan
 from cis.sim.members import START_MS, Members
 from cis.sim.recovering import Recovering
 from cis.sim.telling import Telling
-from cis.store.author import Write, Written
 from cis.store.engine import Commit
 from cis.store.ledger import load_cluster, save_cluster
 from cis.store.store import Setting, Store
@@ -170,10 +169,6 @@ class SimNode:
         else:
             self.world.read(self, message)
 
-    def take_leave(self) -> None:
-        """Tell the neighbours that this node ends."""
-        self.report(events.Stopping())
-
     def broadcast(self, topic: str) -> None:
         """Tell all members something, as a user does."""
         self.report(events.TopicAsked(self.telling.tell(topic, self.telling.next_words())))
@@ -205,10 +200,6 @@ class SimNode:
 
     # --- memories --------------------------------------------------------------------------------------------------
 
-    def write(self, writes: Sequence[Write]) -> list[Written | CisError]:
-        """Write as a user does; the frames go out a moment after the commit."""
-        return self.store.write(writes).result()
-
     def told(self, commit: Commit) -> None:
         """Send what was written here."""
         frames = tuple(encode(one) for one in commit.written if one.space == self.cluster.public)
@@ -218,16 +209,12 @@ class SimNode:
     def _setting(self) -> Setting:
         return Setting(
             self.id,
-            self.signer(self.identity),
+            signer(self.identity),
             lambda space: self.cluster.authority(space),  # noqa: PLW0108 - the cluster is loaded after the store
             lambda node, space, head: self.cluster.judge(node, space, head),  # noqa: PLW0108 - as above
             self.clock_ms,
             self.entropy,
         )
-
-    def signer(self, identity: Identity) -> Callable[[bytes], bytes]:
-        """Return what signs changesets as an identity."""
-        return lambda message: identity.sign(Label.CHANGESET, message[len(Label.CHANGESET.value) :])
 
     def outgoing(self, frame: bytes) -> bytes:
         """Return the message as this node says it."""
@@ -243,9 +230,12 @@ class SimNode:
             case events.Close(link, fault, reason) if link in ends:
                 self.later(0.0, lambda: self.talk.close(link, fault, reason))
             case events.Synchronise(link) if link in ends:
-                self.later(0.0, lambda: self.talk.synchronise(link))
+                self.later(0.0, lambda: self.talk.exchanges.synchronise(link))
             case events.Compare(link) if link in ends:
-                self.later(0.0, lambda: self.talk.audit(link, lambda error: self.report(events.Compared(link, error))))
+                self.later(
+                    0.0,
+                    lambda: self.talk.exchanges.audit(link, lambda error: self.report(events.Compared(link, error))),
+                )
             case events.GossipSend(link, message) if link in ends:
                 ends[link].send_message(encode(message))
             case events.Examine(link, id_, body):
@@ -266,3 +256,8 @@ class SimNode:
             if end is not None:
                 self.talk.blame(end, fault)
             self.report(events.Examined(id_, sound=False, gap=fault.fault in BLAMELESS))
+
+
+def signer(identity: Identity) -> Callable[[bytes], bytes]:
+    """Return what signs changesets as an identity."""
+    return lambda message: identity.sign(Label.CHANGESET, message[len(Label.CHANGESET.value) :])

@@ -2,16 +2,14 @@
 
 A node claims, by its version vector, to hold certain changes. What it shows must be just those of them that took
 effect by its clock and that no other such change names. Claims never shrink; nothing is claimed that its author
-did not write or had no right to write. `Oracle.settle` judges the healed cluster.
+did not write or had no right to write. `cis.sim.judgement` has the last word.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from cis.model import CHANGE_FUTURE_LIMIT_MS, Dot, Kind, MemoryId, ReplicaId, VersionVector
@@ -61,16 +59,26 @@ class Shadow:
     acknowledged: set[Dot] = field(default_factory=set)
     private: dict[str, bytes] = field(default_factory=dict)
 
+    @property
+    def catching_up(self) -> bool:
+        """Tell whether part of what lies below its floor is still to come."""
+        return next(self.claims.missing_in(self.holds), None) is not None
+
     def shown(self, memory: MemoryId, now_ms: int) -> dict[Dot, Fact]:
         """Return what is alive of a memory at that time, tombstones included."""
         due = [one for one in self.waiting if one.memory == memory and _in_effect(one, now_ms)]
-        living = alive([*self.effective.get(memory, {}).values(), *due])
-        return {dot: one for dot, one in living.items() if dot in self.holds}
+        return alive(self._held([*self.effective.get(memory, {}).values(), *due]))
 
-    def living(self, memory: MemoryId) -> list[Fact]:
-        """Return what is to be shown of a memory, now."""
-        living = alive(self.effective.get(memory, {}).values())
-        return [one for dot, one in living.items() if one.kind in BEARING and dot in self.holds]
+    def living(self, memory: MemoryId) -> tuple[set[Dot], set[Dot]]:
+        """Return what must be shown of a memory now, and what may be: more only while it is catching up."""
+        known = list(self.effective.get(memory, {}).values())
+        held = {one.dot for one in self._held(known)}
+        least = {dot for dot, one in alive(known).items() if one.kind in BEARING and dot in held}
+        most = {dot for dot, one in alive(self._held(known)).items() if one.kind in BEARING}
+        return least, most
+
+    def _held(self, facts: Iterable[Fact]) -> list[Fact]:
+        return [one for one in facts if one.dot in self.holds]
 
     def take(self, facts: Iterable[Fact], now_ms: int) -> set[MemoryId]:
         """Take in what is newly claimed, and let what has waited take effect; returns the memories it touches."""
@@ -92,7 +100,7 @@ class Oracle:
         self.shadows = [Shadow() for _ in range(count)]
         self.wrongs: list[Wrong] = []
         self._backups: dict[int, Shadow] = {}
-        self._orphans: set[Dot] = set()
+        self.orphans: set[Dot] = set()
         self._read_up_to: dict[tuple[int, int, bytes], int] = {}
 
     def found(self, kind: str, text: str) -> None:
@@ -120,7 +128,7 @@ class Oracle:
         for replica, first, last in shadow.claims.missing_in(claims):
             if replica not in self.ledger.forked:
                 self.found("lost", f"m{node.number} no longer holds {name(replica, first)}..{last}")
-        fresh = self._facts(node, reader, shadow.claims, claims)
+        fresh = self.facts(node, reader, shadow.claims, claims)
         shadow.claims = claims
         for memory in sorted(shadow.take(fresh, now_ms)):
             self._compare(node, reader, memory)
@@ -141,6 +149,15 @@ class Oracle:
             if content is None or content.value != value:
                 self.found("lost", f"m{node.number} lost the private memory {key}")
 
+    def seen(self, node: SimNode, memory: MemoryId) -> dict[Dot, Fact]:
+        """Return what a user of the node sees alive of a memory, tombstones included."""
+        shadow = self.shadows[node.number]
+        shown = shadow.shown(memory, node.clock_ms())
+        if not shadow.catching_up:
+            return shown
+        alive_there = {one.change.dot for one in node.store.reader.rows.live(memory)}
+        return {dot: one for dot, one in shown.items() if dot in alive_there}
+
     def acknowledged(self, node: SimNode, memory: MemoryId, dot: Dot, intent: Intent, before: set[Dot]) -> None:
         """A write was acknowledged: ``before`` was alive of the memory then, ``intent.over`` is what it replaces."""
         shadow = self.shadows[node.number]
@@ -148,6 +165,7 @@ class Oracle:
         self.ledger.mean(dot, intent)
         if dot not in shadow.claims:
             self.found("lost", f"m{node.number} acknowledged {name(*dot)} and does not hold it")
+        if dot not in shadow.claims or shadow.catching_up:
             return
         floor = node.store.reader.floor(node.cluster.public)
         living = shadow.effective[memory]
@@ -162,7 +180,7 @@ class Oracle:
             names = ", ".join(name(*one) for one in sorted(wanted ^ found))
             self.found("divergences", f"m{node.number}: {name(*dot)} replaces other than its author saw: {names}")
 
-    def _facts(self, node: SimNode, reader: Reader, old: VersionVector, new: VersionVector) -> list[Fact]:
+    def facts(self, node: SimNode, reader: Reader, old: VersionVector, new: VersionVector) -> list[Fact]:
         """Look up what is newly claimed."""
         facts = []
         for replica, first, last in new.missing_in(old):
@@ -209,18 +227,20 @@ class Oracle:
         held = shadow.effective.get(memory, {})
         if any(dot.replica in self.ledger.forked for dot in held):
             return
-        wanted = {one.dot for one in shadow.living(memory)}
+        least, most = shadow.living(memory)
         shown = {one.change.dot for one in reader.rows.live(memory) if one.change.kind in BEARING}
-        for dot in sorted(wanted - shown):
+        for dot in sorted(least - shown):
             self.found("lost", f"m{node.number} holds {name(*dot)}, which nothing replaces, and does not show it")
-        for dot in sorted(shown - wanted):
+        for dot in sorted(shown - most):
             kind = "resurrected" if dot in held else "divergences"
             self.found(kind, f"m{node.number} shows {name(*dot)}, which {self._why(held, dot)}")
 
     def _recall(self, node: SimNode, memory: MemoryId) -> None:
         """Read a memory as a user does, and compare with what was written."""
         held = self.shadows[node.number].effective[memory]
-        living = self.shadows[node.number].living(memory)
+        if self.shadows[node.number].catching_up:
+            return
+        living = [held[dot] for dot in self.shadows[node.number].living(memory)[1]]
         if any(one.dot not in self.ledger.intents for one in held.values()):
             return  # the Byzantine member's own
         recalled = node.store.reader.recall_by_id(memory, node.cluster.public)
@@ -267,61 +287,7 @@ class Oracle:
         elsewhere = [self.shadows[other.number].claims for other in others if other is not node]
         for replica, first, last in old.claims.missing_in(new.claims):
             dots = [Dot(replica, seq) for seq in range(first, last + 1)]
-            self._orphans.update(dot for dot in dots if not any(dot in claims for claims in elsewhere))
-
-    # --- in the end ------------------------------------------------------------------------------------------------
-
-    def in_step(self, nodes: Sequence[SimNode]) -> bool:
-        """Tell whether all claim the same, forked logs aside."""
-        return len({self._plain(self.shadows[node.number].holds) for node in nodes}) == 1
-
-    def settle(self, nodes: Sequence[SimNode]) -> None:
-        """Judge the healed cluster: one state everywhere, the model's, and every acknowledged write accounted for."""
-        if not self.in_step(nodes):
-            ahead = Counter(self._plain(self.shadows[node.number].holds) for node in nodes)
-            self.found("divergences", f"{len(ahead)} different vectors among {len(nodes)} nodes after healing")
-            return
-        for node in nodes:
-            self.check_whole(node)
-        claims = self.shadows[nodes[0].number].claims
-        for dot in sorted(set().union(*(self.shadows[node.number].acknowledged for node in nodes))):
-            if dot not in claims and dot not in self._orphans:
-                self.found("lost", f"{name(*dot)} was acknowledged and is nowhere")
-        facts = self._facts(nodes[0], nodes[0].store.reader, VersionVector(), claims)
-        self._judge_state(nodes, [one for one in facts if one.dot.replica not in self.ledger.forked])
-
-    def _judge_state(self, nodes: Sequence[SimNode], facts: Sequence[Fact]) -> None:
-        by_memory: dict[MemoryId, list[Fact]] = {}
-        for fact in facts:
-            by_memory.setdefault(fact.memory, []).append(fact)
-        living = {dot: one for of in by_memory.values() for dot, one in alive(of).items() if one.kind in BEARING}
-        meant = [fact for fact in facts if fact.dot in self.ledger.intents]
-        over = set().union(*(self.ledger.intents[fact.dot].over for fact in meant))
-        for fact in meant:
-            if fact.kind in BEARING and (fact.dot in over) == (fact.dot in living):
-                kind = "resurrected" if fact.dot in over else "lost"
-                self.found(
-                    kind, f"{name(*fact.dot)} is {'shown' if fact.dot in over else 'gone'}; its users meant otherwise"
-                )
-        if self.ledger.forked:
-            return  # what the other branch did is in the hashes
-        wanted = state_hash(living.values())
-        for node in nodes:
-            if node.store.reader.state_hash(node.cluster.public) != wanted:
-                self.found("divergences", f"the state hash of m{node.number} is not the model's")
-
-    def _plain(self, claims: VersionVector) -> tuple[object, ...]:
-        seqs = tuple(sorted((one, seq) for one, seq in claims.seqs.items() if seq and one not in self.ledger.forked))
-        beyond = tuple(sorted((one, ranges) for one, ranges in claims.beyond.items() if one not in self.ledger.forked))
-        return seqs, beyond
-
-
-def state_hash(living: Iterable[Fact]) -> bytes:
-    """The hash that a space in this state has."""
-    digest = blake2b(digest_size=32, person=b"cis/1 state")
-    for line in sorted(one.memory + one.dot.replica + one.dot.seq.to_bytes(8, "big") for one in living):
-        digest.update(line)
-    return digest.digest()
+            self.orphans.update(dot for dot in dots if not any(dot in claims for claims in elsewhere))
 
 
 def name(replica: ReplicaId, seq: int) -> str:

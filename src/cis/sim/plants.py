@@ -21,7 +21,7 @@ from cis.errors import PeerFault
 from cis.gossip.language import Deliver
 from cis.gossip.messages import message_id
 from cis.gossip.plumtree import Plumtree
-from cis.model import Hlc, Kind, NodeId, ReplicaId, SpaceId
+from cis.model import Hlc, Kind, NodeId, ReplicaId, SpaceId, VersionVector
 from cis.model.ids import INCARNATION_LENGTH
 from cis.node.hearing import Hearing, Judged
 from cis.node.syncing import StoreIndex
@@ -268,6 +268,24 @@ def read_twice() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def collected_early() -> Iterator[None]:
+    """History counts as stable as soon as this node has it, whatever the others report."""
+
+    def hasty(connection: apsw.Connection, space: SpaceId, *_: int) -> VersionVector:
+        return VersionVector(Reader(connection, {}).vector(space).seqs)
+
+    with mock.patch("cis.store.stability.stable_floor", hasty):
+        yield
+
+
+@contextlib.contextmanager
+def states_not_compared() -> Iterator[None]:
+    """What was collected elsewhere is not compared with what is held here."""
+    with mock.patch("cis.sync.session.must_compare", return_value=False):
+        yield
+
+
 @dataclass(frozen=True)
 class Planted:
     """A plant, where it is looked for, and the first seed known to find it."""
@@ -286,7 +304,7 @@ class Planted:
 PLANTS: dict[str, Planted] = {
     "withheld-leaf": Planted(withheld_leaf, "chaos"),
     "withheld-body": Planted(withheld_body, "chaos"),
-    "reused-dot": Planted(reused_dot, "restore", seed=10),
+    "reused-dot": Planted(reused_dot, "restore", seed=12),
     "lost-tombstone": Planted(lost_tombstone, "chaos"),
     "vector-past-gap": Planted(vector_past_gap, "chaos"),
     "early-acknowledgement": Planted(early_acknowledgement, "chaos"),
@@ -298,6 +316,8 @@ PLANTS: dict[str, Planted] = {
     "private-offered": Planted(private_offered, "chaos"),
     "clock-dragged": Planted(clock_dragged, "clocks"),
     "held-forgotten": Planted(held_forgotten, "clocks"),
+    "collected-early": Planted(collected_early, "collect"),
+    "states-not-compared": Planted(states_not_compared, "collect", seed=8),
     "order-broken": Planted(order_broken, "chaos"),
     "read-twice": Planted(read_twice, "chaos"),
 }

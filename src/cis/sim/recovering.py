@@ -40,6 +40,6 @@ class Recovering:
             if member != self._source and (what != lacking or now - when >= ASKED_AGAIN_S):
                 self._asked[member] = (lacking, now)
                 self._running = True
-                node.later(0.0, partial(node.talk.audit, link, self._recover))
+                node.later(0.0, partial(node.talk.exchanges.audit, link, self._recover))
                 return
         self._running = False

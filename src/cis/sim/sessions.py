@@ -35,7 +35,7 @@ class SessionRun:
         self._open = contextlib.ExitStack()
         reader = self._open.enter_context(node.store.snapshot())
         self._index = StoreIndex(reader, [node.cluster.public])
-        self.machine = Session(self._index.vectors(), node.cluster.membership, node.store.replica, self._index.floors())
+        self.machine = Session(self._index.standings(), node.cluster.membership, node.store.replica)
         self._arrived: deque[bytes] = deque()
         self.over = False
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cis.errors import CisError
 from cis.model import Kind
+from cis.node import events
 from cis.sim.disk import fail_next_commit
 from cis.sim.wires import DETECTION_S
 from cis.store.author import Write
@@ -94,8 +95,8 @@ class Storm:
         wishes = [self._wish(node) for _ in range(self._rng.choice((1, 1, 2)))]
         writes = list({wish.content.key: wish for wish in wishes}.values())
         ids = [keys.memory_id(write.content.key) for write in writes]
-        shown = [oracle.shadows[node.number].shown(memory, node.clock_ms()) for memory in ids]
-        for write, memory, seen, outcome in zip(writes, ids, shown, node.write(writes), strict=True):
+        shown = [oracle.seen(node, memory) for memory in ids]
+        for write, memory, seen, outcome in zip(writes, ids, shown, node.store.write(writes).result(), strict=True):
             if isinstance(outcome, CisError):
                 self._world.count("writes_refused")
             elif outcome.dot is not None:
@@ -121,7 +122,7 @@ class Storm:
     def _write_privately(self, node: SimNode) -> None:
         self._values += 1
         key, value = f"private/{self._rng.randrange(3)}", b"%d" % self._values
-        (outcome,) = node.write([Write(node.cluster.private, Kind.PUT, Content(key, value))])
+        (outcome,) = node.store.write([Write(node.cluster.private, Kind.PUT, Content(key, value))]).result()
         assert not isinstance(outcome, CisError), outcome
         self._world.count("private_writes")
         self._world.oracle.shadows[node.number].private[key] = value
@@ -149,7 +150,7 @@ class Storm:
                         network.block(one, other)
                     if directions != "out":
                         network.block(other, one)
-        self._world.kernel.after(DETECTION_S, self._world.notice_partitions)
+        self._world.kernel.after(DETECTION_S, self._world.ways.notice_partitions)
         self._world.kernel.after(rng.uniform(0.5, 10.0), network.unblock_all)
 
     def _crash(self) -> None:
@@ -169,7 +170,7 @@ class Storm:
         node = self._someone()
         if node is not None:
             self._world.count("churn")
-            node.take_leave()
+            node.report(events.Stopping())
             away_s = self._world.scenario.duration_s * self._rng.uniform(0.2, 0.6)
             node.later(0.2, lambda: self._world.crash(node, away_s))
 
@@ -203,7 +204,7 @@ class Storm:
 
     def _cut(self) -> None:
         """A connection breaks."""
-        wires = self._world.wires
+        wires = self._world.ways.wires
         if wires:
             self._world.count("cuts")
             self._rng.choice(wires).break_off()

@@ -9,17 +9,15 @@ first broadcast from which on each one reached all survivors promptly.
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 
 import msgspec
 
-from cis.errors import UsageError
 from cis.gossip import GossipConfig
 from cis.sim.kernel import Kernel
 from cis.sim.network import LinkProfile, Network
+from cis.sim.swarm_quality import Broadcast, Quality, Series
 from cis.sim.swarm_world import Member, SwarmWorld
 
 
@@ -76,25 +74,6 @@ class SwarmScenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag
 
 
 @dataclass(frozen=True)
-class Quality:
-    """How a series of broadcasts did."""
-
-    broadcasts: int
-    reliability: float
-    missed: int
-    """deliveries that never came"""
-    ldh: int
-    ldh_mean: float
-    rmr: float
-    latency_s: float
-    """median, from a broadcast to its last delivery"""
-    messages: dict[str, float]
-    """sent for one broadcast, in the mean, by kind; those of the views among them"""
-    bytes_per_node: float
-    """sent by one node for one broadcast, in the mean, without what QUIC adds"""
-
-
-@dataclass(frozen=True)
 class SwarmResult:
     """What a run showed."""
 
@@ -116,6 +95,8 @@ class SwarmResult:
     healing: Quality
     """broadcasts between the deaths and ``heal_s``"""
     after: Quality
+    prompt: tuple[float, ...]
+    """for each second from the deaths on, the share of survivors that its broadcasts reached promptly"""
     active_mean: float
     passive_mean: float
     twice: int
@@ -123,60 +104,6 @@ class SwarmResult:
     events: int
     virtual_s: float
     trace: str
-
-
-class _Broadcast:
-    """One broadcast and whom it reached."""
-
-    __slots__ = ("at", "body", "hops", "last_at", "reached", "targets")
-
-    def __init__(self, at: float, body: bytes, targets: int, source: int) -> None:
-        self.at = self.last_at = at
-        self.body = body
-        self.targets = targets
-        self.hops = 0
-        self.reached = {source}
-
-    def whole_by(self, when: float) -> bool:
-        """Tell whether it had reached everybody by then."""
-        return len(self.reached) == self.targets and self.last_at <= when
-
-
-class _Series:
-    """Broadcasts made one after the other, and the traffic of their time."""
-
-    def __init__(self, world: SwarmWorld) -> None:
-        self.broadcasts: list[_Broadcast] = []
-        self._world = world
-        self._messages = world.messages.copy()
-        self._bytes = world.bytes
-        self._spent: tuple[Counter[type], int] | None = None
-
-    def close(self) -> None:
-        """Stop counting traffic."""
-        self._spent = (self._world.messages - self._messages, self._world.bytes - self._bytes)
-
-    def quality(self, broadcasts: Sequence[_Broadcast], nodes: int) -> Quality:
-        """Judge some of the broadcasts, with the mean traffic of all."""
-        assert self._spent is not None
-        count, total = len(broadcasts), max(1, len(self.broadcasts))
-        messages, size = self._spent
-        due = sum(one.targets - 1 for one in broadcasts)
-        missed = sum(one.targets - len(one.reached) for one in broadcasts)
-        redundancy = [
-            self._world.payloads[one.body] / (len(one.reached) - 1) - 1 for one in broadcasts if len(one.reached) > 1
-        ]
-        return Quality(
-            broadcasts=count,
-            reliability=1 - missed / due if due else 1.0,
-            missed=missed,
-            ldh=max((one.hops for one in broadcasts), default=0),
-            ldh_mean=statistics.fmean(one.hops for one in broadcasts) if broadcasts else 0.0,
-            rmr=statistics.fmean(redundancy) if redundancy else 0.0,
-            latency_s=statistics.median(one.last_at - one.at for one in broadcasts) if broadcasts else 0.0,
-            messages={kind.__name__: messages[kind] / total for kind in sorted(messages, key=lambda k: k.__name__)},
-            bytes_per_node=size / total / nodes,
-        )
 
 
 class _Run:
@@ -193,16 +120,17 @@ class _Run:
             record=bytes(scenario.record_bytes),
             on_deliver=self._on_deliver,
         )
+        self.seed = seed
         self.twice = 0
         self._sources: list[Member] = []
-        self._scenario = scenario
+        self.scenario = scenario
         self._nodes = nodes
         self._config = config
-        self._by_body: dict[bytes, _Broadcast] = {}
+        self._by_body: dict[bytes, Broadcast] = {}
 
     def build(self) -> None:
         """Let the nodes join, the views settle and the tree form."""
-        scenario, kernel = self._scenario, self.kernel
+        scenario, kernel = self.scenario, self.kernel
         for number in range(self._nodes):
             kernel.at(number * scenario.join_every_s, self._join)
         kernel.run_until(self._nodes * scenario.join_every_s + scenario.settle_s)
@@ -212,31 +140,31 @@ class _Run:
         self.series(scenario.warm_several, scenario.warm_every_s)
         self.drain()
 
-    def measure(self) -> _Series:
+    def measure(self) -> Series:
         """Broadcast from the sources in turn."""
-        series = self.series(self._scenario.measured, self._scenario.measured_every_s)
+        series = self.series(self.scenario.measured, self.scenario.measured_every_s)
         self.drain()
         return series
 
     def kill(self) -> float:
         """Kill a share of the nodes at once and return when."""
         living = self.world.living()
-        for member in self.kernel.rng.sample(living, round(len(living) * self._scenario.killed_share)):
+        for member in self.kernel.rng.sample(living, round(len(living) * self.scenario.killed_share)):
             self.world.kill(member)
         self._sources = [source for source in self._sources if source.alive] or self.world.living()[:1]
         return self.kernel.now
 
-    def heal(self) -> _Series:
+    def heal(self) -> Series:
         """Broadcast from the surviving sources in turn, from the deaths on."""
-        scenario = self._scenario
+        scenario = self.scenario
         count = round(scenario.healing_s / scenario.healing_every_s)
         series = self.series(count, scenario.healing_every_s)
         self.drain()
         return series
 
-    def series(self, count: int, every_s: float) -> _Series:
+    def series(self, count: int, every_s: float) -> Series:
         """Broadcast so often, from the sources in turn."""
-        series = _Series(self.world)
+        series = Series(self.world)
         began = self.kernel.now
         for number in range(count):
             self.kernel.run_until(began + number * every_s)
@@ -247,18 +175,18 @@ class _Run:
 
     def drain(self) -> None:
         """Let what is under way arrive."""
-        self.kernel.run_until(self.kernel.now + self._scenario.drain_s)
+        self.kernel.run_until(self.kernel.now + self.scenario.drain_s)
 
     def _join(self) -> None:
         others = self.world.members.copy()
         member = self.world.add(self._config)
-        for contact in self.kernel.rng.sample(others, min(len(others), self._scenario.contacts)):
+        for contact in self.kernel.rng.sample(others, min(len(others), self.scenario.contacts)):
             self.world.introduce(member, contact)
 
-    def _broadcast(self, source: Member) -> _Broadcast:
+    def _broadcast(self, source: Member) -> Broadcast:
         number = len(self._by_body)
-        body = number.to_bytes(8, "big") + bytes(max(0, self._scenario.body_bytes - 8))
-        made = self._by_body[body] = _Broadcast(self.kernel.now, body, len(self.world.living()), source.number)
+        body = number.to_bytes(8, "big") + bytes(max(0, self.scenario.body_bytes - 8))
+        made = self._by_body[body] = Broadcast(self.kernel.now, body, len(self.world.living()), source.number)
         self.world.broadcast(source, body)
         return made
 
@@ -269,19 +197,9 @@ class _Run:
             return
         made.reached.add(member.number)
         made.last_at = self.kernel.now
+        made.prompt += self.kernel.now <= made.at + self.scenario.prompt_s
         made.hops = max(made.hops, hops)
         self.kernel.note(member.number, body[:8].hex(), hops)
-
-
-def load_swarm(name: str = "gossip") -> SwarmScenario:
-    """Return a scenario that ships with the package; `UsageError` where there is none of that name and kind."""
-    path = resources.files("cis.sim") / "scenarios" / f"{name}.toml"
-    if not name.isidentifier() or not path.is_file():
-        raise UsageError(f"there is no scenario {name!r}")
-    try:
-        return msgspec.toml.decode(path.read_bytes(), type=SwarmScenario)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"scenario {name!r} is none of gossip alone: {error}") from error
 
 
 def run_swarm(
@@ -290,42 +208,63 @@ def run_swarm(
     """Run a scenario with so many nodes (its own number by default); a seed is a run."""
     run = _Run(scenario, nodes or scenario.nodes, seed, config or GossipConfig())
     run.build()
+    views = _view_means(run.world.living())
     measured = run.measure()
-    active, passive = _view_means(run.world.living())
     before = measured.quality(measured.broadcasts, len(run.world.living()))
     died_at = run.kill()
     series = run.heal()
     survivors = len(run.world.living())
-    whole = [one.whole_by(one.at + scenario.prompt_s) for one in series.broadcasts]
-    first = len(whole) - next((place for place, each in enumerate(reversed(whole)) if not each), len(whole))
-    healing = series.quality(series.broadcasts[:first], survivors)
-    after = series.quality(series.broadcasts[first:], survivors)
-    heal_s = series.broadcasts[first].at - died_at if first < len(whole) else None
+    first = _first_of_the_whole(series.broadcasts, scenario.prompt_s)
+    return _judged(
+        run,
+        before=before,
+        prompt=series.prompt_by_second(died_at),
+        healing=series.quality(series.broadcasts[:first], survivors),
+        after=series.quality(series.broadcasts[first:], survivors),
+        heal_s=series.broadcasts[first].at - died_at if first < len(series.broadcasts) else None,
+        views=views,
+    )
+
+
+def _first_of_the_whole(broadcasts: Sequence[Broadcast], prompt_s: float) -> int:
+    """Return the place from which on every broadcast reached all promptly."""
+    held_up = [place for place, one in enumerate(broadcasts) if not one.is_whole_by(one.at + prompt_s)]
+    return held_up[-1] + 1 if held_up else 0
+
+
+def _judged(
+    run: _Run,
+    *,
+    before: Quality,
+    healing: Quality,
+    after: Quality,
+    heal_s: float | None,
+    prompt: tuple[float, ...],
+    views: tuple[float, float],
+) -> SwarmResult:
+    scenario, limits = run.scenario, run.scenario.limits
+    nodes, survivors = len(run.world.members), len(run.world.living())
     missed = before.missed + after.missed
-    limits = scenario.limits
+    in_limits = missed <= limits.missed and before.ldh <= limits.ldh and before.rmr < limits.rmr
     return SwarmResult(
         scenario=scenario.name,
-        nodes=len(run.world.members),
-        seed=seed,
-        passed=missed <= limits.missed
-        and before.ldh <= limits.ldh
-        and before.rmr < limits.rmr
-        and heal_s is not None
-        and heal_s <= limits.heal_s
-        and run.twice == 0,
+        nodes=nodes,
+        seed=run.seed,
+        passed=in_limits and heal_s is not None and heal_s <= limits.heal_s and run.twice == 0,
         missed=missed,
         reliability=before.reliability,
         ldh=before.ldh,
         ldh_mean=before.ldh_mean,
         rmr=before.rmr,
         heal_s=heal_s,
-        killed=len(run.world.members) - survivors,
+        killed=nodes - survivors,
         survivors=survivors,
         before=before,
         healing=healing,
         after=after,
-        active_mean=active,
-        passive_mean=passive,
+        prompt=prompt,
+        active_mean=views[0],
+        passive_mean=views[1],
         twice=run.twice,
         events=run.kernel.happened,
         virtual_s=run.kernel.now,

@@ -91,6 +91,7 @@ class SwarmWorld:
         self._detection_s = detection_s
         self._record = record
         self._on_deliver = on_deliver
+        self._apart: set[int] = set()
         self._sized: tuple[object, int] = (None, 0)
 
     def add(self, config: GossipConfig) -> Member:
@@ -117,6 +118,15 @@ class SwarmWorld:
         for link in list(member.links.values()):
             delay_s = self.kernel.rng.uniform(*self._detection_s)
             self.kernel.after(delay_s, partial(self._cut, link.beyond(member), link))
+
+    def split(self, apart: set[int]) -> None:
+        """Let nothing pass between members of these numbers and all others, from now on; of none, heal."""
+        self._apart = apart
+        for member in self.members:
+            for link in list(member.links.values()):
+                if not self._reaches(member, link.beyond(member)):
+                    delay_s = self.kernel.rng.uniform(*self._detection_s)
+                    self.kernel.after(delay_s, partial(self._cut, member, link))
 
     def living(self) -> list[Member]:
         """Return who is alive."""
@@ -158,6 +168,8 @@ class SwarmWorld:
         self.network.send_stream(member.number, other.number, link, size, arrive)
 
     def _arrive(self, member: Member, link: Link, received: Received) -> None:
+        if not self._reaches(member, link.beyond(member)):
+            return
         if member.alive and member.links.get(received.node) is link:
             self._perform(member, member.gossip.handle(received, self.kernel.now))
 
@@ -165,13 +177,13 @@ class SwarmWorld:
         if other.id in member.dialling:
             return
         member.dialling[other.id] = None
-        if other.alive:
+        if other.alive and self._reaches(member, other):
             self.kernel.after(2 * self._latency_s(), partial(self._connect, member, other))
         else:
             self.kernel.after(self._dial_timeout_s, partial(self._fail, member, other))
 
     def _connect(self, member: Member, other: Member) -> None:
-        if not other.alive:
+        if not other.alive or not self._reaches(member, other):
             self.kernel.after(self._dial_timeout_s, partial(self._fail, member, other))
             return
         member.dialling.pop(other.id, None)
@@ -191,6 +203,9 @@ class SwarmWorld:
             self.network.forget_stream(member.number, other.number, link)
             self.network.forget_stream(other.number, member.number, link)
             self.tell(member, Unlinked(other.id))
+
+    def _reaches(self, one: Member, other: Member) -> bool:
+        return not self._apart or (one.number in self._apart) == (other.number in self._apart)
 
     def _latency_s(self) -> float:
         profile = self.network.profile

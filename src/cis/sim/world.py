@@ -9,14 +9,12 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Self
 
-from cis.node import events
 from cis.node.hearing import Message
 from cis.peers import Target
 from cis.sim.byzantine import Byzantine
-from cis.sim.conversing import address_of, number_at
+from cis.sim.conversing import address_of
 from cis.sim.disk import Crash, back_up, put_back, trust_power
 from cis.sim.kernel import Kernel
 from cis.sim.ledger import Ledger
@@ -25,10 +23,9 @@ from cis.sim.network import LinkProfile, Network
 from cis.sim.node import SimNode
 from cis.sim.oracle import Oracle
 from cis.sim.scenarios import Chaos
-from cis.sim.wires import Wire
+from cis.sim.ways import Ways, drawn_acquaintances, drawn_profile
 from cis.store.engine import Commit
 
-DIAL_TIMEOUT_S = 5.0
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 
 
@@ -40,7 +37,7 @@ class World:
         self.kernel = Kernel(seed)
         rng = self.kernel.rng
         self.members = gather(count - 1, rng)
-        self.network = Network(self.kernel, self._profile(rng))
+        self.network = Network(self.kernel, drawn_profile(scenario.link, rng))
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger()
         self.oracle = Oracle(self.ledger, count)
@@ -48,37 +45,12 @@ class World:
             SimNode(self, number, folder / f"m{number}", scenario.sync_interval_s, scenario.collect_s)
             for number in range(count)
         ]
+        self.ways = Ways(self.network, self.nodes, self.counts, self._inspect)
         self.byzantine = Byzantine(self, self.nodes[-2], folder) if scenario.byzantine and count > 2 else None
         self._defect: Exception | None = None
-        self._wires: list[Wire] = []
-        self._wire_numbers = 0
-        for node, known in zip(self.nodes, self._neighbours(rng), strict=True):
+        for node, known in zip(self.nodes, drawn_acquaintances(scenario, count, rng), strict=True):
             node.sightings = tuple(Target(self.nodes[other].id, *address_of(other), "sim") for other in known)
             node.prepare(rng.choice((1, count // 2, count)))
-
-    def _profile(self, rng: Random) -> LinkProfile:
-        terms = self.scenario.link
-        return LinkProfile(
-            terms.latency_s * rng.choice((0.1, 1, 1, 5)),
-            terms.jitter_s,
-            rng.uniform(0, terms.loss),
-            rng.uniform(0, terms.duplication),
-            rng.uniform(0, terms.reordering),
-            terms.bandwidth_bytes_per_s * rng.choice((0.01, 1, 1)),
-        )
-
-    def _neighbours(self, rng: Random) -> list[list[int]]:
-        """Choose whom each node knows of; whatever is drawn is connected."""
-        count, everyone = len(self.nodes), range(len(self.nodes))
-        known: list[set[int]] = [set() for _ in everyone]
-        for one in everyone:
-            if one + 1 < count:
-                known[one].add(one + 1)
-            if self.scenario.topology == "mesh":
-                known[one] |= set(everyone)
-            elif self.scenario.topology == "random":
-                known[one] |= set(rng.sample(everyone, min(count, self.scenario.degree // 2 + 1)))
-        return [sorted(others - {one}) for one, others in enumerate(known)]
 
     @property
     def honest(self) -> list[SimNode]:
@@ -89,12 +61,6 @@ class World:
     def writers(self) -> list[SimNode]:
         """The honest nodes whose users may write: the last member may only read."""
         return [node for node in self.nodes[:-1] if node.honest]
-
-    @property
-    def wires(self) -> list[Wire]:
-        """The connections there are."""
-        self._wires = [wire for wire in self._wires if not wire.broken]
-        return self._wires
 
     def step(self) -> None:
         """Let the next planned thing happen; a node whose power goes is down afterwards."""
@@ -140,13 +106,6 @@ class World:
         if node.honest:
             self.oracle.put_back(node, self.honest)
 
-    def notice_partitions(self) -> None:
-        """Connections across a partition that still stands break."""
-        for wire in self.wires:
-            one, other = (self.nodes[end.party.number] for end in wire.ends)
-            if not self.reach(one, other):
-                wire.break_off()
-
     def heal(self) -> None:
         """End every fault."""
         self.network.unblock_all()
@@ -175,18 +134,15 @@ class World:
         merged = sum(applied.changes for applied in commit.merged)
         self.note("commits", node, merged, [segment.signature.hex()[:8] for segment in commit.written])
         try:
-            self._judge(node, commit)
+            if node.honest:
+                self.oracle.committed(node, commit)
+            else:
+                for segment in commit.written:
+                    self.ledger.record(segment, node.number)
             node.told(commit)
         except Exception as defect:
             self._defect = defect  # the store keeps a listener's failure to itself
             raise
-
-    def _judge(self, node: SimNode, commit: Commit) -> None:
-        if node.honest:
-            self.oracle.committed(node, commit)
-        else:
-            for segment in commit.written:
-                self.ledger.record(segment, node.number)
 
     def read(self, node: SimNode, message: Message) -> None:
         """A reader got a message."""
@@ -206,39 +162,14 @@ class World:
         if node.honest and self.nodes[other].honest:
             self.oracle.found("accused", f"m{node.number} blames m{other}, which is honest: {reason}")
 
+    def dial(self, node: SimNode, target: Target) -> None:
+        """A node dials another."""
+        self.ways.dial(node, target)
+
     def forge(self, node: SimNode, frame: bytes) -> bytes:
         """Return what the Byzantine member says instead."""
         assert self.byzantine is not None, node.number
         return self.byzantine.forge(frame)
-
-    def dial(self, node: SimNode, target: Target) -> None:
-        """Connect two nodes after a round trip, if both are there and can hear each other."""
-        other = self.nodes[number_at(target.host)]
-        profile = self.network.profile
-        self.counts["dials"] += 1
-        round_trip_s = 2 * (profile.latency_s + self.kernel.rng.uniform(0, profile.jitter_s))
-        node.later(round_trip_s, lambda: self._connect(node, other, target))
-
-    def reach(self, one: SimNode, other: SimNode) -> bool:
-        """Tell whether packets pass both ways."""
-        return self.network.reaches(one.number, other.number) and self.network.reaches(other.number, one.number)
-
-    def _connect(self, node: SimNode, other: SimNode, target: Target) -> None:
-        if not other.up or not self.reach(node, other):
-            node.later(DIAL_TIMEOUT_S, lambda: node.report(events.DialFailed(target, "no answer")))
-            return
-        for judge, judged in ((other, node), (node, other)):
-            chain = judged.cluster.membership.chain(judged.id)
-            if judge.cluster.membership.judge(judged.id, chain) is not None:
-                node.report(events.DialFailed(target, "not a member there"))
-                return
-        self._wire_numbers += 1
-        ends = ((node.talk, node.talk.fresh_number()), (other.talk, other.talk.fresh_number()))
-        wire = Wire(self._wire_numbers, self.network, ends, self._inspect)
-        self._wires.append(wire)
-        self.counts["connections"] += 1
-        other.talk.adopt(wire.ends[1], None)
-        node.talk.adopt(wire.ends[0], target)
 
     def _inspect(self, sender: int, frame: bytes) -> None:
         """Nothing private leaves a node."""

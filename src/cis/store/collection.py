@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -20,13 +21,14 @@ from cis.model import Dot, MemoryId, ReplicaId
 from cis.model.change import BODILESS
 from cis.model.ids import MEMORY_ID_LENGTH
 from cis.store.database import fetch
+from cis.store.read import Reader, owing
 from cis.store.replicas import Replicas, rid_of, split_rid
 from cis.store.rows import Rows, Stored
 from cis.trust.signing import hash_leaf
 from cis.wire.segment import HASH_LENGTH, RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from cis.model import Ref, SpaceId, VersionVector
 
@@ -92,16 +94,33 @@ def drop(connection: apsw.Connection, gone: Sequence[Stored]) -> None:
         )
 
 
-def adopt(connection: apsw.Connection, space: SpaceId, dead: Iterable[Dot], floor: VersionVector) -> int:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a comparison of whole states told: which changes the peer collected, and up to where it did."""
+
+    dead: Sequence[Dot]
+    floor: VersionVector
+    compared: VersionVector
+    """what was held here when it was compared"""
+    settled: bool
+    """whether the peer itself has nothing left to compare"""
+
+
+def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
     """Take over another member's floor and what it has collected; return how many changes of ours that ended.
 
+    Where more has come since from below that floor, nothing is done: it was not compared.
     With a dead change goes everything it names: the other collected that no later. `PeerFault` EXCESSIVE where the
     floor speaks of too many incarnations.
     """
+    reader, floor = Reader(connection, {}), ended.floor
+    since = reader.vector(space).missing_in(ended.compared)
+    if any(first <= floor.contiguous(replica) for replica, first, _ in since):
+        return 0
     rows = Rows(connection)
     query = "SELECT r.id, r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?"
     numbers = dict(fetch(connection, query, (space,)))
-    rids = [rid_of(numbers[dot.replica], dot.seq) for dot in dead if dot.replica in numbers]
+    rids = [rid_of(numbers[dot.replica], dot.seq) for dot in ended.dead if dot.replica in numbers]
     found = {one.rid: one for one in rows.stored(rids, bodies=False)}
     memories = sorted({one.change.memory for one in found.values()})
     heads, _ = _heads_of(connection, rows, memories)
@@ -119,7 +138,17 @@ def adopt(connection: apsw.Connection, space: SpaceId, dead: Iterable[Dot], floo
     for replica in sorted(floor.seqs):
         replicas.end(replicas.space_numbers[space], replica)
     raise_floor(connection, space, floor)
+    _owe(connection, reader, space, ended)
     return len(found)
+
+
+def _owe(connection: apsw.Connection, reader: Reader, space: SpaceId, ended: Ended) -> None:
+    """Remember to compare once more when all below the floor has come; this was that, if it has."""
+    own = reader.floor(space)
+    if not own.covered_by(reader.vector(space)):
+        connection.execute("INSERT OR REPLACE INTO meta VALUES(?, x'01')", (owing(space),))
+    elif ended.settled and own.covered_by(ended.floor):
+        connection.execute("DELETE FROM meta WHERE name = ?", (owing(space),))
 
 
 def forget_log(connection: apsw.Connection, number: int, last: int) -> None:

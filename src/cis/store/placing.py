@@ -48,6 +48,8 @@ class Placer:
         if fresh is None:
             return end, []
         self._require_known(fresh, end)
+        if fresh.segment.first <= end.floor and not verified.in_order:
+            raise PeerFault(Fault.BUSY, "a change from below the stable floor, on its own: it may have been collected")
         if verified.in_order and end.seq < fresh.segment.first - 1 <= end.floor:
             self._begin_at(fresh, end)
             fresh = self._after_end(verified, end)

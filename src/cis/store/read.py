@@ -181,6 +181,10 @@ class Reader:
         query = "SELECT r.id, r.floor FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ? AND r.floor > 0"
         return VersionVector({ReplicaId(replica): floor for replica, floor in fetch(self.connection, query, (space,))})
 
+    def owes(self, space: SpaceId) -> bool:
+        """Tell whether a floor was taken over from a peer, and whole states were not compared since all below came."""
+        return self.connection.execute("SELECT 1 FROM meta WHERE name = ?", (owing(space),)).get is not None
+
     def link_at(self, space: SpaceId, replica: ReplicaId, seq: int) -> bytes | None:
         """Return the link a log has after that number; None where no changeset held ends there."""
         query = (
@@ -245,3 +249,8 @@ class Reader:
 
 def _line(dot: Dot) -> bytes:
     return dot.replica + dot.seq.to_bytes(8, "big")
+
+
+def owing(space: SpaceId) -> str:
+    """Return the name under which it is kept that a space is to be compared once more."""
+    return f"owes {space.hex()}"

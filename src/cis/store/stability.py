@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
 from cis.model.ids import REPLICA_ID_LENGTH
+from cis.store.audit import unheld_bodies
 from cis.store.collection import raise_floor
 from cis.store.database import fetch
-from cis.store.read import Reader
+from cis.store.read import Reader, owing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +25,19 @@ RETIRED_MS = 90 * 86_400_000
 ROUND_MS_MAX = 86_400_000
 """One round counts as no more silence than this, however long ago the last was."""
 _ROW = REPLICA_ID_LENGTH + 8
+
+
+def reportable(reader: Reader, space: SpaceId) -> VersionVector:
+    """Return up to where all of a space has been had and counts: no body is missing, nothing is held back.
+
+    What is dated ahead of this node's clock may count elsewhere already, and end there what is alive here.
+    """
+    seqs = dict(reader.vector(space).seqs)
+    number = reader.space_number(space)
+    held = (stored.change.dot for stored, _ in reader.rows.held() if stored.space == number)
+    for dot in (*unheld_bodies(reader, space), *held):
+        seqs[dot.replica] = min(seqs.get(dot.replica, 0), dot.seq - 1)
+    return VersionVector({replica: seq for replica, seq in sorted(seqs.items()) if seq > 0})
 
 
 def save_report(connection: apsw.Connection, space: SpaceId, node: NodeId, vector: VersionVector) -> None:
@@ -58,7 +72,7 @@ def count_silence(connection: apsw.Connection, space: SpaceId, members: Iterable
 
 def stable_floor(connection: apsw.Connection, space: SpaceId, retired_ms: int = RETIRED_MS) -> VersionVector:
     """Return up to where every member that was not silent for so long has reported to hold everything."""
-    floor = VersionVector(Reader(connection, {}).vector(space).seqs)
+    floor = reportable(Reader(connection, {}), space)
     query = "SELECT vector FROM report WHERE silent_ms <= ?2 AND space = (SELECT no FROM space WHERE id = ?1)"
     for (rows,) in fetch(connection, query, (space, retired_ms)):
         floor = floor.meet(_vector(rows))
@@ -77,6 +91,7 @@ def give_up_catching_up(connection: apsw.Connection, space: SpaceId) -> None:
     connection.execute(
         "UPDATE replica SET floor = min(floor, seq) WHERE space = (SELECT no FROM space WHERE id = ?)", (space,)
     )
+    connection.execute("DELETE FROM meta WHERE name = ?", (owing(space),))
 
 
 def _floor_sum(connection: apsw.Connection, space: SpaceId) -> int:

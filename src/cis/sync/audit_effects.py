@@ -27,6 +27,8 @@ class Inventory:
     items: bytes
     """sorted items, 64 bytes each (`cis.wire.audit`)"""
     floor: VersionVector = field(default_factory=VersionVector)
+    owes: bool = False
+    """whether this comparison is owed for a floor that was taken over"""
     damaged: tuple[Range, ...] = ()
     unheld: tuple[Range, ...] = ()
     """living changes whose body is missing"""
@@ -67,6 +69,10 @@ class Drop:
     space: SpaceId
     dead: tuple[Dot, ...]
     floor: VersionVector
+    compared: VersionVector
+    """this end's vector when it was compared: what came since was not"""
+    settled: bool
+    """whether the peer owes no comparison itself"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,18 +33,19 @@ class SpaceAudit:
         """memories to derive anew"""
         self.wanted: list[Range] = [*mine.damaged, *mine.unheld]
         self._their_floor = VersionVector()
+        self._they_owe = False
         self._replaced: list[tuple[bytes, ReplicaId, int]] = []
         self._dead: list[bytes] = []
         self._dropped: dict[Dot, None] = {}
 
     def stated(self) -> list[Vector]:
         """Return the pages that state this end's vector and floor."""
-        return to_wire(self.space, Standing(self.mine.vector, self.mine.floor))
+        return to_wire(self.space, Standing(self.mine.vector, self.mine.floor, self.mine.owes))
 
     def heard(self, pages: Sequence[Vector]) -> None:
         """Take the peer's vector and floor; what only one end can hold is left out, as it is no divergence."""
         standing = from_wire(pages)
-        self.theirs, self._their_floor = standing.vector, standing.witnessed
+        self.theirs, self._their_floor, self._they_owe = standing.vector, standing.witnessed, standing.owes
         self.items = Items(within(self.mine.items, self.theirs))
         self.reconciliation = Reconciliation(self.space, self.items)
 
@@ -103,7 +104,9 @@ class SpaceAudit:
     def to_drop(self) -> Drop | None:
         """Return what follows from what the peer has collected."""
         unseen = any(seq > self.mine.vector.contiguous(replica) for replica, seq in self._their_floor.seqs.items())
-        return Drop(self.space, tuple(self._dropped), self._their_floor) if self._dropped or unseen else None
+        if not self._dropped and not unseen and not self.mine.owes:
+            return None
+        return Drop(self.space, tuple(self._dropped), self._their_floor, self.mine.vector, not self._they_owe)
 
     def to_recheck(self) -> Recheck:
         """Return the question what is mended now."""

@@ -18,6 +18,8 @@ class Standing:
 
     vector: VersionVector
     floor: VersionVector = field(default_factory=VersionVector)
+    owes: bool = False
+    """whether it took over a floor, and has not compared again since it had everything below"""
 
     @property
     def witnessed(self) -> VersionVector:
@@ -31,19 +33,23 @@ class Standing:
 
     @property
     def catching_up(self) -> bool:
-        """Tell whether part of the floor was taken over from a peer, and what lies below has not come yet."""
-        return not _covers(self.vector, self.floor)
+        """Tell whether a floor was taken over from a peer, and what lies below has not come, or was not compared."""
+        return self.owes or not self.floor.covered_by(self.vector)
 
 
 def must_compare(mine: Standing, theirs: Standing) -> bool:
-    """Tell whether this node must compare its whole state with that peer before it takes anything from it."""
-    return not _covers(mine.reached, theirs.witnessed)
+    """Tell whether this node must compare its whole state with that peer before it takes anything from it.
+
+    It compares again once it has everything below the floor it took over: what it had of one peer in full may have been
+    ended by what another had collected already.
+    """
+    if not theirs.witnessed.covered_by(mine.reached):
+        return True
+    had = mine.owes and mine.floor.covered_by(mine.vector)
+    return had and not theirs.owes and mine.floor.covered_by(theirs.witnessed)
 
 
 def may_take(mine: Standing, theirs: Standing) -> bool:
     """Tell whether nothing the peer holds was ended below this node's floor."""
-    return _covers(theirs.reached, mine.floor)
+    return mine.floor.covered_by(theirs.reached)
 
-
-def _covers(vector: VersionVector, floor: VersionVector) -> bool:
-    return all(seq <= vector.contiguous(replica) for replica, seq in floor.seqs.items())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.model import ReplicaId, SpaceId
+from cis.sync.floors import Standing
 
 
 class Membership(Protocol):
@@ -24,11 +25,8 @@ class Membership(Protocol):
 class Index(Protocol):
     """One snapshot of a store: what its vectors promise, its segments deliver (RULES of state, 4)."""
 
-    def vectors(self) -> Mapping[SpaceId, VersionVector]:
-        """Return the vector of every space the peer may see."""
-
-    def floors(self) -> Mapping[SpaceId, VersionVector]:
-        """Return up to where each log of those spaces is stable: changes below may have been collected."""
+    def standings(self) -> Mapping[SpaceId, Standing]:
+        """Return what is held of every space the peer may see, and up to where that is stable."""
 
     def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
         """Return (frame, last number in it) of a segment that holds ``first``, None where there is none."""

@@ -7,7 +7,7 @@ resumes by itself. Two nodes in step exchange one summary each and no more.
 
 ::
 
-    session = Session(vectors, membership, own=replica)
+    session = Session(standings, membership, own=replica)
     effects = session.start()
     effects = session.receive(message)            # or .receive_segment(size), .fetched(…), .merged(size)
 """
@@ -18,7 +18,6 @@ import enum
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, VersionVector
@@ -152,17 +151,16 @@ class _Flow:
 
 
 class Session:
-    """See the module. ``vectors`` are those of the snapshot, of the spaces this peer may see; ``floors`` likewise."""
+    """See the module. ``standings`` are those of the snapshot, in the spaces this peer may see."""
 
     def __init__(
         self,
-        vectors: Mapping[SpaceId, VersionVector],
+        standings: Mapping[SpaceId, Standing],
         membership: Membership,
         own: ReplicaId,
-        floors: Mapping[SpaceId, VersionVector] = MappingProxyType({}),
     ) -> None:
-        self._vectors = vectors
-        self._floors = floors
+        self._standings = standings
+        self._vectors = {space: standing.vector for space, standing in standings.items()}
         self._membership = membership
         self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
         self._own = own
@@ -271,11 +269,8 @@ class Session:
 
     def _state_vectors(self) -> list[Effect]:
         self._phase = Phase.STREAMING
-        pages = (to_wire(space, self._standing(space)) for space in sorted(self._awaited))
+        pages = (to_wire(space, self._standings[space]) for space in sorted(self._awaited))
         return [*(Send(page) for one in pages for page in one), *self._finish()]
-
-    def _standing(self, space: SpaceId) -> Standing:
-        return Standing(self._vectors[space], self._floors.get(space, VersionVector()))
 
     def _on_vector(self, message: messages.Vector) -> list[Effect]:
         space = SpaceId(message.space)
@@ -290,7 +285,7 @@ class Session:
 
     def _compare(self, space: SpaceId, peer: Standing) -> list[Effect]:
         """Plan what to send, now that both standings in a space are known."""
-        own = self._standing(space)
+        own = self._standings[space]
         mine, theirs = own.vector, peer.vector
         self.report.stated[space] = mine.join(theirs)
         if forks(mine, theirs):

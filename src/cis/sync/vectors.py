@@ -27,6 +27,7 @@ def to_wire(space: SpaceId, standing: Standing) -> list[Vector]:
             list(beyond[page * PAGE : (page + 1) * PAGE]),
             list(floor[page * PAGE : (page + 1) * PAGE]),
             more=page < pages - 1,
+            owes=standing.owes,
         )
         for page in range(pages)
     ]
@@ -35,15 +36,18 @@ def to_wire(space: SpaceId, standing: Standing) -> list[Vector]:
 def from_wire(pages: Iterable[Vector]) -> Standing:
     """Return what messages state; the later of two statements of one replica holds, ranges are joined."""
     floor: dict[ReplicaId, int] = {}
+    owes = False
     seqs: dict[ReplicaId, int] = {}
     heads: dict[ReplicaId, bytes] = {}
     ranges: list[tuple[ReplicaId, int, int]] = []
     for page in pages:
         seqs.update((ReplicaId(replica), seq) for replica, seq, _ in page.seqs)
         heads.update((ReplicaId(replica), head) for replica, _, head in page.seqs if head)
+        owes |= page.owes
         floor.update((ReplicaId(replica), seq) for replica, seq in page.floor)
         ranges += [(ReplicaId(replica), first, last) for replica, first, last in page.beyond if first <= last]
-    return Standing(replace(VersionVector.gathered(seqs, ranges), heads=heads), VersionVector(floor))
+    vector = replace(VersionVector.gathered(seqs, ranges), heads=heads)
+    return Standing(vector, VersionVector(floor), owes)
 
 
 def forks(mine: VersionVector, theirs: VersionVector) -> list[ReplicaId]:

@@ -60,6 +60,7 @@ class MembershipEntries(msgspec.Struct, array_like=True, tag=4, frozen=True):
 class Vector(msgspec.Struct, array_like=True, tag=5, frozen=True):
     """The version vector of one space, the dots beyond gaps, and the stable floor; ``more`` until the last page.
 
+    ``owes`` while a floor that was taken over is to be compared once more.
     Beside each number stands the beginning of the link the log has there, so that a fork shows.
     """
 
@@ -68,6 +69,7 @@ class Vector(msgspec.Struct, array_like=True, tag=5, frozen=True):
     beyond: Annotated[list[tuple[Replica, Seq, Seq]], msgspec.Meta(max_length=RANGES_MAX)] = []
     floor: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)] = []
     more: bool = False
+    owes: bool = False
 
 
 class Acknowledge(msgspec.Struct, array_like=True, tag=6, frozen=True):

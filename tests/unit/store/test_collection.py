@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from cis.errors import Fault, PeerFault
 from cis.model import Dot, Kind, NodeId, VersionVector
 from cis.store.author import Write
-from cis.store.collection import START, adopt, collect, raise_floor, truncate
+from cis.store.collection import START, Ended, adopt, collect, raise_floor, truncate
 from cis.store.database import open_database
-from cis.store.stability import RETIRED_MS, ROUND_MS_MAX, count_silence, save_report, stable_floor
+from cis.store.stability import RETIRED_MS, ROUND_MS_MAX, count_silence, reportable, save_report, stable_floor
 from cis.store.store import MEMORY_LAYOUT, Store
 from cis.wire.content import Content
 from tests.stores import (
@@ -150,7 +151,8 @@ def test_what_is_left_of_a_log_verifies_and_serves_a_newcomer(store: Store, othe
     write(store, delete("old"))
     write(store, put("new", "3"))
     collect_below(store, vector(store))
-    other.execute(lambda connection: adopt(connection, SPACE, [], floor(store))).result(WAIT_S)
+    taken = Ended([], floor(store), vector(other), settled=True)
+    other.execute(lambda connection: adopt(connection, SPACE, taken)).result(WAIT_S)
     merge(other, *segments(store), in_order=True)
     assert vector(other) == vector(store)
     assert state_hash(other) == state_hash(store)
@@ -181,9 +183,11 @@ def test_a_beginning_left_out_counts_as_collected_only_from_a_peer_that_sends_in
     collect_below(store, vector(store))
     (segment,) = segments(store)
     assert segment.first == 3
-    other.execute(lambda connection: adopt(connection, SPACE, [], floor(store))).result(WAIT_S)
-    merge(other, segment)
-    assert vector(other).contiguous(store.replica) == 0
+    taken = Ended([], floor(store), vector(other), settled=True)
+    other.execute(lambda connection: adopt(connection, SPACE, taken)).result(WAIT_S)
+    with pytest.raises(PeerFault) as caught:
+        merge(other, segment)
+    assert caught.value.fault is Fault.BUSY
     merge(other, segment, in_order=True)
     assert vector(other).contiguous(store.replica) == 3
 
@@ -193,10 +197,55 @@ def test_what_a_member_collected_ends_here_with_all_it_names(store: Store, other
     write(store, put("k", "b"))
     sync(store, other)
     settle(other)
-    ended = other.execute(lambda connection: adopt(connection, SPACE, [Dot(store.replica, 2)], vector(store)))
+    told = Ended([Dot(store.replica, 2)], vector(store), vector(other), settled=True)
+    ended = other.execute(lambda connection: adopt(connection, SPACE, told))
     assert ended.result(WAIT_S) == 2
     assert not held_changes(other)
     assert text(other, "k") is None
+
+
+def test_nothing_is_taken_over_where_more_came_since_it_was_compared(store: Store, other: Store) -> None:
+    write(store, put("k", "a"))
+    write(store, put("k", "b"))
+    told = Ended([], vector(store), vector(other), settled=True)
+    sync(store, other)
+    other.execute(lambda connection: adopt(connection, SPACE, told)).result(WAIT_S)
+    assert not floor(other).seqs
+    assert text(other, "k") == "b"
+
+
+def test_a_change_that_is_held_back_here_is_not_reported_as_had(store: Store, other: Store) -> None:
+    write(store, put("k", "a"))
+    store._setting.clock_ms.ms += 3_600_000
+    write(store, put("k", "b"))
+    sync(store, other)
+    with other.snapshot() as reader:
+        assert vector(other).contiguous(store.replica) == 2
+        assert reportable(reader, SPACE).contiguous(store.replica) == 1
+
+
+def test_who_took_over_a_floor_compares_once_more_when_all_below_it_came(store: Store, other: Store) -> None:
+    def told() -> Ended:
+        return Ended([], floor(store), vector(other), settled=True)
+
+    def owes() -> bool:
+        with other.snapshot() as reader:
+            return reader.owes(SPACE)
+
+    write(store, put("k", "a"))
+    write(store, put("k", "b"))
+    collect_below(store, vector(store))
+    first = told()
+    other.execute(lambda connection: adopt(connection, SPACE, first)).result(WAIT_S)
+    assert owes()
+    sync(store, other)
+    assert owes()
+    unsettled = replace(told(), settled=False)
+    other.execute(lambda connection: adopt(connection, SPACE, unsettled)).result(WAIT_S)
+    assert owes(), "that peer has yet to compare itself"
+    last = told()
+    other.execute(lambda connection: adopt(connection, SPACE, last)).result(WAIT_S)
+    assert not owes()
 
 
 def test_a_segment_of_what_was_dropped_whole_is_no_fork(store: Store, other: Store) -> None:

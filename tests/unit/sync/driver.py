@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from cis.node.syncing import standing
 from cis.store.log import LogReader
 from cis.store.store import Store
 from cis.sync import (
@@ -53,7 +54,7 @@ class Side:
         self._reader = store.open_reader()
         self._reader.connection.execute("BEGIN")
         self._segments = LogReader(self._reader.connection, SPACE)
-        self.session = Session({SPACE: self._reader.vector(SPACE)}, self.log, own=store.replica)
+        self.session = Session({SPACE: standing(self._reader, SPACE)}, self.log, own=store.replica)
         self._arrived: deque[bytes] = deque()
 
     def close(self) -> None:

@@ -170,7 +170,7 @@ def test_what_replaced_an_item_and_is_on_its_way_is_no_divergence() -> None:
 def test_what_one_end_has_collected_the_other_drops_before_it_mends() -> None:
     floor = VersionVector({ONE: 4})
     one, two = pair(inventory({ONE: 5}, SHARED, floor=floor), inventory({ONE: 5}, SHARED, LOST))
-    assert two.all(Drop) == [Drop(SPACE, (Dot(ONE, 3),), floor)]
+    assert two.all(Drop) == [Drop(SPACE, (Dot(ONE, 3),), floor, two.audit._spaces[SPACE].mine.vector, settled=True)]
     assert one.all(Drop) == []
     assert two.all(Supply) == []
 
@@ -178,7 +178,7 @@ def test_what_one_end_has_collected_the_other_drops_before_it_mends() -> None:
 def test_a_floor_the_own_vector_does_not_cover_is_taken_over() -> None:
     floor = VersionVector({ONE: 4})
     _, two = pair(inventory({ONE: 5}, SHARED, floor=floor), inventory({ONE: 1}, SHARED))
-    assert two.all(Drop) == [Drop(SPACE, (), floor)]
+    assert two.all(Drop) == [Drop(SPACE, (), floor, VersionVector({ONE: 1}), settled=True)]
 
 
 def test_missing_bodies_and_damage_are_pulled_as_far_as_the_peer_has_them() -> None:

@@ -155,7 +155,9 @@ def test_a_peer_that_holds_more_of_our_own_log_is_noticed(tmp_path: Path, stores
 def test_a_space_only_one_side_offers_is_left_alone(stores: tuple[Store, Store]) -> None:
     one, _ = stores
     write(one, put("k", "v"))
-    mine = Session({SPACE: VersionVector({ME: 3}), SpaceId(b"x" * 16): VersionVector({ME: 9})}, Log(), own=ME)
+    mine = Session(
+        {SPACE: Standing(VersionVector({ME: 3})), SpaceId(b"x" * 16): Standing(VersionVector({ME: 9}))}, Log(), own=ME
+    )
     effects = mine.receive(messages.Summary(Log().digest(), [(SPACE, digest(VersionVector()))]))
     vectors = [effect.message for effect in effects if isinstance(effect, Send)]
     assert [message.space for message in vectors if isinstance(message, messages.Vector)] == [SPACE]
@@ -165,7 +167,7 @@ def test_a_space_only_one_side_offers_is_left_alone(stores: tuple[Store, Store])
 
 
 def machine(seqs: dict[ReplicaId, int]) -> Session:
-    return Session({SPACE: VersionVector(seqs)}, Log(), own=ME)
+    return Session({SPACE: Standing(VersionVector(seqs))}, Log(), own=ME)
 
 
 def page_of(seqs: dict[ReplicaId, int]) -> messages.Vector:
@@ -295,7 +297,7 @@ def test_nothing_is_sent_to_a_peer_that_collected_what_this_node_never_had_befor
 
 
 def test_a_peer_that_had_everything_below_the_floor_is_served_as_ever() -> None:
-    session = Session({SPACE: VersionVector({ME: 3})}, Log(), ME, {SPACE: VersionVector({ME: 2})})
+    session = Session({SPACE: Standing(VersionVector({ME: 3}), VersionVector({ME: 2}))}, Log(), ME)
     session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
     effects = session.receive(page_of({ME: 2}))
     assert [effect for effect in effects if isinstance(effect, Fetch)] == [Fetch(SPACE, ME, 3, 3)]
@@ -303,7 +305,7 @@ def test_a_peer_that_had_everything_below_the_floor_is_served_as_ever() -> None:
 
 
 def test_a_peer_that_compared_whole_states_is_served_though_it_has_yet_to_have_it_all() -> None:
-    session = Session({SPACE: VersionVector({ME: 3})}, Log(), ME, {SPACE: VersionVector({ME: 2})})
+    session = Session({SPACE: Standing(VersionVector({ME: 3}), VersionVector({ME: 2}))}, Log(), ME)
     session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
     effects = session.receive(messages.Vector(SPACE, [], [], [(ME, 2)]))
     assert [effect for effect in effects if isinstance(effect, Fetch)] == [Fetch(SPACE, ME, 1, 3)]

@@ -128,6 +128,40 @@ def resync(
     _show(bench_resync(memories, sessions), json=json)
 
 
+@app.command("gossip")
+def gossip(
+    nodes: Annotated[int, typer.Option(min=10, help="Of the clusters of which a share dies.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="A seed is a run.")] = 7,
+    large: Annotated[bool, typer.Option("--large", help="Simulate 10,000 nodes too: many minutes, 2 GB.")] = False,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="DIR", help="Write plots and a page into this folder.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Simulate broadcasts against the size of the cluster, and against the share of it that dies at once.
+
+    Example: cis bench gossip --figures docs/figures
+    """
+    from cis.bench.figures import figures_of
+    from cis.bench.gossip import bench_gossip, require_figures, write_figures
+
+    if figures is not None:
+        require_figures()
+    result = bench_gossip(nodes=nodes, seed=seed, large=large)
+    written = write_figures(result, figures) if figures is not None else []
+    tables = figures_of(result)
+    if json:
+        show_json(tables)
+        return
+    for name in ("sizes", "failures"):
+        rows = [{key: value for key, value in row.items() if key != "prompt"} for row in tables[name]]
+        show_table(tuple(rows[0]), [tuple(_rows("", value)[0][1] for value in row.values()) for row in rows])
+        say("")
+    for path in written:
+        say(f"written: {path}")
+
+
 def _show(result: object, *, json: bool) -> None:
     from cis.bench.figures import figures_of
 

@@ -92,9 +92,11 @@ def sync_status(context: typer.Context, json: Json = False) -> None:
     if json:
         show_json(found)
         return
-    rows = [row for one in found for row in _rows(one)]
+    rows = [row for one in found.members for row in _rows(one)]
     header = ("name", "connected", "space", "here", "there", "as of", "last success", "received", "sent", "last error")
     show_table(header, rows)
+    if found.bodies_missing:
+        say(f"{found.bodies_missing} changes came without their value; other members are asked: `cis p2p sync --full`")
 
 
 def _from_stdin(topic: str) -> BroadcastMessage:
