@@ -13,6 +13,7 @@ from cis.api.network import NetworkOperations
 from cis.api.network_schema import SyncNow
 from cis.model import Kind
 from cis.node.local import LocalNode
+from cis.node.recovery import bodies_missing
 from cis.store.audit import unheld_bodies
 from cis.store.audit_check import check_space
 from cis.store.author import Write
@@ -103,10 +104,10 @@ async def test_bodies_a_relay_left_out_are_fetched_from_another_member(trio: lis
         await damage(second, "DELETE FROM body")  # as if what it passes on were replaced
         async with running(third) as newcomer:
             meet(newcomer, relay)
-            await until(lambda: newcomer.recovery.unheld == COUNT)
+            await until(lambda: bodies_missing(third) == COUNT)
             assert value(third, "k5") is None
             async with running(first) as one:
                 meet(newcomer, one)
-                await until(lambda: newcomer.recovery.unheld == 0)
+                await until(lambda: bodies_missing(third) == 0)
                 assert unheld(third) == 0
                 assert value(third, "k5") == b"value 5"

@@ -90,7 +90,7 @@ class PeerSync(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncReport(msgspec.Struct, frozen=True):
-    """How synchronisation stands; ``bodies_missing`` living changes came without their value from every member so far."""
+    """How synchronisation stands; ``bodies_missing`` living changes came without their value from whoever was asked."""
 
     members: tuple[PeerSync, ...]
     bodies_missing: int

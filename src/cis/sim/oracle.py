@@ -53,6 +53,7 @@ class Shadow:
     holds: VersionVector = field(default_factory=VersionVector)
     claims: VersionVector = field(default_factory=VersionVector)
     """what it holds, and what lies below its stable floor: of that it knows by comparison what has ended"""
+    floor: VersionVector = field(default_factory=VersionVector)
     effective: dict[MemoryId, dict[Dot, Fact]] = field(default_factory=dict)
     waiting: list[Fact] = field(default_factory=list)
     """claimed, but dated too far ahead to take effect"""
@@ -66,16 +67,25 @@ class Shadow:
 
     def shown(self, memory: MemoryId, now_ms: int) -> dict[Dot, Fact]:
         """Return what is alive of a memory at that time, tombstones included."""
-        due = [one for one in self.waiting if one.memory == memory and _in_effect(one, now_ms)]
+        due = [one for one in self.waiting if one.memory == memory and self._counts(one, now_ms)]
         return alive(self._held([*self.effective.get(memory, {}).values(), *due]))
 
     def living(self, memory: MemoryId) -> tuple[set[Dot], set[Dot]]:
-        """Return what must be shown of a memory now, and what may be: more only while it is catching up."""
+        """Return what must be shown of a memory now, and what may be.
+
+        More may be while it is catching up: what lies below the floor, and has ended, may have come as a leaf alone.
+        """
         known = list(self.effective.get(memory, {}).values())
-        held = {one.dot for one in self._held(known)}
-        least = {dot for dot, one in alive(known).items() if one.kind in BEARING and dot in held}
-        most = {dot for dot, one in alive(self._held(known)).items() if one.kind in BEARING}
-        return least, most
+        held = {one.dot: one for one in self._held(known) if one.kind in BEARING}
+        least = {dot for dot in alive(known) if dot in held}
+        if not self.catching_up:
+            return least, least
+        told = [one for one in self._held(known) if one.dot.seq > self.floor.contiguous(one.dot.replica)]
+        return least, {dot for dot, one in held.items() if dot in alive([one, *told])}
+
+    def _counts(self, fact: Fact, now_ms: int) -> bool:
+        """Tell whether a change takes effect: below the floor it did everywhere, whatever the clock here shows."""
+        return _in_effect(fact, now_ms) or fact.dot.seq <= self.floor.contiguous(fact.dot.replica)
 
     def _held(self, facts: Iterable[Fact]) -> list[Fact]:
         return [one for one in facts if one.dot in self.holds]
@@ -84,9 +94,9 @@ class Shadow:
         """Take in what is newly claimed, and let what has waited take effect; returns the memories it touches."""
         touched = set()
         waiting = [*self.waiting, *facts]
-        self.waiting = [one for one in waiting if not _in_effect(one, now_ms)]
+        self.waiting = [one for one in waiting if not self._counts(one, now_ms)]
         for one in waiting:
-            if _in_effect(one, now_ms):
+            if self._counts(one, now_ms):
                 self.effective.setdefault(one.memory, {})[one.dot] = one
             touched.add(one.memory)
         return touched
@@ -123,8 +133,8 @@ class Oracle:
     def check(self, node: SimNode) -> None:
         """Compare what has changed of the node since it was last looked at."""
         shadow, reader, now_ms = self.shadows[node.number], node.store.reader, node.clock_ms()
-        shadow.holds, floor = reader.vector(node.cluster.public), reader.floor(node.cluster.public)
-        claims = shadow.holds.join(floor)
+        shadow.holds, shadow.floor = reader.vector(node.cluster.public), reader.floor(node.cluster.public)
+        claims = shadow.holds.join(shadow.floor)
         for replica, first, last in shadow.claims.missing_in(claims):
             if replica not in self.ledger.forked:
                 self.found("lost", f"m{node.number} no longer holds {name(replica, first)}..{last}")

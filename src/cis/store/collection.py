@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from cis.model import Dot, MemoryId, ReplicaId
-from cis.model.change import BODILESS
+from cis.model.change import BODILESS, SEQ_BITS
 from cis.model.ids import MEMORY_ID_LENGTH
 from cis.store.database import fetch
 from cis.store.read import Reader, owing
@@ -138,8 +138,16 @@ def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
     for replica in sorted(floor.seqs):
         replicas.end(replicas.space_numbers[space], replica)
     raise_floor(connection, space, floor)
+    _let_go(connection)
     _owe(connection, reader, space, ended)
     return len(found)
+
+
+def _let_go(connection: apsw.Connection) -> None:
+    """Let take effect what was held back as dated ahead and lies below the floor: it is in effect everywhere."""
+    connection.execute(
+        "UPDATE held SET hlc = 0 WHERE rid <= (SELECT no << ?1 | floor FROM replica WHERE no = rid >> ?1)", (SEQ_BITS,)
+    )
 
 
 def _owe(connection: apsw.Connection, reader: Reader, space: SpaceId, ended: Ended) -> None:

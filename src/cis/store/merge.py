@@ -134,6 +134,7 @@ class Merger:
         self._insert_bodies(verified, base)
         layout, records = verified.layout, verified.segment.records
         effective: npt.NDArray[np.bool_] = layout.hlcs < _first_held(now_ms)
+        effective[: max(0, end.floor - verified.segment.first + 1)] = True  # below the floor it is in effect everywhere
         tombstones = np.isin(layout.kinds, _TOMBSTONE_KINDS)
         for statement, chosen in ((_LIVE, effective & ~layout.collected), (_TOMBSTONES, tombstones)):
             places = np.flatnonzero(chosen)

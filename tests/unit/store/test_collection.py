@@ -248,6 +248,21 @@ def test_who_took_over_a_floor_compares_once_more_when_all_below_it_came(store: 
     assert not owes()
 
 
+@pytest.mark.parametrize("early", [False, True], ids=["took it over first", "took it over then"])
+def test_below_the_floor_a_change_counts_however_far_ahead_it_is_dated(store: Store, other: Store, early: bool) -> None:
+    store._setting.clock_ms.ms += 3_600_000
+    write(store, put("k", "a"))
+    taken = Ended([], vector(store), vector(other), settled=True)
+    if early:
+        other.execute(lambda connection: adopt(connection, SPACE, taken)).result(WAIT_S)
+    sync(store, other)
+    assert (text(other, "k") == "a") is early
+    now = Ended([], vector(store), vector(other), settled=True)
+    other.execute(lambda connection: adopt(connection, SPACE, now)).result(WAIT_S)
+    write(other, put("another", "b"))
+    assert text(other, "k") == "a"
+
+
 def test_a_segment_of_what_was_dropped_whole_is_no_fork(store: Store, other: Store) -> None:
     write(store, put("k", "a"))
     (old,) = segments(store)
