@@ -8,11 +8,14 @@ way back to the other side, which no node with a full active view would look for
 from __future__ import annotations
 
 from collections.abc import Collection, Container
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.gossip.config import ViewConfig
 from cis.model import NodeId
 from cis.wire.gossip import Contact
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class Entry:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.gossip.config import GossipConfig
 from cis.gossip.hyparview import HyParView
@@ -29,6 +29,9 @@ from cis.gossip.language import (
 from cis.gossip.plumtree import Plumtree, TreeTimer
 from cis.model import NodeId
 from cis.wire import gossip as wire
+
+if TYPE_CHECKING:
+    from random import Random
 
 _OF_TREE = (wire.Gossip, wire.IHave, wire.Graft, wire.Prune)
 

@@ -16,7 +16,7 @@ can make this one do (drop a neighbour, dial, send walks) is bounded in number a
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.gossip.config import ViewConfig
 from cis.gossip.language import (
@@ -44,6 +44,9 @@ from cis.wire.gossip import (
     Shuffle,
     ShuffleAnswer,
 )
+
+if TYPE_CHECKING:
+    from random import Random
 
 ViewEvent = Heard | Linked | Unlinked | DialFailed | Received | LeavingAsked | TimerExpired
 
@@ -114,11 +117,11 @@ class HyParView:
         if node in around.links or node == around.own:
             return
         around.links[node] = None
-        answered = self._shuffles.on_linked(node)
+        self._shuffles.on_linked(node)
         if node in around.asks:
             self.known.welcome(node, b"", now)
             self._search.request(node, now)
-        elif not answered:
+        else:
             # Whoever dialled has the first word.
             self.known.welcome(node, b"", now if dialled else now + around.config.patience_s)
 

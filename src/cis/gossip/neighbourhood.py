@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.gossip.acquaintances import Acquaintances
 from cis.gossip.config import ViewConfig
 from cis.gossip.language import GossipEffect, NeighbourDown, NeighbourUp, Release, Send, SetTimer
 from cis.model import NodeId
 from cis.wire.gossip import Contact, Disconnect, GossipMessage
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class ViewTimer(enum.Enum):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.gossip.config import TreeConfig
 from cis.gossip.language import Deliver, GossipEffect, Send, SetTimer
@@ -30,6 +30,9 @@ from cis.gossip.messages import Seen, SeenMessages, message_id
 from cis.gossip.wanted import Wanted
 from cis.model import NodeId
 from cis.wire.gossip import TREE_BYTES, WANTED_MAX, Gossip, GossipMessage, Graft, IHave, Prune
+
+if TYPE_CHECKING:
+    from random import Random
 
 NOBODY = NodeId(b"")
 """the source of this node's own messages"""
@@ -113,8 +116,8 @@ class Plumtree:
     def expired(self, timer: TreeTimer, now: float) -> list[GossipEffect]:
         """Send the offers that waited, or ask for what was offered and did not come."""
         if timer is TreeTimer.OFFER:
-            for node in list(self._offers):
-                self._send_offers(node)
+            self._effects += [Send(node, IHave(offers)) for node, offers in self._offers.items()]
+            self._offers.clear()
         else:
             self._graft(now)
         return self._take_effects()
@@ -216,10 +219,7 @@ class Plumtree:
         offers = self._offers.setdefault(node, [])
         offers.append((id_, hops))
         if len(offers) == WANTED_MAX:
-            self._send_offers(node)
-
-    def _send_offers(self, node: NodeId) -> None:
-        self._effects.append(Send(node, IHave(self._offers.pop(node))))
+            self._effects.append(Send(node, IHave(self._offers.pop(node))))
 
     def _promote(self, tree: bytes, node: NodeId) -> None:
         lazy = self._lazy.get(tree)

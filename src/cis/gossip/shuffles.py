@@ -66,13 +66,11 @@ class Shuffles:
             self._answered_near = 0
         return closed
 
-    def on_linked(self, node: NodeId) -> bool:
+    def on_linked(self, node: NodeId) -> None:
         """Give the answer a link was made for, if it was."""
-        if (answer := self._around.answers.pop(node, None)) is None:
-            return False
-        self._around.send(node, ShuffleAnswer(answer))
-        self._around.linger(node)
-        return True
+        if (answer := self._around.answers.pop(node, None)) is not None:
+            self._around.send(node, ShuffleAnswer(answer))
+            self._around.linger(node)
 
     def _answer(self, teller: NodeId, record: bytes, answer: list[Contact]) -> None:
         around = self._around

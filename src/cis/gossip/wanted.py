@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Container
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.gossip.config import TIMER_SLACK_S, TreeConfig
 from cis.model import NodeId
+
+if TYPE_CHECKING:
+    from random import Random
 
 
 class Wanted:

@@ -171,7 +171,7 @@ class Reader:
             (ReplicaId(replica), first, first + count - 1)
             for number, replica, seq, _, last in rows
             if last is not None and last > rid_of(number, seq)
-            for first, count in self._beyond(number, seq)
+            for first, count in _beyond(self.connection, number, seq)
         ]
         vector = VersionVector.gathered({ReplicaId(replica): seq for _, replica, seq, _, _ in rows}, ranges)
         return replace(vector, heads={ReplicaId(replica): link[:8] for _, replica, seq, link, _ in rows if seq})
@@ -195,13 +195,6 @@ class Reader:
         link: bytes | None = self.connection.execute(query, (space, replica, seq, SEQ_BITS)).get
         return link
 
-    def _beyond(self, number: int, seq: int) -> list[tuple[int, int]]:
-        """Return the changesets held beyond the gap; none where there is no gap but a fork: the log is frozen."""
-        query = "SELECT rid - ?1, length(hashes) / 32 FROM changeset WHERE rid > ?2 AND rid < ?3 ORDER BY rid"
-        bounds = (rid_of(number, 0), rid_of(number, seq), rid_of(number + 1, 0))
-        rows = [(first, count) for first, count in fetch(self.connection, query, bounds)]
-        return rows if rows and rows[0][0] > seq + 1 else []
-
     def state_hash(self, space: SpaceId) -> bytes:
         """Return a hash of what is alive in the space: equal on all nodes that hold the same vector.
 
@@ -217,7 +210,7 @@ class Reader:
         """Return what the state hash covers, sorted: memory (16), replica (40) and number (8) of each living change."""
         number = self.space_number(space)
         lines = [
-            memory + self._dot_bytes(rid)
+            memory + _line(self.rows.dot(rid))
             for memory, rid in fetch(self.connection, _BEARING)
             if self.rows.replica(rid >> SEQ_BITS)[0] == number
         ]
@@ -238,9 +231,6 @@ class Reader:
             kept += [memory + _line(change.dot) for change in shown]
         return kept
 
-    def _dot_bytes(self, rid: int) -> bytes:
-        return _line(Dot(self.rows.replica(rid >> SEQ_BITS)[1], rid & (1 << SEQ_BITS) - 1))
-
     def latest_hlc(self, clock: str) -> Hlc:
         """Return the greatest stamp of a clock, to restart it from."""
         value = self.connection.execute("SELECT value FROM meta WHERE name = ?", (clock,)).get
@@ -254,3 +244,11 @@ def _line(dot: Dot) -> bytes:
 def owing(space: SpaceId) -> str:
     """Return the name under which it is kept that a space is to be compared once more."""
     return f"owes {space.hex()}"
+
+
+def _beyond(connection: apsw.Connection, number: int, seq: int) -> list[tuple[int, int]]:
+    """Return the changesets held beyond the gap; none where there is no gap but a fork: the log is frozen."""
+    query = "SELECT rid - ?1, length(hashes) / 32 FROM changeset WHERE rid > ?2 AND rid < ?3 ORDER BY rid"
+    bounds = (rid_of(number, 0), rid_of(number, seq), rid_of(number + 1, 0))
+    rows = [(first, count) for first, count in fetch(connection, query, bounds)]
+    return rows if rows and rows[0][0] > seq + 1 else []

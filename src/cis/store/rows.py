@@ -60,6 +60,11 @@ class Rows:
             found = self._replicas[number] = (space, ReplicaId(replica))
         return found
 
+    def dot(self, rid: int) -> Dot:
+        """Return the dot a row stands for."""
+        number, seq = split_rid(rid)
+        return Dot(self.replica(number)[1], seq)
+
     def live(self, memory: MemoryId) -> list[Stored]:
         """Return the live changes of one memory, in row order."""
         return self.stored([rid for (rid,) in fetch(self.connection, _LIVE, (memory,))])

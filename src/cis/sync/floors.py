@@ -52,4 +52,3 @@ def must_compare(mine: Standing, theirs: Standing) -> bool:
 def may_take(mine: Standing, theirs: Standing) -> bool:
     """Tell whether nothing the peer holds was ended below this node's floor."""
     return mine.floor.covered_by(theirs.reached)
-

@@ -242,19 +242,90 @@ def test_when_nobody_can_be_had_it_is_tried_again_after_growing_pauses(desk: Des
     assert desk.of(Dial) == [Dial(*contact(1))]
 
 
-def test_after_refusals_in_a_row_the_search_rests() -> None:
-    desk = Desk(config=ViewConfig(patience_s=0.5))
-    desk.befriend(1)
+def asked_of_refusers(desk: Desk, seconds: float) -> int:
+    """How many strangers are asked in a time when all of them refuse."""
     for number in range(10, 40):
         desk.tell(Heard(*contact(number)))
-    asked = 0
-    for _ in range(200):
+    asked, ends = 0, desk.now + seconds
+    while desk.now < ends:
         for dial in desk.of(Dial):
             asked += 1
             desk.tell(Linked(dial.node, dialled=True))
             desk.tell(Received(dial.node, NeighbourAnswer(accepted=False)))
         desk.seek(0.1)
-    assert 4 <= asked < 30
+    return asked
+
+
+def test_after_refusals_in_a_row_the_search_rests_longer_each_time() -> None:
+    few = ViewConfig(active_max=2)
+    desk = Desk(config=few)
+    desk.befriend(1)
+    in_a_minute = asked_of_refusers(desk, 60)
+    assert few.rest_after < in_a_minute < few.rest_after + 10
+    assert 0 < asked_of_refusers(desk, 600) < 20
+
+
+def test_who_has_no_neighbour_does_not_rest() -> None:
+    assert asked_of_refusers(Desk(), 5) >= 30
+
+
+def test_a_link_that_comes_up_when_there_is_no_room_any_more_is_not_used_and_released(desk: Desk) -> None:
+    desk.befriend(1, 2, 3, 4)
+    desk.tell(Heard(*contact(6)))
+    desk.befriend(5)
+    desk.tell(Linked(node(6), dialled=True))
+    assert desk.sent() == []
+    (release,) = [one for one in desk.of(SetTimer) if one.timer == (ViewTimer.RELEASE, node(6))]
+    desk.now += release.delay_s
+    desk.tell(TimerExpired(release.timer))
+    assert desk.of(Release) == [Release(node(6))]
+
+
+def test_a_link_told_of_twice_and_one_with_oneself_change_nothing(desk: Desk) -> None:
+    desk.tell(Linked(node(1), dialled=True))
+    assert desk.tell(Linked(node(1), dialled=True)) == []
+    desk.tell(Linked(node(0), dialled=True))
+    assert desk.sent() == []
+
+
+def test_a_neighbour_whose_joining_is_told_again_stays_only_a_neighbour(desk: Desk) -> None:
+    desk.befriend(1, 2, 3)
+    for ttl in (0, CONFIG.join_walk_passive, CONFIG.join_walk):
+        assert desk.hear(1, ForwardJoin(contact(2), ttl)) == []
+    assert not desk.views.known.passive
+
+
+def test_no_walk_is_longer_than_it_may_be(desk: Desk) -> None:
+    desk.befriend(1, 2, 3, 4, 5)
+    desk.hear(1, ForwardJoin(contact(9), 16))
+    assert [one.ttl for one in desk.sent()] == [CONFIG.join_walk - 1]
+    desk.hear(1, Shuffle(contact(9), [], 16))
+    assert [one.ttl for one in desk.sent()] == [CONFIG.join_walk - 1]
+
+
+def test_nodes_that_cannot_be_reached_are_remembered_in_a_bounded_number_and_neighbours_longest(desk: Desk) -> None:
+    desk.befriend(1, 2, 3)
+    for number in (1, 2, 3):
+        desk.tell(Unlinked(node(number)))
+    for number in range(10, 10 + 2 * CONFIG.lost_max):
+        desk.tell(Heard(*contact(number)))
+        for dial in desk.of(Dial):
+            desk.tell(DialFailed(dial.node))
+    assert len(desk.views.known.lost) == CONFIG.lost_max
+    assert {node(1), node(2), node(3)} <= set(desk.views.known.lost)
+
+
+def test_what_was_told_in_a_shuffle_makes_room_for_what_is_learnt() -> None:
+    desk = Desk()
+    desk.befriend(1, 2, 3, 4, 5)
+    for number in range(10, 10 + CONFIG.passive_max):
+        desk.tell(Heard(*contact(number)))
+    desk.tell(TimerExpired(ViewTimer.SHUFFLE))
+    (message,) = desk.sent()
+    told = {one for one, _ in message.contacts} - set(desk.views.active)
+    before = set(desk.views.known.passive)
+    desk.hear(1, ShuffleAnswer([contact(100 + number) for number in range(len(told))]))
+    assert before - set(desk.views.known.passive) == told
 
 
 def test_a_neighbour_that_was_cut_off_and_is_back_is_let_in_at_the_cost_of_another(desk: Desk) -> None:

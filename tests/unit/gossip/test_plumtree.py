@@ -134,6 +134,21 @@ def test_each_author_has_a_tree_of_its_own(desk: Desk) -> None:
     assert desk.receivers(Gossip) == [2, 3, 4]
 
 
+def test_who_pushes_what_is_new_is_pushed_to_in_return(desk: Desk) -> None:
+    desk.hear(2, Prune(TREE))
+    desk.pass_on(2, b"m")
+    desk.pass_on(1, b"m2")
+    assert desk.receivers(Gossip) == [2, 3, 4]
+
+
+def test_as_many_offers_as_one_message_holds_do_not_wait(desk: Desk) -> None:
+    desk.hear(2, Prune(TREE))
+    for number in range(WANTED_MAX - 1):
+        assert not [one for one in desk.pass_on(1, b"%d" % number) if isinstance(getattr(one, "message", None), IHave)]
+    desk.pass_on(1, b"last")
+    assert [len(message.offers) for _, message in desk.sent(IHave)] == [WANTED_MAX]
+
+
 def test_offers_travel_together_after_a_moment(desk: Desk) -> None:
     desk.hear(2, Prune(TREE))
     desk.hear(3, Prune(TREE))
