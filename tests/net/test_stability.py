@@ -25,7 +25,11 @@ def heads(local: LocalNode) -> int:
 
 async def test_what_all_members_have_had_is_collected_everywhere(tmp_path: Path) -> None:
     first, second, third = nodes = await cluster(tmp_path, "first", "second", "third")
-    async with running(first) as one, running(second) as two, running(third) as three:
+    async with (
+        running(first, collects=True) as one,
+        running(second, collects=True) as two,
+        running(third, collects=True) as three,
+    ):
         meet(two, one)
         meet(three, one)
         for text in (b"a", b"b", b"c"):
@@ -44,9 +48,9 @@ async def test_a_member_silent_for_long_returns_without_bringing_back_what_was_d
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = nodes = await cluster(tmp_path, "first", "second", "third")
-    async with running(first) as one, running(second) as two:
+    async with running(first, collects=True) as one, running(second, collects=True) as two:
         meet(two, one)
-        async with running(third) as three:
+        async with running(third, collects=True) as three:
             meet(three, one)
             await put(first, "deleted", b"x")
             await put(first, "kept", b"y")
@@ -58,7 +62,7 @@ async def test_a_member_silent_for_long_returns_without_bringing_back_what_was_d
         await until(lambda: heads(first) == heads(second) == 1)
         for running_node in (one, two):
             monkeypatch.setattr(running_node.stability, "_retired_ms", stability.RETIRED_MS)
-        async with running(third) as three:
+        async with running(third, collects=True) as three:
             meet(three, one)
             await until(lambda: value(third, "deleted") is None and value(second, "its own") == b"z")
             await until(lambda: len({state(node) for node in nodes}) == 1)

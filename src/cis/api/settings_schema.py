@@ -155,7 +155,7 @@ class Sync(Section):
         "crdt", description="what is shown where edits conflict: lww hides the losers, the others list them"
     )
     collect_history: bool = Field(
-        default=True, description="drop what was replaced or deleted once every member has had it"
+        default=False, description="drop what was replaced or deleted once every member has had it"
     )
     public_memory: PublicMemory = PublicMemory()
 

@@ -42,6 +42,8 @@ class ViewConfig:
     lost_max_s: float = 300.0
     rest_after: int = 3
     """refusals in a row after which the search rests"""
+    insist_after: int = 8
+    """and after which a node that lacks more than one neighbour insists"""
     circle_max: int = 3
     """shuffles in a row answered by neighbours, after which a stranger is let in: the circle may be closed"""
     forced_s: float = 10.0

@@ -15,7 +15,10 @@ from cis.wire.gossip import GossipMessage
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A member exists, and may be reachable; ``record`` is its signed record, empty where only the id is known."""
+    """A member exists, and may be reachable; ``record`` is its signed record, empty where only the id is known.
+
+    This is news: a node that could not be reached is tried again at once.
+    """
 
     node: NodeId
     record: bytes = b""

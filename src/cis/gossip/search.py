@@ -1,8 +1,8 @@
 """Filling the active view: whom to ask, how many at once, when again.
 
 While there is room, as many are asked as places are free; who does not answer within a moment holds nobody up, others
-are asked beside it. After some refusals in a row the search rests, longer each time.
-With a full view only absent neighbours are tried, one at a time.
+are asked beside it. After some refusals in a row the search rests, longer each time; after many, a node that lacks more
+than one neighbour insists. With a full view only absent neighbours are tried, one at a time.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Search:
             self._wakes_at = None
         self._give_up(now)
         missing = around.config.active_max - len(around.active)
-        if missing <= 0 and not around.asks and not around.known.absent:
-            return
         if len(around.active) != self._size:
             self._size, self._refused, self._rests_until = len(around.active), 0, 0.0
+        if missing <= 0 and not around.asks and not around.known.absent:
+            return
         if missing > 0:
             self._fill(missing, now)
         elif not around.asks and (returning := around.known.returning(now)) is not None:
@@ -63,10 +63,16 @@ class Search:
             return
         ask.since, ask.sent = now, True
         if self._joined or around.active:
-            around.send(node, Neighbour(around.own_contact(), urgent=ask.forced or not around.active))
+            around.send(node, Neighbour(around.own_contact(), urgent=ask.forced or self._insists()))
         else:
             self._joined = True
             around.send(node, Join(around.own_contact()))
+
+    def _insists(self) -> bool:
+        """Whether the other is to drop a neighbour for this node: the one dropped finds room here."""
+        around, config = self._around, self._around.config
+        lacks_two = len(around.active) <= config.active_max - 2
+        return not around.active or (lacks_two and self._refused >= config.insist_after)
 
     def answered(self, node: NodeId, now: float, *, accepted: bool) -> None:
         """Take in or put off a node by its answer."""

@@ -49,7 +49,7 @@ class NodeOptions:
     external: tuple[str, int] | None = None
     """host and port under which the user says this node is reachable from outside"""
     sync_interval_s: float = 60.0
-    collects: bool = True
+    collects: bool = False
     """whether this node drops history that all members have had; it reports what it holds in any case"""
     limits: NetLimits = field(default_factory=NetLimits)
     providers: Sequence[Provider] = ()

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def in_step(oracle: Oracle, nodes: Sequence[SimNode]) -> bool:
-    """Tell whether all claim the same, forked logs aside."""
-    return len({_plain(oracle, oracle.shadows[node.number].holds) for node in nodes}) == 1
+    """Tell whether all hold the same, forked logs aside, and none has yet to compare it."""
+    return (
+        not any(oracle.shadows[node.number].owes for node in nodes)
+        and len({_plain(oracle, oracle.shadows[node.number].holds) for node in nodes}) == 1
+    )
 
 
 def settle(oracle: Oracle, nodes: Sequence[SimNode]) -> None:

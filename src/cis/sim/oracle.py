@@ -54,6 +54,8 @@ class Shadow:
     claims: VersionVector = field(default_factory=VersionVector)
     """what it holds, and what lies below its stable floor: of that it knows by comparison what has ended"""
     floor: VersionVector = field(default_factory=VersionVector)
+    owes: bool = False
+    """whether it has yet to compare again since it took over a floor"""
     effective: dict[MemoryId, dict[Dot, Fact]] = field(default_factory=dict)
     waiting: list[Fact] = field(default_factory=list)
     """claimed, but dated too far ahead to take effect"""
@@ -62,8 +64,8 @@ class Shadow:
 
     @property
     def catching_up(self) -> bool:
-        """Tell whether part of what lies below its floor is still to come."""
-        return next(self.claims.missing_in(self.holds), None) is not None
+        """Tell whether part of what lies below its floor is still to come, or to be compared."""
+        return self.owes or next(self.claims.missing_in(self.holds), None) is not None
 
     def shown(self, memory: MemoryId, now_ms: int) -> dict[Dot, Fact]:
         """Return what is alive of a memory at that time, tombstones included."""
@@ -134,6 +136,7 @@ class Oracle:
         """Compare what has changed of the node since it was last looked at."""
         shadow, reader, now_ms = self.shadows[node.number], node.store.reader, node.clock_ms()
         shadow.holds, shadow.floor = reader.vector(node.cluster.public), reader.floor(node.cluster.public)
+        shadow.owes = reader.owes(node.cluster.public)
         claims = shadow.holds.join(shadow.floor)
         for replica, first, last in shadow.claims.missing_in(claims):
             if replica not in self.ledger.forked:

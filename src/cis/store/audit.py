@@ -12,7 +12,7 @@ import apsw
 
 from cis.crdt.state import replaces
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId
-from cis.model.change import SEQ_BITS
+from cis.model.change import BODILESS, SEQ_BITS
 from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH
 from cis.store.audit_log import LogRows
 from cis.store.database import fetch
@@ -23,7 +23,7 @@ from cis.wire.messages import encode
 from cis.wire.segment import RECORD, REFERENCE, record_references, unpack_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cis.store.read import Reader
 
@@ -62,11 +62,23 @@ class Explanation(NamedTuple):
     header: bool
     body: bool
     killers: tuple[Dot, ...]
+    collected: bool
+    """whether this store had it and collected it, as the chain of its log proves"""
 
 
 def items(reader: Reader, space: SpaceId) -> bytes:
-    """Return the living items of a space in order, 64 bytes each."""
-    return b"".join(reader.living(space))
+    """Return the living items of a space in order, 64 bytes each.
+
+    Those are counted that are alive as long as what is held back is left out, and those held back themselves: where
+    clocks differ so may what is in effect, but what was ended below a floor shows.
+    """
+    return b"".join(sorted(_living(reader, space)))
+
+
+def _living(reader: Reader, space: SpaceId) -> set[bytes]:
+    held = (change for change, dead in reader.held_back(space) if not dead and change.kind not in BODILESS)
+    waiting = (one.memory + one.dot.replica + one.dot.seq.to_bytes(8, "big") for one in held)
+    return {*reader.in_effect(space), *waiting}
 
 
 def unheld_bodies(reader: Reader, space: SpaceId) -> list[Dot]:
@@ -82,15 +94,20 @@ def explain(reader: Reader, space: SpaceId, asked: Sequence[bytes]) -> list[Expl
     by_memory: dict[MemoryId, list[Row]] = {}
     for row in changes_of(reader.connection, number, {_memory_of(item) for item in asked}):
         by_memory.setdefault(row.change.memory, []).append(row)
-    return [_explained(reader.connection, item, by_memory.get(_memory_of(item), [])) for item in asked]
+    logs = {log.replica: log for log in LogRows.of_space(reader.connection, space)}
+    return [_explained(item, by_memory.get(_memory_of(item), []), logs) for item in asked]
 
 
-def count_wrong(reader: Reader, space: SpaceId, lost: Sequence[bytes], replaced: Sequence[bytes]) -> int:
-    """Count the items that are neither alive nor replaced, and those still alive that are said to be replaced."""
-    living = set(reader.living(space))
+def count_wrong(reader: Reader, space: SpaceId, lost: Sequence[bytes], replaced: Sequence[tuple[bytes, Dot]]) -> int:
+    """Count the items that are neither alive nor replaced, and those still alive that are said to be replaced.
+
+    Where what replaces one is held back here, as it is dated ahead of this clock, nothing is wrong.
+    """
+    living = _living(reader, space)
     absent = [item for item in lost if item not in living]
     unexplained = [one for one in explain(reader, space, absent) if not one.killers] if absent else []
-    return len(unexplained) + sum(item in living for item in replaced)
+    held = {change.dot for change, _ in reader.held_back(space)}
+    return len(unexplained) + sum(item in living and killer not in held for item, killer in replaced)
 
 
 def supply(reader: Reader, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes | None, int]:
@@ -128,12 +145,12 @@ def changes_of(connection: apsw.Connection, space: int, memories: Iterable[bytes
     replicas = dict(fetch(connection, "SELECT no, id FROM replica WHERE space = ?", (space,)))
     for rid, record, refs in fetch(connection, _CHANGES_OF, (space, apsw.carray(wanted), SEQ_BITS)):
         number, seq = split_rid(rid)
-        change = _change(Dot(ReplicaId(replicas[number]), seq), record, refs)
+        change = change_of(Dot(ReplicaId(replicas[number]), seq), record, refs)
         if change is not None:
             yield Row(rid, change)
 
 
-def _change(dot: Dot, record: bytes, refs: bytes) -> Change | None:
+def change_of(dot: Dot, record: bytes, refs: bytes) -> Change | None:
     """Return the change of a row, None where the row is damaged."""
     if len(record) < RECORD.size or (len(record) - RECORD.size) % REFERENCE.size:
         return None
@@ -148,15 +165,17 @@ def _change(dot: Dot, record: bytes, refs: bytes) -> Change | None:
     return Change(dot, Hlc(stamp), MemoryId(memory), Kind(kind), tuple(names)) if kind <= max(Kind) else None
 
 
-def _explained(connection: apsw.Connection, item: bytes, rows: list[Row]) -> Explanation:
+def _explained(item: bytes, rows: list[Row], logs: Mapping[ReplicaId, LogRows]) -> Explanation:
     dot = Dot(ReplicaId(item[MEMORY_ID_LENGTH:_SEQ_AT]), int.from_bytes(item[_SEQ_AT:], "big"))
     rid = next((row.rid for row in rows if row.change.dot == dot), None)
     killers: dict[ReplicaId, Dot] = {}
     for row in rows:
         if any(replaces(ref, dot) for ref in row.change.replaces):
             killers.setdefault(row.change.dot.replica, row.change.dot)
-    body = rid is not None and connection.execute("SELECT 1 FROM body WHERE rid = ?", (rid,)).get is not None
-    return Explanation(item, rid is not None, body, tuple(killers.values()))
+    log = logs.get(dot.replica)
+    body = rid is not None and log is not None and log.has_body(rid)
+    collected = rid is None and log is not None and log.collected(dot.seq)
+    return Explanation(item, rid is not None, body, tuple(killers.values()), collected)
 
 
 def _memory_of(item: bytes) -> MemoryId:

@@ -123,6 +123,17 @@ class LogRows:
         """Return the headers held of those rows."""
         return dict(fetch(self.connection, "SELECT rid, record FROM head WHERE rid BETWEEN ? AND ?", (low, high)))
 
+    def has_body(self, rid: int) -> bool:
+        """Tell whether the body of a row is held."""
+        return self.connection.execute("SELECT 1 FROM body WHERE rid = ?", (rid,)).get is not None
+
+    def collected(self, seq: int) -> bool:
+        """Tell whether a change without a header was collected here and not lost: its changeset then is whole."""
+        if seq <= self.base:
+            return True
+        rows = self.changesets(seq, seq)
+        return seq <= self.floor and bool(rows) and self.intact(rows[0])
+
     def damaged_body(self, row: Changeset) -> bool:
         """Tell whether a body held differs from the hash that was signed; one about to be dropped may."""
         query = (

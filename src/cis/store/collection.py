@@ -28,9 +28,9 @@ from cis.trust.signing import hash_leaf
 from cis.wire.segment import HASH_LENGTH, RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from cis.model import Ref, SpaceId, VersionVector
+    from cis.model import Change, Ref, SpaceId, VersionVector
 
     Log = tuple[int, ReplicaId]
     """space number and replica"""
@@ -127,7 +127,7 @@ def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
     for group in heads.values():
         named = _Named()
         for one in sorted((one for one in group if one.rid in found), key=lambda one: one.rid):
-            named.add(one)
+            named.add(one.change)
         found |= {one.rid: one for one in group if one in named}
     drop(connection, list(found.values()))
     for one in found.values():
@@ -141,6 +141,17 @@ def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
     _let_go(connection)
     _owe(connection, reader, space, ended)
     return len(found)
+
+
+def end_named(connection: apsw.Connection, collected: Iterable[Change]) -> list[MemoryId]:
+    """Drop what changes that were collected here name, as they have come to light again; return the memories."""
+    named: dict[MemoryId, _Named] = defaultdict(_Named)
+    for change in collected:
+        named[change.memory].add(change)
+    heads, _ = _heads_of(connection, Rows(connection), sorted(named))
+    gone = [one for memory, group in heads.items() for one in group if one in named[memory]]
+    drop(connection, gone)
+    return sorted({one.change.memory for one in gone})
 
 
 def _let_go(connection: apsw.Connection) -> None:
@@ -180,8 +191,8 @@ class _Named:
         self._prefixes: dict[ReplicaId, int] = defaultdict(int)
         self._exact: set[tuple[ReplicaId, int]] = set()
 
-    def add(self, namer: Stored) -> None:
-        for ref in namer.change.replaces:
+    def add(self, namer: Change) -> None:
+        for ref in namer.replaces:
             if ref.prefix:
                 self._prefixes[ref.replica] = max(self._prefixes[ref.replica], ref.seq)
             else:
@@ -201,7 +212,7 @@ def _collectable(heads: Sequence[Stored], alive: set[int], floors: Mapping[Log, 
     ended = _Named()
     for one in heads:
         if stable(one.space, one.change.dot):
-            ended.add(one)
+            ended.add(one.change)
     chosen = [
         one
         for one in heads

@@ -201,23 +201,25 @@ class Reader:
         Tombstones are left out, so that collecting them changes nothing; held changes count as applied, so
         that nodes whose clocks differ agree.
         """
+        lines, held = self.in_effect(space), self.held_back(space)
         digest = blake2b(digest_size=32, person=b"cis/1 state")
-        for line in self.living(space):
+        for line in sorted(set(self._with_held(lines, held) if held else lines)):
             digest.update(line)
         return digest.digest()
 
-    def living(self, space: SpaceId) -> list[bytes]:
-        """Return what the state hash covers, sorted: memory (16), replica (40) and number (8) of each living change."""
+    def in_effect(self, space: SpaceId) -> list[bytes]:
+        """Return memory (16), replica (40) and number (8) of each change that bears a value and is alive, unsorted."""
         number = self.space_number(space)
-        lines = [
+        return [
             memory + _line(self.rows.dot(rid))
             for memory, rid in fetch(self.connection, _BEARING)
             if self.rows.replica(rid >> SEQ_BITS)[0] == number
         ]
-        held = [(stored.change, dead) for stored, dead in self.rows.held() if stored.space == number]
-        if held:
-            lines = self._with_held(lines, held)
-        return sorted(set(lines))
+
+    def held_back(self, space: SpaceId) -> list[tuple[Change, bool]]:
+        """Return the space's changes held back because they are dated in the future, and whether each is replaced."""
+        number = self.space_number(space)
+        return [(stored.change, dead) for stored, dead in self.rows.held() if stored.space == number]
 
     def _with_held(self, lines: list[bytes], held: Sequence[tuple[Change, bool]]) -> list[bytes]:
         by_memory: dict[MemoryId, list[Change]] = {}

@@ -17,11 +17,12 @@ import numpy as np
 
 from cis.crdt import alive, is_held
 from cis.errors import Fault, PeerFault
-from cis.model import MemoryId
+from cis.model import Dot, MemoryId
 from cis.model.change import BODILESS
 from cis.model.ids import REPLICA_ID_LENGTH
-from cis.store.audit import changes_of
+from cis.store.audit import change_of, changes_of
 from cis.store.audit_log import Changeset, LogRows
+from cis.store.collection import end_named
 from cis.store.database import fetch
 from cis.store.replicas import Replicas, rid_of
 from cis.trust.signing import hash_leaf
@@ -84,7 +85,8 @@ def repair(connection: apsw.Connection, verified: Verified, now_ms: int) -> Repa
         restoring.restore(changeset)
     mend(connection, verified.space, restoring.touched, now_ms)
     memories = _restore_bodies(logs[0], verified)
-    _journal(connection, _space_number(connection, verified.space), memories)
+    ended = end_named(connection, restoring.revealed)
+    _journal(connection, _space_number(connection, verified.space), [*memories, *ended])
     return Repaired(verified.last, restoring.changes, len(memories))
 
 
@@ -199,6 +201,8 @@ class _Restoring:
     def __init__(self, log: LogRows, verified: Verified) -> None:
         self.touched: dict[MemoryId, None] = {}
         self.changes = 0
+        self.revealed: list[Change] = []
+        """changes collected here that the segment shows whole: what they name is dead"""
         self._log = log
         self._held = {row.first: row for row in log.changesets(verified.segment.first, verified.last)}
         base = rid_of(log.number, verified.segment.first)
@@ -221,7 +225,7 @@ class _Restoring:
             if row is None or mended[:5] != row[:5]:
                 self._touch(*(self._records[place] for place in places if not self._collected[place]))
         for place in places:
-            self._restore_head(place)
+            self._restore_head(place, wanted.refs)
 
     def _rid(self, place: int) -> int:
         return rid_of(self._log.number, self._start + place)
@@ -248,9 +252,13 @@ class _Restoring:
         record = self._records[place]
         return hash_leaf(record[: RECORD.size], record[RECORD.size :], theirs)
 
-    def _restore_head(self, place: int) -> None:
+    def _restore_head(self, place: int, refs: bytes) -> None:
         held = self._heads.get(self._rid(place))
-        if self._collected[place] or held == self._records[place] or (held is None and not self._lost(place)):
+        if self._collected[place] or held == self._records[place]:
+            return
+        if held is None and not self._lost(place):
+            change = change_of(Dot(self._log.replica, self._start + place), self._records[place], refs)
+            self.revealed += [change] if change is not None else []
             return
         row = (self._rid(place), self._records[place])
         self._log.connection.execute("INSERT OR REPLACE INTO head VALUES(?,?)", row)

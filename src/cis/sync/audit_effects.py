@@ -44,6 +44,8 @@ class Explained(NamedTuple):
     header: bool
     body: bool
     killers: tuple[Dot, ...] = ()
+    collected: bool = False
+    """whether it was had and collected, as the log proves"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Recheck:
 
     space: SpaceId
     lost: tuple[bytes, ...]
-    replaced: tuple[bytes, ...]
+    replaced: tuple[tuple[bytes, Dot], ...]
 
 
 class Tally(NamedTuple):

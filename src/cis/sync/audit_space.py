@@ -27,8 +27,8 @@ class SpaceAudit:
         self.reconciliation = Reconciliation(space, self.items)
         self.lost: dict[bytes, None] = {}
         """items that should be alive here"""
-        self.told: dict[bytes, None] = {}
-        """items that should not be, by what the peer says"""
+        self.told: dict[bytes, Dot] = {}
+        """items that should not be, by what the peer says, and what replaces each"""
         self.suspects: dict[MemoryId, None] = {}
         """memories to derive anew"""
         self.wanted: list[Range] = [*mine.damaged, *mine.unheld]
@@ -56,14 +56,15 @@ class SpaceAudit:
 
     def explained(self, found: Iterable[Explained]) -> None:
         """Decide for each item whose fault it is."""
+        witnessed = self.mine.floor.meet(self.mine.vector)
         for one in found:
             dot = dot_of(one.item)
+            if one.collected and dot.seq <= witnessed.contiguous(dot.replica):
+                self._dead.append(one.item)
+                continue
             if one.killers:
                 claimed = [killer for killer in one.killers if killer in self.theirs]
                 self._replaced += [(one.item, *killer) for killer in claimed[:1]]
-                continue
-            if not one.header and dot.seq <= self.mine.floor.contiguous(dot.replica):
-                self._dead.append(one.item)
                 continue
             self.lost[one.item] = None
             if one.header:
@@ -92,7 +93,7 @@ class SpaceAudit:
             if item not in self.items or killer not in self.mine.vector:
                 raise PeerFault(Fault.MALFORMED, "a verdict on what is not held here")
             if item not in self.told:
-                self.told[item] = None
+                self.told[item] = killer
                 self.suspects[memory_of(item)] = None
                 self.wanted.append(Range(self.space, killer.replica, seq, seq))
         for item in split_items(message.dead):
@@ -106,11 +107,14 @@ class SpaceAudit:
         unseen = any(seq > self.mine.vector.contiguous(replica) for replica, seq in self._their_floor.seqs.items())
         if not self._dropped and not unseen and not self.mine.owes:
             return None
-        return Drop(self.space, tuple(self._dropped), self._their_floor, self.mine.vector, not self._they_owe)
+        # What they say was replaced by what is stable is mended first, and compared again.
+        stable = any(dot.seq <= self._their_floor.contiguous(dot.replica) for dot in self.told.values())
+        settled = not self._they_owe and not stable
+        return Drop(self.space, tuple(self._dropped), self._their_floor, self.mine.vector, settled)
 
     def to_recheck(self) -> Recheck:
         """Return the question what is mended now."""
-        return Recheck(self.space, tuple(self.lost), tuple(self.told))
+        return Recheck(self.space, tuple(self.lost), tuple(self.told.items()))
 
     @property
     def unheld(self) -> int:

@@ -23,7 +23,7 @@ from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, VersionVector
 from cis.sync.floors import Standing, may_take, must_compare
 from cis.sync.index import Membership
-from cis.sync.vectors import digest, forks, from_wire, to_wire
+from cis.sync.vectors import forks, from_wire, summarised, to_wire
 from cis.wire import messages
 from cis.wire.messages import ENTRIES_MAX, FRAME_BYTES_MAX
 
@@ -161,6 +161,7 @@ class Session:
     ) -> None:
         self._standings = standings
         self._vectors = {space: standing.vector for space, standing in standings.items()}
+        self._digests = {space: summarised(standing) for space, standing in standings.items()}
         self._membership = membership
         self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
         self._own = own
@@ -179,7 +180,7 @@ class Session:
 
     def start(self) -> list[Effect]:
         """Open with the summary."""
-        spaces: list[tuple[bytes, bytes]] = [(space, digest(vector)) for space, vector in sorted(self._vectors.items())]
+        spaces: list[tuple[bytes, bytes]] = sorted(self._digests.items())
         return [Send(messages.Summary(self._membership_digest, spaces))]
 
     def receive(self, message: messages.Message) -> list[Effect]:
@@ -235,7 +236,7 @@ class Session:
     def _on_summary(self, summary: messages.Summary) -> list[Effect]:
         theirs = {SpaceId(space): their_digest for space, their_digest in summary.spaces}
         self._awaited = {
-            space for space, vector in self._vectors.items() if space in theirs and theirs[space] != digest(vector)
+            space for space, stated in self._digests.items() if space in theirs and theirs[space] != stated
         }
         self.report.stated = {space: vector for space, vector in self._vectors.items() if space in theirs}
         differs = summary.membership != self._membership_digest

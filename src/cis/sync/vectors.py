@@ -67,3 +67,9 @@ def digest(vector: VersionVector) -> bytes:
         for first, last in ranges:
             state.update(replica + first.to_bytes(8, "big") + last.to_bytes(8, "big"))
     return state.digest()
+
+
+def summarised(standing: Standing) -> bytes:
+    """Return what a summary states: the vector's digest, another where a comparison is owed, so that it comes about."""
+    plain = digest(standing.vector)
+    return blake2b(plain, digest_size=32, person=b"cis/1 owes").digest() if standing.owes else plain

@@ -42,7 +42,7 @@ class ForwardJoin(msgspec.Struct, array_like=True, tag=33, frozen=True):
 
 
 class Neighbour(msgspec.Struct, array_like=True, tag=34, frozen=True):
-    """HyParView: asks to become a neighbour; urgent when the sender has no other."""
+    """HyParView: asks to become a neighbour; urgent when the receiver is to drop another where it has no room."""
 
     contact: Contact
     urgent: bool

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
 from cis.gossip import (
@@ -22,77 +20,18 @@ from cis.gossip import (
     Unlinked,
     ViewConfig,
 )
-from cis.gossip.hyparview import HyParView, ViewEvent
 from cis.gossip.neighbourhood import ViewTimer
-from cis.model import NodeId
 from cis.wire.gossip import (
     CONTACTS_MAX,
     Disconnect,
     ForwardJoin,
-    GossipMessage,
     Join,
     Neighbour,
     NeighbourAnswer,
     Shuffle,
     ShuffleAnswer,
 )
-
-CONFIG = ViewConfig()
-
-
-def node(number: int) -> NodeId:
-    return NodeId(number.to_bytes(32, "big"))
-
-
-def contact(number: int) -> tuple[NodeId, bytes]:
-    return (node(number), b"record %d" % number)
-
-
-class Desk:
-    """One machine, its effects sorted; node 0 is itself."""
-
-    def __init__(self, seed: int = 1, config: ViewConfig = CONFIG) -> None:
-        self.views = HyParView(node(0), lambda: b"own", Random(seed), config)
-        self.now = 0.0
-        self.effects: list = []
-        self.timers: list = []
-
-    def tell(self, event: ViewEvent) -> list:
-        self.effects = self.views.handle(event, self.now)
-        self.timers += [(self.now + one.delay_s, one.timer) for one in self.of(SetTimer)]
-        return self.effects
-
-    def run_to(self, kind: type) -> float:
-        """Let timers expire until there is such an effect; returns how long it took."""
-        began = self.now
-        while not self.of(kind):
-            self.timers.sort(key=lambda one: one[0])
-            self.now, timer = self.timers.pop(0)
-            self.tell(TimerExpired(timer))
-        return self.now - began
-
-    def hear(self, number: int, message: GossipMessage) -> list:
-        return self.tell(Received(node(number), message))
-
-    def sent(self, number: int | None = None) -> list:
-        return [one.message for one in self.effects if isinstance(one, Send) and number in {None, _number(one.node)}]
-
-    def of(self, kind: type) -> list:
-        return [one for one in self.effects if isinstance(one, kind)]
-
-    def befriend(self, *numbers: int) -> None:
-        for number in numbers:
-            self.tell(Linked(node(number), dialled=False))
-            self.hear(number, Neighbour(contact(number), urgent=False))
-        assert set(map(_number, self.views.active)) >= set(numbers)
-
-    def seek(self, after_s: float) -> list:
-        self.now += after_s
-        return self.tell(TimerExpired(ViewTimer.SEEK))
-
-
-def _number(one: NodeId) -> int:
-    return int.from_bytes(one, "big")
+from tests.unit.gossip.view_desk import CONFIG, Desk, contact, node, number_of
 
 
 @pytest.fixture
@@ -248,10 +187,12 @@ def asked_of_refusers(desk: Desk, seconds: float) -> int:
         desk.tell(Heard(*contact(number)))
     asked, ends = 0, desk.now + seconds
     while desk.now < ends:
-        for dial in desk.of(Dial):
+        while desk.dials:
+            dial = desk.dials.pop()
             asked += 1
             desk.tell(Linked(dial.node, dialled=True))
             desk.tell(Received(dial.node, NeighbourAnswer(accepted=False)))
+            desk.tell(Unlinked(dial.node))
         desk.seek(0.1)
     return asked
 
@@ -263,6 +204,17 @@ def test_after_refusals_in_a_row_the_search_rests_longer_each_time() -> None:
     in_a_minute = asked_of_refusers(desk, 60)
     assert few.rest_after < in_a_minute < few.rest_after + 10
     assert 0 < asked_of_refusers(desk, 600) < 20
+
+
+def test_who_lacks_more_than_one_neighbour_insists_in_the_end_and_who_lacks_one_does_not() -> None:
+    for lacking in (1, 2):
+        config = ViewConfig(active_max=2 + lacking)
+        desk = Desk(config=config)
+        desk.befriend(1, 2)
+        asked_of_refusers(desk, 200)
+        urgent = [one for one in desk.requests if one.urgent]
+        assert bool(urgent) == (lacking > 1)
+        assert len(desk.requests) - len(urgent) >= config.insist_after
 
 
 def test_who_has_no_neighbour_does_not_rest() -> None:
@@ -372,7 +324,7 @@ def test_a_shuffle_walks_on_and_is_answered_where_it_ends() -> None:
     assert desk.of(Dial) == [Dial(*contact(50))]
     desk.tell(Linked(node(50), dialled=True))
     (answer,) = [one for one in desk.sent(50) if isinstance(one, ShuffleAnswer)]
-    assert all(10 <= _number(one) < 20 for one, _ in answer.contacts)
+    assert all(10 <= number_of(one) < 20 for one, _ in answer.contacts)
     (release,) = [one for one in desk.of(SetTimer) if one.timer == (ViewTimer.RELEASE, node(50))]
     desk.now += release.delay_s
     desk.tell(TimerExpired(release.timer))
@@ -401,6 +353,20 @@ def test_huge_shuffles_and_records_of_oneself_change_nothing_beyond_the_bounds(d
     assert node(0) not in desk.views.known.passive
     assert node(0) not in desk.views.active
     assert not set(desk.views.active) & set(desk.views.known.passive)
+
+
+def test_a_shuffle_that_walked_home_is_not_answered(desk: Desk) -> None:
+    desk.befriend(1, 2)
+    desk.tell(Heard(*contact(6)))
+    assert desk.hear(1, Shuffle(contact(0), [contact(7)], 1)) == []
+
+
+def test_a_flood_of_shuffles_has_few_dials_under_way(desk: Desk) -> None:
+    desk.befriend(1, 2, 3, 4, 5)
+    desk.tell(Heard(*contact(6)))
+    for number in range(1000, 1200):
+        desk.hear(1, Shuffle(contact(number), [], 1))
+    assert len(desk.dials) == CONFIG.answers_max
 
 
 def test_a_flood_of_forwarded_joins_has_few_dials_under_way(desk: Desk) -> None:

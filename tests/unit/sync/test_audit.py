@@ -169,7 +169,8 @@ def test_what_replaced_an_item_and_is_on_its_way_is_no_divergence() -> None:
 
 def test_what_one_end_has_collected_the_other_drops_before_it_mends() -> None:
     floor = VersionVector({ONE: 4})
-    one, two = pair(inventory({ONE: 5}, SHARED, floor=floor), inventory({ONE: 5}, SHARED, LOST))
+    mine, theirs = inventory({ONE: 5}, SHARED, floor=floor), inventory({ONE: 5}, SHARED, LOST)
+    one, two = pair(mine, theirs, lambda one: Explained(one, False, False, collected=True))
     assert two.all(Drop) == [Drop(SPACE, (Dot(ONE, 3),), floor, two.audit._spaces[SPACE].mine.vector, settled=True)]
     assert one.all(Drop) == []
     assert two.all(Supply) == []

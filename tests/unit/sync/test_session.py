@@ -312,6 +312,14 @@ def test_a_peer_that_compared_whole_states_is_served_though_it_has_yet_to_have_i
     assert not session.report.to_compare
 
 
+def test_who_owes_a_comparison_is_not_in_step_with_one_that_holds_the_same() -> None:
+    held, floor = VersionVector({ME: 3}), VersionVector({ME: 2})
+    session = Session({SPACE: Standing(held, floor, owes=True)}, Log(), ME)
+    session.receive(messages.Summary(Log().digest(), [(SPACE, digest(held))]))
+    session.receive(to_wire(SPACE, Standing(held, floor))[0])
+    assert session.report.to_compare == (SPACE,)
+
+
 def test_our_own_log_at_the_peer_is_reported_for_inspection() -> None:
     _, effects = streaming({ME: 3}, {ME: 7})
     assert InspectOwn(SPACE, 7, b"") in effects
