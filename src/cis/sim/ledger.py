@@ -82,6 +82,10 @@ class Ledger:
                 self.forked.add(fact.dot.replica)
         return fresh
 
+    def of_memory(self, memory: MemoryId) -> list[Fact]:
+        """Return all facts about one memory."""
+        return self._of_memory.get(memory, [])
+
     def is_named(self, fact: Fact) -> bool:
         """Tell whether anything ever written replaces it."""
         return fact.dot not in alive([*self._of_memory[fact.memory], fact])

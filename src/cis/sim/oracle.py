@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from cis.model import CHANGE_FUTURE_LIMIT_MS, Dot, Kind, MemoryId, ReplicaId, VersionVector
@@ -243,10 +244,17 @@ class Oracle:
         least, most = shadow.living(memory)
         shown = {one.change.dot for one in reader.rows.live(memory) if one.change.kind in BEARING}
         for dot in sorted(least - shown):
-            self.found("lost", f"m{node.number} holds {name(*dot)}, which nothing replaces, and does not show it")
+            if not (shadow.catching_up and self._ended(held[dot])):
+                self.found("lost", f"m{node.number} holds {name(*dot)}, which nothing replaces, and does not show it")
         for dot in sorted(shown - most):
             kind = "resurrected" if dot in held else "divergences"
             self.found(kind, f"m{node.number} shows {name(*dot)}, which {self._why(held, dot)}")
+
+    def _ended(self, fact: Fact) -> bool:
+        """Tell whether a change was replaced by one below somebody's floor: who catches up may hear of that first."""
+        stable = reduce(VersionVector.join, (shadow.floor for shadow in self.shadows))
+        known = [one for one in self.ledger.of_memory(fact.memory) if one.dot in stable]
+        return fact.dot not in alive([fact, *known])
 
     def _recall(self, node: SimNode, memory: MemoryId) -> None:
         """Read a memory as a user does, and compare with what was written."""

@@ -166,9 +166,11 @@ class Engine:
                 self._clock.observe(outcome.latest, now_ms)
                 round_.merged.append(outcome)
         self._mind_own_log()
-        for job in jobs:
-            if job.task is not None:
-                round_.answers.append((job, self._attempt(job.task)))
+        tasks = [(job, job.task) for job in jobs if job.task is not None]
+        for job, task in tasks:
+            round_.answers.append((job, self._attempt(task)))
+        if tasks:  # one may have let held changes go
+            round_.promoted += self._merger.promote(now_ms)[0]
         writing = [job for job in jobs if job.task is None and job.verified is None]
         results = self._author_all([write for job in writing for write in job.writes], now_ms, round_)
         start = 0
