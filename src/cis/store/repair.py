@@ -66,8 +66,7 @@ def mend(connection: apsw.Connection, space: SpaceId, memories: Iterable[MemoryI
         by_memory[row.change.memory].append(row)
     replicas = Replicas(connection)
     for memory, rows in by_memory.items():
-        _derive(connection, memory, rows, now_ms)
-        _await(connection, replicas, number, rows)
+        _await(connection, replicas, number, _derive(connection, memory, rows, now_ms))
     _journal(connection, number, touched)
 
 
@@ -104,7 +103,8 @@ def _space_number(connection: apsw.Connection, space: SpaceId) -> int:
     return number
 
 
-def _derive(connection: apsw.Connection, memory: MemoryId, rows: Sequence[Row], now_ms: int) -> None:
+def _derive(connection: apsw.Connection, memory: MemoryId, rows: Sequence[Row], now_ms: int) -> list[Row]:
+    """Fill the tables from a memory's headers; return the changes in effect."""
     # What once took effect stays in effect, whatever the clock says since.
     shown = {rid for table in ("live", "live0", "collectable") for (rid,) in _of(connection, table, memory)}
     waiting = {rid for (rid,) in _of(connection, "held", memory)}
@@ -126,6 +126,7 @@ def _derive(connection: apsw.Connection, memory: MemoryId, rows: Sequence[Row], 
     rids = sorted({row.rid for row in collectable})
     connection.executemany("INSERT INTO collectable VALUES(?,?)", [(memory, rid) for rid in rids])
     connection.executemany("DELETE FROM body WHERE rid = ?", [(row.rid,) for row in gone])
+    return [row for row in rows if row.rid not in ahead]
 
 
 def _of(connection: apsw.Connection, table: str, memory: MemoryId) -> list[tuple[int]]:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.model import Kind, ReplicaId
+from cis.model import Dot, Kind, ReplicaId
 from cis.store.audit import unheld_bodies
 from cis.store.author import Write
 from cis.store.repair import mend, repair
@@ -19,6 +19,7 @@ from cis.trust.signing import part, verify
 from cis.wire.content import Content
 from cis.wire.segment import Segment
 from tests.audits import audit, self_check
+from tests.stores import KEYS as SPACE_KEYS
 from tests.stores import (
     SPACE,
     START_MS,
@@ -27,6 +28,7 @@ from tests.stores import (
     live_changes,
     merge,
     open_store,
+    opened,
     put,
     recall,
     segments,
@@ -373,3 +375,16 @@ def test_what_once_took_effect_is_not_held_again_when_the_clock_is_set_back(tmp_
         assert text(store, "k") == "second"
         with store.snapshot() as reader:
             assert reader.rows.held() == []
+
+
+def test_what_a_change_held_back_names_is_not_ended_before_its_time(tmp_path: Path) -> None:
+    with opened(tmp_path, Author(1), Author(2), Author(3)) as (first, ahead, late):
+        write(first, put("k", "now"))
+        sync(first, ahead)
+        ahead._setting.clock_ms.ms += 3_600_000
+        write(ahead, put("k", "later"))
+        merge(late, *[segment for segment in segments(ahead) if segment.replica == ahead.replica])
+        memory = SPACE_KEYS.memory_id("k")
+        late.execute(lambda connection: mend(connection, SPACE, [memory], START_MS)).result(WAIT_S)
+        sync(first, late)
+        assert live_changes(late) == {Dot(first.replica, 1)}
