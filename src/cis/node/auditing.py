@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import Dot, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
+from cis.node.snapshots import SnapshotThread
 from cis.store.admission import check
 from cis.store.audit import count_wrong, explain, items, supply, unheld_bodies
 from cis.store.audit_check import Checked, check_space
@@ -74,8 +74,8 @@ async def run_audit(local: LocalNode, stream: Stream, *, initiator: bool, checke
     """
     space = local.cluster.public
     found = await asyncio.to_thread(check_and_mend, local, space) if initiator and checked else None
-    with _Desk(local) as desk:
-        work = await desk.run(partial(desk.begin, found, initiator=initiator))
+    with SnapshotThread(local.store, "cis-audit") as desk:
+        work = await desk.run(lambda: AuditWork(local, desk.open(), found, initiator=initiator))
         report = await _Runner(stream, work, desk).run()
     if found is None:
         return AuditSummary(report)
@@ -89,7 +89,7 @@ def check_and_mend(local: LocalNode, space: SpaceId) -> Checked:
         found = check_space(reader, space, local.clock_ms())
     for at in range(0, len(found.suspects), MENDED_AT_ONCE):
         memories = found.suspects[at : at + MENDED_AT_ONCE]
-        store.execute(lambda connection, some=memories: mend(connection, space, some, local.clock_ms())).result()  # type: ignore[misc] # bound now
+        store.execute(partial(mend, space=space, memories=memories, now_ms=local.clock_ms())).result()
     if found.ends:
         store.execute(lambda connection: mend_ends(connection, found.ends)).result()
     return found
@@ -171,36 +171,6 @@ class AuditWork:
         return put_back.last
 
 
-class _Desk:
-    """The thread an audit's work is done on, with its snapshot of the store, closed after the last read."""
-
-    def __init__(self, local: LocalNode) -> None:
-        self._local = local
-        self._thread = ThreadPoolExecutor(1, "cis-audit")
-        self._reader: Reader | None = None
-
-    async def run(self, work: Callable[..., _Result], *arguments: object) -> _Result:
-        """Run something on the thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-
-    def begin(self, found: Checked | None, *, initiator: bool) -> AuditWork:
-        """Take the snapshot; on the thread."""
-        self._reader = self._local.store.open_reader()
-        self._reader.connection.execute("BEGIN")
-        return AuditWork(self._local, self._reader, found, initiator=initiator)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.submit(self._close)
-        self._thread.shutdown(wait=False)
-
-    def _close(self) -> None:
-        if self._reader is not None:
-            self._reader.connection.close()
-
-
 def _ranges(space: SpaceId, dots: Iterable[Dot]) -> list[Range]:
     """Join neighbouring dots, which come in order."""
     found: list[Range] = []
@@ -246,7 +216,7 @@ class _Arrivals:
 
 
 class _Runner:
-    def __init__(self, stream: Stream, work: AuditWork, desk: _Desk) -> None:
+    def __init__(self, stream: Stream, work: AuditWork, desk: SnapshotThread) -> None:
         self._stream = stream
         self._work = work
         self._desk = desk

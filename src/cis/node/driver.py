@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from cis.discovery.provider import Provider
-from cis.errors import Fault
+from cis.errors import CisError, Fault
 from cis.gossip import Gossip
 from cis.model import Candidate, NodeId
 from cis.net import Certificate, Endpoint, NetLimits
@@ -220,7 +220,11 @@ class Driver:
         self.topics.read_system(STABILITY, lambda message: self.stability.take(message.author, message.payload))
         while True:
             await asyncio.sleep(ROUND_S * self._rng.uniform(0.5, 1.5))
-            report = await asyncio.to_thread(self.stability.round)
+            try:
+                report = await asyncio.to_thread(self.stability.round)
+            except CisError:
+                _log.warning("history was not collected this time", exc_info=True)
+                continue
             if report is not None:
                 self.topics.tell_system(STABILITY, report)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Self, TypeVar
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import ReplicaId, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
+from cis.node.snapshots import SnapshotThread
 from cis.store.log import LogReader
 from cis.store.merge import Applied
 from cis.store.read import Reader
@@ -82,44 +82,14 @@ class _Merged:
     outcome: Applied | CisError
 
 
-_Result = TypeVar("_Result")
 _Event = bytes | _Fetched | _Merged | CisError
 
 
 async def run_session(local: LocalNode, stream: Stream) -> Report:
     """Hold one session to its end; raises `PeerFault`, StreamReset, ConnectionLost or TimedOut."""
-    with _Snapshot(local) as snapshot:
-        return await _Runner(local, stream, await snapshot.run(snapshot.open), snapshot).run()
-
-
-class _Snapshot:
-    """The session's view of the store, read by one thread of its own, which also closes it after the last read."""
-
-    def __init__(self, local: LocalNode) -> None:
-        self._local = local
-        self._thread = ThreadPoolExecutor(1, "cis-session")
-        self._reader: Reader | None = None
-
-    async def run(self, read: Callable[..., _Result], *arguments: object) -> _Result:
-        """Run a read on the snapshot's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, read, *arguments)
-
-    def open(self) -> StoreIndex:
-        """Take the snapshot; on its thread."""
-        self._reader = self._local.store.open_reader()
-        self._reader.connection.execute("BEGIN")
-        return StoreIndex(self._reader, [self._local.cluster.public])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.submit(self._close)
-        self._thread.shutdown(wait=False)
-
-    def _close(self) -> None:
-        if self._reader is not None:
-            self._reader.connection.close()
+    with SnapshotThread(local.store, "cis-session") as snapshot:
+        index = await snapshot.run(lambda: StoreIndex(snapshot.open(), [local.cluster.public]))
+        return await _Runner(local, stream, index, snapshot).run()
 
 
 class _Inbox:
@@ -154,7 +124,7 @@ class _Inbox:
 
 
 class _Runner:
-    def __init__(self, local: LocalNode, stream: Stream, index: Index, snapshot: _Snapshot) -> None:
+    def __init__(self, local: LocalNode, stream: Stream, index: Index, snapshot: SnapshotThread) -> None:
         self._local = local
         self._stream = stream
         self._index = index

@@ -41,12 +41,14 @@ START = bytes(MEMORY_ID_LENGTH)
 _LOG_TABLES = ("live", "live0", "held", "changeset", "head", "body", "dead", "collectable")
 
 
-def raise_floor(connection: apsw.Connection, space: SpaceId, floor: VersionVector) -> None:
-    """Take over that everything up to the floor is stable."""
+def raise_floor(connection: apsw.Connection, space: SpaceId, floor: VersionVector) -> bool:
+    """Take over that everything up to the floor is stable; True where that is more than before."""
+    before = connection.total_changes()
     connection.executemany(
-        "UPDATE replica SET floor = max(floor, ?3) WHERE id = ?2 AND space = (SELECT no FROM space WHERE id = ?1)",
+        "UPDATE replica SET floor = ?3 WHERE id = ?2 AND floor < ?3 AND space = (SELECT no FROM space WHERE id = ?1)",
         [(space, replica, seq) for replica, seq in sorted(floor.seqs.items())],
     )
+    return connection.total_changes() > before
 
 
 def collect(connection: apsw.Connection, after: bytes = START) -> bytes | None:
@@ -117,6 +119,8 @@ def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
     since = reader.vector(space).missing_in(ended.compared)
     if any(first <= floor.contiguous(replica) for replica, first, _ in since):
         return 0
+    replicas = Replicas(connection)
+    replicas.require_room(replicas.space_numbers[space], floor.seqs)  # before anything is changed
     rows = Rows(connection)
     query = "SELECT r.id, r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?"
     numbers = dict(fetch(connection, query, (space,)))
@@ -133,8 +137,6 @@ def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
     for one in found.values():
         row = (one.space, split_rid(one.rid)[0], one.change.memory)
         connection.execute("INSERT INTO journal(space, replica, memories) VALUES(?,?,?)", row)
-    replicas = Replicas(connection)
-    replicas.require_room(replicas.space_numbers[space], floor.seqs)
     for replica in sorted(floor.seqs):
         replicas.end(replicas.space_numbers[space], replica)
     raise_floor(connection, space, floor)

@@ -81,9 +81,7 @@ def stable_floor(connection: apsw.Connection, space: SpaceId, retired_ms: int = 
 
 def advance(connection: apsw.Connection, space: SpaceId, retired_ms: int = RETIRED_MS) -> bool:
     """Raise the floor of a space to what is stable by now; True where that brought anything new to collect."""
-    before = _floor_sum(connection, space)
-    raise_floor(connection, space, stable_floor(connection, space, retired_ms))
-    return _floor_sum(connection, space) > before
+    return raise_floor(connection, space, stable_floor(connection, space, retired_ms))
 
 
 def give_up_catching_up(connection: apsw.Connection, space: SpaceId) -> None:
@@ -92,12 +90,6 @@ def give_up_catching_up(connection: apsw.Connection, space: SpaceId) -> None:
         "UPDATE replica SET floor = min(floor, seq) WHERE space = (SELECT no FROM space WHERE id = ?)", (space,)
     )
     connection.execute("DELETE FROM meta WHERE name = ?", (owing(space),))
-
-
-def _floor_sum(connection: apsw.Connection, space: SpaceId) -> int:
-    query = "SELECT coalesce(sum(floor), 0) FROM replica WHERE space = (SELECT no FROM space WHERE id = ?)"
-    total: int = connection.execute(query, (space,)).get
-    return total
 
 
 def _vector(rows: bytes) -> VersionVector:

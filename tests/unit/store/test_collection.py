@@ -8,10 +8,11 @@ import apsw
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.model import Dot, Kind, NodeId, VersionVector
+from cis.model import Dot, Kind, NodeId, ReplicaId, VersionVector
 from cis.store.author import Write
 from cis.store.collection import START, Ended, adopt, collect, raise_floor, truncate
 from cis.store.database import open_database
+from cis.store.replicas import INCARNATIONS_MAX
 from cis.store.stability import RETIRED_MS, ROUND_MS_MAX, count_silence, reportable, save_report, stable_floor
 from cis.store.store import MEMORY_LAYOUT, Store
 from cis.wire.content import Content
@@ -212,6 +213,17 @@ def test_nothing_is_taken_over_where_more_came_since_it_was_compared(store: Stor
     other.execute(lambda connection: adopt(connection, SPACE, told)).result(WAIT_S)
     assert not floor(other).seqs
     assert text(other, "k") == "b"
+
+
+def test_a_floor_of_too_many_incarnations_is_refused_before_anything_is_dropped(store: Store, other: Store) -> None:
+    write(store, put("k", "a"))
+    sync(store, other)
+    floor = VersionVector({ReplicaId(OTHER + at.to_bytes(8, "big")): 1 for at in range(INCARNATIONS_MAX + 1)})
+    told = Ended([Dot(store.replica, 1)], floor, vector(other), settled=True)
+    with pytest.raises(PeerFault) as caught:
+        other.execute(lambda connection: adopt(connection, SPACE, told)).result(WAIT_S)
+    assert caught.value.fault is Fault.EXCESSIVE
+    assert text(other, "k") == "a"
 
 
 def test_a_change_that_is_held_back_here_is_not_reported_as_had(store: Store, other: Store) -> None:
