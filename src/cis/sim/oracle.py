@@ -60,6 +60,8 @@ class Shadow:
     effective: dict[MemoryId, dict[Dot, Fact]] = field(default_factory=dict)
     waiting: list[Fact] = field(default_factory=list)
     """claimed, but dated too far ahead to take effect"""
+    unseen: set[Dot] = field(default_factory=set)
+    """claimed with a floor, of a forked log: which branch it is shows when it comes"""
     acknowledged: set[Dot] = field(default_factory=set)
     private: dict[str, bytes] = field(default_factory=dict)
 
@@ -196,21 +198,21 @@ class Oracle:
 
     def facts(self, node: SimNode, reader: Reader, old: VersionVector, new: VersionVector) -> list[Fact]:
         """Look up what is newly claimed."""
-        facts = []
-        for replica, first, last in new.missing_in(old):
-            for seq in range(first, last + 1):
-                known = self.ledger.facts.get(Dot(replica, seq), [])
-                fact = known[0] if len(known) == 1 else self._chosen(node, reader, known)
-                if fact is None:
-                    if replica not in self.ledger.forked:
-                        self.found("unauthorised", f"m{node.number} holds {name(replica, seq)}, which nobody wrote")
-                elif not fact.sound:
-                    self.found(
-                        "unauthorised", f"m{node.number} took in {name(replica, seq)} of a member without the right"
-                    )
-                else:
-                    self._require_written(node, reader, fact, new)
-                    facts.append(fact)
+        facts, unseen = [], self.shadows[node.number].unseen
+        claimed = [Dot(replica, seq) for replica, first, last in new.missing_in(old) for seq in range(first, last + 1)]
+        for dot in [*sorted(unseen), *claimed]:
+            known = self.ledger.facts.get(dot, [])
+            fact = known[0] if len(known) == 1 else self._chosen(node, reader, known)
+            unseen.discard(dot)
+            if fact is None and dot.replica in self.ledger.forked:
+                unseen.add(dot)
+            elif fact is None:
+                self.found("unauthorised", f"m{node.number} holds {name(*dot)}, which nobody wrote")
+            elif not fact.sound:
+                self.found("unauthorised", f"m{node.number} took in {name(*dot)} of a member without the right")
+            else:
+                self._require_written(node, reader, fact, new)
+                facts.append(fact)
         return facts
 
     def _require_written(self, node: SimNode, reader: Reader, fact: Fact, claims: VersionVector) -> None:
