@@ -85,6 +85,8 @@ class NetworkOperations:
     async def disconnect(self, request: DisconnectPeer) -> Disconnected:
         """Close the connection with a peer, and keep it closed until `connect` or the next start."""
         member = self._cluster.find(request.target)
+        if member.node == self._cluster.me.node:
+            raise UsageError(f"{member.name} is this very node: `cis down` stops it")
         self._driver.report(events.PartingAsked(member.node))
         while self._core.link_to(member.node) is not None:
             await self._driver.wait_changed()

@@ -68,5 +68,8 @@ def _converge(world: World, until: float) -> None:
     """Go on until all are in step, at most to that time."""
     while not world.oracle.wrongs and world.kernel.now < until:
         _go(world, world.kernel.now + STEP_S)
+        for node in world.honest:
+            if node.up:  # upkeep that brings no change tells nobody of its commit
+                world.oracle.check(node)
         if all(node.up for node in world.nodes) and in_step(world.oracle, world.honest):
             break

@@ -7,11 +7,12 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cis import __version__
 from cis.errors import UsageError
@@ -30,6 +31,7 @@ HAPPENED = (
 )  # fmt: skip
 """What is counted to prove that something happened."""
 Progress = Callable[[int], None]
+_Run = TypeVar("_Run")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def simulate(request: Request, progress: Progress) -> tuple[dict[str, Any], bool
 def simulate_chaos(request: Request, scenario: Chaos, progress: Progress) -> ChaosReport:
     """Run the seeds of a chaos scenario, several at once; what is returned depends on the seeds alone."""
     began, nodes = time.perf_counter(), request.nodes or scenario.nodes
-    outcomes = sorted(_outcomes(request, scenario, nodes, progress), key=lambda one: one.seed)
+    outcomes = list(_counted(_each(partial(run_chaos, scenario, nodes), request), progress))
     counts, traces = Counter[str](), blake2b(digest_size=16)
     for outcome in outcomes:
         counts.update(outcome.counts)
@@ -167,31 +169,32 @@ def _find_plant(name: str) -> PlantReport:
     return PlantReport(name, planted.breaks, scenario.name, planted.nodes, found=False, seed=None, said="nothing")
 
 
-def _outcomes(request: Request, scenario: Chaos, nodes: int, progress: Progress) -> Iterator[Outcome]:
+def _each(run: Callable[[int], _Run], request: Request) -> Iterator[_Run]:
+    """Run all seeds, several at once, and yield what comes of each in order."""
     if request.jobs == 1 or len(request.seeds) == 1:
-        runs: Iterable[Outcome] = (run_chaos(scenario, nodes, seed) for seed in request.seeds)
-        yield from _counted(runs, progress)
+        yield from map(run, request.seeds)
         return
     with ProcessPoolExecutor(request.jobs) as pool:
-        futures = [pool.submit(run_chaos, scenario, nodes, seed) for seed in request.seeds]
-        yield from _counted((future.result() for future in as_completed(futures)), progress)
+        yield from pool.map(run, request.seeds)
 
 
-def _counted(outcomes: Iterable[Outcome], progress: Progress) -> Iterator[Outcome]:
-    for done, outcome in enumerate(outcomes, start=1):
+def _counted(runs: Iterable[_Run], progress: Progress) -> Iterator[_Run]:
+    for done, run in enumerate(runs, start=1):
         progress(done)
-        yield outcome
+        yield run
 
 
 def _simulate_swarm(request: Request, scenario: SwarmScenario, progress: Progress) -> tuple[dict[str, Any], bool]:
-    runs: list[dict[str, Any]] = []
-    for done, seed in enumerate(request.seeds, start=1):
-        began = time.perf_counter()
-        result = asdict(run_swarm(scenario, request.nodes, seed))
-        runs.append({**result, "seconds": round(time.perf_counter() - began, 1)})
-        progress(done)
+    one = partial(_swarm_once, scenario, request.nodes)
+    runs = list(_counted(_each(one, request), progress))
     passed = all(run["passed"] for run in runs)
     return (runs[0] if len(runs) == 1 else {"scenario": scenario.name, "passed": passed, "runs": runs}), passed
+
+
+def _swarm_once(scenario: SwarmScenario, nodes: int | None, seed: int) -> dict[str, Any]:
+    began = time.perf_counter()
+    result = asdict(run_swarm(scenario, nodes, seed))
+    return {**result, "seconds": round(time.perf_counter() - began, 1)}
 
 
 def _failure(scenario: str, nodes: int, outcome: Outcome) -> Failure:

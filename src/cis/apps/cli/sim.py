@@ -9,6 +9,7 @@ import typer
 from cis.apps.cli.printing import complain, say, show_json, show_table
 from cis.apps.cli.progress import progress
 from cis.apps.cli.shared import Json
+from cis.errors import UsageError
 
 
 def sim(
@@ -32,6 +33,8 @@ def sim(
     if list_all:
         _list(json=json)
     elif plant is not None:
+        if (scenario, nodes, seed, jobs) != ("chaos", None, "1", None):
+            raise UsageError("--plant looks with a scenario and seeds of its own: leave out the other options")
         _plant(plant, json=json)
     else:
         _simulate(scenario, nodes, seed, jobs, json=json)
@@ -90,6 +93,8 @@ def _list(*, json: bool) -> None:
 def _rows(name: str, value: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - numbers, words and tables of them
     if isinstance(value, dict):
         return [row for inner, one in value.items() for row in _rows(f"{name}.{inner}", one)]
+    if isinstance(value, list | tuple) and all(isinstance(one, dict) for one in value):
+        return [row for one in value for row in _rows(f"{name}[seed {one.get('seed', '?')}]", one)]
     if isinstance(value, bool):
         return [(name, "yes" if value else "no")]
     return [(name, f"{value:,}" if isinstance(value, int | float) else str(value))]
