@@ -1,11 +1,12 @@
 """The handshake (RULES: connection): two pure machines that authenticate a fresh QUIC connection both ways.
 
-    D → L  hello    versions, nonce, HMAC(K, "D" ‖ H ‖ nonce)
+    D → L  hello    versions, nonce, HMAC(K, "D" ‖ H ‖ nonce ‖ versions)
     L → D  answer   version, nonce, id, HMAC(K, "L" ‖ T), Sig("cis/1 listener" ‖ cluster ‖ T)
     D → L  proof    id, its grants, Sig("cis/1 dialler" ‖ cluster ‖ T)
     L → D  accept   D's id, the digest of the membership log, its own grants; or a refusal with its reason
 
-K is the discovery key of the cluster or the secret of a live ticket. H is the SHA-256 of the listener's
+K is the discovery key of the cluster, the secret of a live ticket, or a key these two members share alone
+(`cis.trust.pairwise`). H is the SHA-256 of the listener's
 certificate, so all of it is bound to this TLS channel, and one in the middle has another H. T is BLAKE2b
 over H and the exact bytes of all frames before this one. HMAC is HMAC-SHA256 (RFC 2104).
 
@@ -42,7 +43,8 @@ from cis.wire.handshake import (
     encode_hello,
 )
 
-KEYS_MAX = 64
+KEYS_MAX = 384
+"""The discovery key, live tickets, and the keys shared with each other member alone."""
 NONCE_LENGTH = 32
 
 Judge = Callable[[NodeId, Sequence[bytes]], Fault | None]
@@ -58,7 +60,7 @@ class KeyUsed(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HandshakeKey:
-    """A key K: a discovery key, or with ``ticket_id`` the secret of that ticket."""
+    """A key K: the discovery key, or one shared with a member; with ``ticket_id`` the secret of that ticket."""
 
     secret: bytes
     ticket_id: bytes | None = None
@@ -157,7 +159,8 @@ class Dialler:
 
     def start(self) -> bytes:
         """Return the hello, the first frame of all."""
-        mac = _mac(self._key.secret, b"D" + self._local.certificate_hash + self._nonce)
+        offered = offer(self._local.certificate_hash, self._nonce, self._local.versions)
+        mac = _mac(self._key.secret, offered)
         return self._transcript.take(encode_hello(self._local.versions, self._nonce, mac))
 
     def receive(self, frame: bytes) -> Step:
@@ -243,7 +246,7 @@ class Listener:
 
     def _key_of(self, hello: Hello) -> HandshakeKey | None:
         """Try every key whichever fits, so that the time taken tells nothing."""
-        signed = b"D" + self._local.certificate_hash + hello.nonce
+        signed = offer(self._local.certificate_hash, hello.nonce, hello.versions)
         found = None
         for key in self._keys:
             if hmac.compare_digest(hello.mac, _mac(key.secret, signed)):
@@ -264,6 +267,11 @@ class Listener:
         accept = Accept(proof.node, self._local.membership, self._local.chain)
         frame = self._transcript.take(encode_frame(accept))
         return Step(frame, _authenticated(self._local, key, proof.node, version, None))
+
+
+def offer(certificate_hash: bytes, nonce: bytes, versions: Sequence[int]) -> bytes:
+    """Return what the MAC of a hello is taken of."""
+    return b"D" + certificate_hash + nonce + b"".join(version.to_bytes(2, "big") for version in versions)
 
 
 _REASONS = {

@@ -80,7 +80,10 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
-    """The issuer's record of a ticket: what it admits to, until when (Unix ms), and whom it admitted."""
+    """The issuer's record of a ticket: what it admits to, until when (Unix ms), and whom it admitted.
+
+    ``bound_to`` is the one node that may redeem it: the other device of a pairing.
+    """
 
     secret: bytes
     role: Role
@@ -88,6 +91,7 @@ class Invitation:
     name: str | None
     expires_ms: int
     redeemed_by: NodeId | None = None
+    bound_to: NodeId | None = None
 
     @classmethod
     def generate(
@@ -119,7 +123,7 @@ def redeem(invitation: Invitation, node: NodeId, now_ms: int) -> Invitation | Fa
     """
     if invitation.redeemed_by is not None:
         return invitation if invitation.redeemed_by == node else Fault.TICKET
-    if not invitation.live(now_ms):
+    if not invitation.live(now_ms) or invitation.bound_to not in {None, node}:
         return Fault.TICKET
     return replace(invitation, redeemed_by=node)
 

@@ -6,15 +6,14 @@ parents are known and the caller's judgement of it, by its ancestry, lets it pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 
-from cis.errors import Fault, PeerFault
+from cis.errors import PeerFault
+from cis.model import NodeId
 from cis.trust.entries import SignedEntry
 
-ENTRIES_MAX = 16_384
-"""An ancestry takes a bit for each entry, so this many take 16 MiB."""
 PARKED_MAX = 1024
 PARKED_BYTES_MAX = 8 << 20
 
@@ -40,19 +39,32 @@ class Known:
 class EntryLog:
     """Known entries, parents first.
 
-    ``judge(entry, ancestry)`` raises `PeerFault` for an entry without the right; ``admitted(known)`` hears of
-    each one taken in, before any that follows it is judged.
+    ``judge(entry, ancestry)`` raises `PeerFault` for an entry without the right; ``spare(entry, ancestry,
+    followers)`` tells whether it is better left out, ``followers`` being who issued what waits for it;
+    ``admitted(known)`` hears of each one taken in, before any that follows it is judged.
     """
 
-    def __init__(self, judge: Callable[[SignedEntry, int], None], admitted: Callable[[Known], None]) -> None:
+    def __init__(
+        self,
+        judge: Callable[[SignedEntry, int], None],
+        spare: Callable[[SignedEntry, int, Iterable[NodeId]], bool],
+        admitted: Callable[[Known], None],
+    ) -> None:
         self._judge = judge
+        self._spare = spare
         self._admitted = admitted
         self.known: dict[bytes, Known] = {}
         self.heads: dict[bytes, Known] = {}
         self._parked: dict[bytes, tuple[SignedEntry, bytes]] = {}
         self._waiting: dict[bytes, dict[bytes, None]] = {}
         self._parked_bytes = 0
-        self._digest: bytes | None = None
+
+    def copy_to(self, twin: EntryLog) -> None:
+        """Give another log, empty until now, all this one has, parked entries too; nothing is judged again."""
+        twin.known, twin.heads = dict(self.known), dict(self.heads)
+        twin._parked = dict(self._parked)
+        twin._waiting = {name: dict(parked) for name, parked in self._waiting.items()}
+        twin._parked_bytes = self._parked_bytes
 
     @property
     def everything(self) -> int:
@@ -60,13 +72,14 @@ class EntryLog:
         return (1 << len(self.known)) - 1
 
     def add(self, entry: SignedEntry) -> list[Known]:
-        """Take a verified entry and those that waited for it; nothing when it is here, or itself waits."""
+        """Take a verified entry and those that waited for it; nothing when it is here, itself waits, or is spared."""
         if entry.id in self.known or entry.id in self._parked:
             return []
         if self._missing_parent(entry) is not None:
             self._park(entry)
             return []
-        admitted = [self._admit(entry)]
+        first = self._admit(entry)
+        admitted = [first] if first is not None else []
         for follower in admitted:
             admitted.extend(self._unpark(follower.entry.id))
         return admitted
@@ -75,38 +88,37 @@ class EntryLog:
         """Return the ids that parked entries wait for, in order."""
         return tuple(sorted(self._waiting))
 
-    def missing_from(self, ids: Iterable[bytes]) -> list[bytes]:
-        """Return the raw entries whose ids are not among ``ids``, parents first."""
-        held = frozenset(ids)
-        return [known.entry.raw for name, known in self.known.items() if name not in held]
-
-    def digest(self) -> bytes:
-        """Return 32 bytes that are equal exactly when two logs hold the same entries."""
-        if self._digest is None:
-            ids = b"".join(sorted(self.known))
-            self._digest = blake2b(ids, digest_size=32, person=b"cis membership").digest()
-        return self._digest
-
     def _missing_parent(self, entry: SignedEntry) -> bytes | None:
         return next((parent for parent in entry.statement.parents if parent not in self.known), None)
 
-    def _admit(self, entry: SignedEntry) -> Known:
+    def _admit(self, entry: SignedEntry) -> Known | None:
         parents = [self.known[parent] for parent in entry.statement.parents]
         ancestry = 0
         for parent in parents:
             ancestry |= parent.ancestry
         self._judge(entry, ancestry)
+        if self._spare(entry, ancestry, self._followers(entry.id)):
+            return None
         place = len(self.known)
-        if place >= ENTRIES_MAX:
-            raise PeerFault(Fault.TOO_LARGE, f"a membership log of more than {ENTRIES_MAX} entries")
         depth = max((parent.depth + 1 for parent in parents), default=0)
         known = Known(entry, place, depth, ancestry | 1 << place)
         self.known[entry.id] = self.heads[entry.id] = known
         for parent in parents:
             self.heads.pop(parent.entry.id, None)
-        self._digest = None
         self._admitted(known)
         return known
+
+    def _followers(self, awaited: bytes) -> Iterator[NodeId]:
+        """Yield the issuers of parked entries that wait for an entry, or for one that does."""
+        following: dict[bytes, list[SignedEntry]] = {}
+        for entry, _ in self._parked.values():
+            for parent in entry.statement.parents:
+                following.setdefault(parent, []).append(entry)
+        queue = [awaited]
+        for name in queue:
+            for entry in following.pop(name, ()):
+                queue.append(entry.id)
+                yield entry.issuer
 
     def _park(self, entry: SignedEntry) -> None:
         waits_for = self._missing_parent(entry)
@@ -133,8 +145,8 @@ class EntryLog:
             if self._missing_parent(entry) is not None:
                 self._park(entry)
                 continue
-            try:
-                admitted.append(self._admit(entry))
-            except PeerFault:
-                continue
+            with suppress(PeerFault):
+                known = self._admit(entry)
+                if known is not None:
+                    admitted.append(known)
         return admitted

@@ -1,54 +1,66 @@
-"""The membership log: a graph of signed entries from which every node reads the same members.
+"""The membership log: a graph of signed entries from which every node reads the same members, rights and epochs.
 
-Each entry names the latest ones its issuer knew, so its ancestry is fixed when it is signed, and its right is
-judged by that ancestry alone: all nodes accept the same entries in whatever order they arrive (Kleppmann and
-Howard, "Byzantine Eventual Consistency", 2020). Rights only grow; taking them away is an entry of its own.
+Each entry names the latest ones its issuer knew, so its ancestry is fixed when it is signed. Whether it is taken
+in is judged by that ancestry alone (`cis.trust.chronicle`); whether it has effect by the set of all entries
+(`cis.trust.standing`): so all nodes that have the same entries agree, in whatever order they arrived. Here entries
+are made, and keys and epochs read from them; who is a member and who may write says `cis.trust.judging`.
 
-*Authority.* A changeset names one entry, and its author has the rights that this entry's ancestry gives.
-An author names, of the heads in whose ancestry it may write to the space, the one ranked last by (depth, id).
-Such a head exists for everyone with the right, since some head follows every grant; so one id suffices
-even while the log has several heads, and no merging entry is needed. A reader that lacks the entry parks the
-changeset until it has it.
-
-Sketch: ``entry, log, keys = found(identity, "laptop", entropy, now_ms)``; ``log.grant(…)`` returns a signed
-entry, which takes effect, here as anywhere, by ``log.add(entry)``.
+Sketch: ``entry, log, keys = found(identity, "laptop", entropy, now_ms)``; ``log.grant(…)``, ``log.revoke(…)``,
+``log.rotate(…)`` return a signed entry, which takes effect, here as anywhere, by ``log.add(entry)``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import NamedTuple
 
-from cis.errors import Denied, Fault, PeerFault, UsageError
-from cis.model import NodeId, SpaceId, did_of
-from cis.trust.entries import (
-    SignedEntry,
-    hash_attachment,
-    read_entry,
-    sign_entry,
-    verify_chain,
-    without_attachment,
-)
+from cis.errors import Denied, UsageError
+from cis.model import NodeId, SpaceId, did_of, node_of
+from cis.trust.entries import Body, hash_attachment, named_space, read_entry, sign_entry
+from cis.trust.epochs import Epochs, Lack
 from cis.trust.identity import Entropy, Identity
-from cis.trust.keys import ClusterKeys, Parties, found_keys, open_keys, seal_keys
-from cis.trust.log import EntryLog, Known
-from cis.trust.names import Member, check_name, free_name, name_members
-from cis.trust.rights import Rights
+from cis.trust.judging import Judging
+from cis.trust.keys import (
+    PUBLIC,
+    ClusterKeys,
+    Offer,
+    Parties,
+    draw_key,
+    found_keys,
+    hash_key,
+    new_space_keys,
+    open_keys,
+    seal_key,
+    seal_keys,
+    seal_name,
+    space_id,
+)
+from cis.trust.names import Member, check_name, check_space_name, name_spaces
 from cis.trust.sealing import SpaceKeys
-from cis.wire.handshake import CHAIN_BYTES_MAX, CHAIN_ENTRIES_MAX
 from cis.wire.membership import (
     NO_CLUSTER,
-    PARENTS_MAX,
+    NO_SPACE,
+    SEALED_KEYS_MAX,
+    Cut,
     EntryKind,
     Grant,
+    NewSpace,
+    Revoke,
     Role,
+    Rotate,
+    Sealed,
     Statement,
-    decode_sealed_keys,
     encode_part,
 )
 
-ANSWERS_KEPT_MAX = 16_384
-"""Answers of `Membership.may_write` kept at hand; an ancestry never changes, so neither do they."""
+_KINDS: dict[type[Body], EntryKind] = {
+    Grant: EntryKind.GRANT,
+    Revoke: EntryKind.REVOKE,
+    Rotate: EntryKind.ROTATE,
+    NewSpace: EntryKind.SPACE,
+}
 
 
 class Founded(NamedTuple):
@@ -59,185 +71,229 @@ class Founded(NamedTuple):
     keys: ClusterKeys
 
 
-class Membership:
+class Membership(Judging):
     """The log of one cluster as far as this node has it; ``cluster`` is the id of its founding entry.
 
     Made from nothing (a joiner knows the id from its ticket) or from stored ``entries``, parents first.
     """
 
     def __init__(self, cluster: bytes, entries: Iterable[bytes] = ()) -> None:
-        self.cluster = cluster
-        self.log = EntryLog(self._judge_entry, self._on_admitted)
-        self._rights = Rights()
-        self._members: dict[NodeId, Member] | None = None
-        self._may_write: dict[tuple[NodeId, SpaceId, bytes], bool] = {}
-        for raw in entries:
-            self.add(raw)
+        self._epochs: tuple[int, Epochs] | None = None
+        super().__init__(cluster, entries)
 
-    def add(self, raw: bytes) -> list[SignedEntry]:
-        """Take an entry in; return what became known by it: itself, and entries that waited for it.
-
-        Returns nothing for an entry known already, or parked until its parents are known (bounded, the oldest
-        dropped: comparing logs brings them again). Raises `PeerFault`: MALFORMED, TOO_LARGE, BAD_SIGNATURE,
-        BAD_HASH, or UNAUTHORISED when its issuer had no right to state it; no correct node relays such a one.
-        """
-        entry = read_entry(raw)
-        if (entry.id if entry.founding else entry.statement.cluster) != self.cluster:
-            raise PeerFault(Fault.UNAUTHORISED, "a membership entry of another cluster")
-        return [known.entry for known in self.log.add(entry)]
+    # --- stating ---------------------------------------------------------------------------------------------
 
     def grant(self, issuer: Identity, grant: Grant, keys: ClusterKeys, entropy: Entropy, now_ms: int) -> bytes:
         """Return a signed entry that makes ``grant`` and carries the keys of its spaces; it is not added yet.
 
-        Raises `Denied` when the issuer is no admin, `UsageError` when another member has the name, and
-        `PeerFault` when the subject's sealing key is unusable.
+        Raises `Denied` when the issuer is no admin or lacks the keys, `UsageError` when another member has the name,
+        and `PeerFault` when the subject's sealing key is unusable.
         """
-        if self._rights.role_at(issuer.node, self.log.everything) is not Role.ADMIN:
-            raise Denied("only an admin admits members: ask one for an invitation (`cis invite` there)")
+        self._check_admin(issuer, "only an admin admits members: ask one for an invitation (`cis invite` there)")
+        if keys.current not in keys.discovery:
+            raise Denied("this node does not hold the keys in use yet: let it sync with another admin's node first")
         for member in self.members():
             if member.name == grant.name and member.node != grant.subject:
                 raise UsageError(f"the name {grant.name!r} is taken by {did_of(member.node)}: choose another")
-        spaces = () if grant.role is Role.BLIND else grant.spaces
+        spaces = {Role.BLIND: (), Role.ADMIN: tuple(keys.spaces)}.get(grant.role, grant.spaces)
         parties = Parties(self.cluster, grant.subject, issuer.node)
-        sealed = encode_part(seal_keys(keys, spaces, parties, grant.sealing_key))
-        return _sign(issuer, self.cluster, self._parents_for(issuer.node), grant, sealed, entropy(16), now_ms)
+        first = {(space, epoch) for node, space, lacked in self.lacking() if node == grant.subject for epoch in lacked}
+        sealed = encode_part(seal_keys(keys, spaces, parties, grant.sealing_key, first=first))
+        return self._state(issuer, grant, sealed, entropy(16), now_ms, subject=grant.subject)
 
-    def members(self) -> tuple[Member, ...]:
-        """Return all members, in an order all nodes agree on."""
-        return tuple(self._by_node().values())
+    def revoke(
+        self,
+        issuer: Identity,
+        subject: NodeId,
+        spaces: Sequence[SpaceId],
+        cuts: Sequence[Cut],
+        entropy: Entropy,
+        now_ms: int,
+    ) -> bytes:
+        """Return a signed entry that removes a member, or takes ``spaces`` from it; it is not added yet.
 
-    def member(self, node: NodeId) -> Member | None:
-        """Return a member, None for a node that is none."""
-        return self._by_node().get(node)
-
-    def judge(self, node: NodeId, chain: Sequence[bytes]) -> Fault | None:
-        """Return None for a member, by this log or by the chain it shows, and NOT_MEMBER for others."""
-        if self._rights.granted(node) or verify_chain(self.cluster, node, chain):
-            return None
-        return Fault.NOT_MEMBER
-
-    def may_write(self, node: NodeId, space: SpaceId, head: bytes) -> bool:
-        """Tell whether the node may write to the space at the entry ``head``; False where it is unknown."""
-        known = self.log.known.get(head)
-        if known is None:
-            return False
-        question = (node, space, head)
-        if question not in self._may_write:
-            if len(self._may_write) >= ANSWERS_KEPT_MAX:
-                self._may_write.clear()
-            self._may_write[question] = self._rights.writes_at(node, space, known.ancestry)
-        return self._may_write[question]
-
-    def authority(self, node: NodeId, space: SpaceId) -> bytes | None:
-        """Return the head a changeset of this node names as its authority, None when it may not write."""
-        able = [head for head in self.log.heads.values() if self._rights.writes_at(node, space, head.ancestry)]
-        return max(able, key=lambda head: head.rank).entry.id if able else None
-
-    def chain(self, node: NodeId) -> tuple[bytes, ...]:
-        """Return the grants from the founding one to the node's own, to show to who has not seen them.
-
-        Empty for a node that is no member, and where the chain would not fit in a handshake: the other side
-        must then have learned of this node from a third.
+        ``cuts`` say how far each log of the subject counts; one that is not named counts for nothing. ``issuer``
+        may be the recovery identity. Raises `Denied` when it is no admin, `UsageError` when the subject is the
+        issuer or no member, or when spaces are taken from an admin, who has them all.
         """
-        links: list[bytes] = []
-        ancestry, subject = self.log.everything, node
-        while grants := [
-            known
-            for known, grant in self._rights.granted(subject)
-            if ancestry >> known.place & 1 and (not links or grant.role is Role.ADMIN)
-        ]:
-            first = min(grants, key=lambda known: known.rank)
-            links.insert(0, without_attachment(first.entry.raw))
-            ancestry, subject = first.ancestry & ~(1 << first.place), first.entry.statement.issuer
-        fits = len(links) <= CHAIN_ENTRIES_MAX and sum(map(len, links)) <= CHAIN_BYTES_MAX
-        return tuple(links) if fits else ()
+        self._check_admin(issuer, "only an admin removes members: ask one to run `cis acl revoke`")
+        member = self.member(subject)
+        if member is None:
+            raise UsageError(f"{did_of(subject)} is no member: `cis acl show` lists them")
+        if subject == issuer.node:
+            raise UsageError("a node cannot remove itself: run `cis acl revoke` on another admin's node")
+        if spaces and member.role is Role.ADMIN:
+            raise UsageError(f"{member.name} is an admin, and so in every space: revoke it whole, then grant less")
+        kept = tuple(cut for cut in cuts if node_of(cut.replica) == subject and (not spaces or cut.space in spaces))
+        body = Revoke(subject, tuple(spaces))
+        return self._state(issuer, body, encode_part(kept), entropy(16), now_ms, removing=None if spaces else subject)
 
-    def keys_of(self, identity: Identity, private: SpaceKeys) -> ClusterKeys:
-        """Open all keys this log seals to the identity; ``private`` is what this node made for itself.
+    def rotate(self, issuer: Identity, space: SpaceId, entropy: Entropy, now_ms: int) -> bytes:
+        """Return a signed entry that opens a new epoch of a space (NO_SPACE: of the discovery key), not added yet.
 
-        Raises `PeerFault` MALFORMED when there are none, as for the founder: its keys are in its store alone.
+        Its key is drawn here and sealed to every member that reads the space (NO_SPACE: to every member), which
+        opens it by `keys_of` once the entry is added. Raises `Denied` when the issuer is no admin, `UsageError`
+        for a space there is not.
         """
-        return open_keys(
-            identity,
-            [
-                (Parties(entry.statement.cluster, identity.node, entry.statement.issuer), key)
-                for entry in (known.entry for known, _ in self._rights.granted(identity.node))
-                for key in decode_sealed_keys(entry.attachment)
-            ],
-            private,
+        self._check_admin(issuer, "only an admin renews keys: ask one to run `cis acl rotate`")
+        taken = self.epochs(space)
+        if not taken:
+            raise UsageError(f"there is no space {space.hex()}: `cis space list` shows those there are")
+        key = draw_key(taken, entropy)
+        rotate = Rotate(space, hash_key(key))
+        recipients = self.members() if space == NO_SPACE else self.readers(space)
+        sealed = self._seal_to(recipients, issuer.node, space, rotate.epoch, key)
+        return self._state(issuer, rotate, encode_part(sealed), entropy(16), now_ms)
+
+    def create_space(
+        self, issuer: Identity, name: str, members: Iterable[NodeId], entropy: Entropy, now_ms: int
+    ) -> bytes:
+        """Return a signed entry that makes a named space, its keys sealed to all admins and ``members``.
+
+        It is not added yet. Members other than admins share it once a grant lists it. Raises `Denied` when the
+        issuer is no admin, `UsageError` for a name that cannot name a space or for a node that is no member.
+        """
+        self._check_admin(issuer, "only an admin makes spaces: ask one to run `cis space create`")
+        check_space_name(name)
+        chosen = {member.node: member for member in self.members() if member.role is Role.ADMIN}
+        for node in members:
+            member = self.member(node)
+            if member is None:
+                raise UsageError(f"{did_of(node)} is no member: `cis acl show` lists them")
+            chosen[node] = member
+        nonce = entropy(16)
+        keys = new_space_keys(named_space(self.cluster, issuer.node, nonce), entropy)
+        plain = keys.memory_key + keys.epochs[0]
+        sealed = self._seal_to(chosen.values(), issuer.node, keys.space, 0, plain)
+        return self._state(issuer, NewSpace(keys.space, seal_name(keys, name)), encode_part(sealed), nonce, now_ms)
+
+    # --- keys and epochs -------------------------------------------------------------------------------------
+
+    def epoch(self, space: SpaceId) -> int | None:
+        """Return the epoch to write a space under (NO_SPACE: the discovery key's); None where there is none.
+
+        It is the latest by rank whose key no removed node was given. None: an admin must rotate first.
+        """
+        return self._of_epochs().usable(space)
+
+    def epochs(self, space: SpaceId) -> tuple[int, ...]:
+        """Return all epochs of a space, by rank; none of a space there is not."""
+        return self._of_epochs().of(space)
+
+    def lacking(self) -> tuple[Lack, ...]:
+        """Return the members that were never sealed the keys of epochs of a space they read, and which.
+
+        So it is where a grant and a rotation were made apart. An admin who holds these keys mends it by granting
+        again. Of the discovery key (NO_SPACE) only the current epoch counts.
+        """
+        return self._of_epochs().lacking()
+
+    def space_names(self, keys: ClusterKeys) -> dict[SpaceId, str]:
+        """Return the names of the spaces whose keys are held: unique, the later one by rank with a suffix."""
+        made = [
+            (known.entry.body, keys.spaces[space])
+            for space, known in self.new_spaces().items()
+            if space in keys.spaces and isinstance(known.entry.body, NewSpace)
+        ]
+        public = space_id(self.cluster, PUBLIC)
+        return ({public: PUBLIC} if public in keys.spaces else {}) | name_spaces(made)
+
+    def keys_of(self, identity: Identity, held: ClusterKeys) -> ClusterKeys:
+        """Add to what is held all keys that entries, void or not, seal to the identity, and tell which are current.
+
+        Current is the epoch in use where its key is held, else the latest held: nothing may be written under
+        that (`epoch` tells). Raises `PeerFault` MALFORMED when there is no discovery key in the end.
+        """
+        epochs = self._of_epochs()
+        opened = open_keys(identity, self._offers_to(identity.node), held)
+        spaces: dict[SpaceId, SpaceKeys] = {}
+        for space, keys in opened.spaces.items():
+            current = epochs.preferred(space, keys.epochs)
+            spaces[space] = keys if current is None else replace(keys, current=current)
+        current = epochs.preferred(NO_SPACE, opened.discovery)
+        return ClusterKeys(opened.discovery, spaces, held.private, held.current if current is None else current)
+
+    def _offers_to(self, node: NodeId) -> list[Offer]:
+        """The keys sealed to a node, by rank, those of entries with effect first."""
+        epochs = self._of_epochs()
+        ranked = [known for known in self.ranked() if known.entry.sealed]
+        ranked.sort(key=lambda known: self.rights.blame(known) is not None)
+        return [
+            Offer(
+                Parties(known.entry.statement.cluster, node, known.entry.issuer),
+                sealed.key,
+                epochs.key_hash(sealed.key.space, sealed.key.epoch),
+            )
+            for known in ranked
+            for sealed in known.entry.sealed
+            if sealed.recipient == node
+        ]
+
+    def _of_epochs(self) -> Epochs:
+        count = len(self.log.known)
+        if self._epochs is None or self._epochs[0] != count:
+            self._epochs = count, Epochs(self)
+        return self._epochs[1]
+
+    def _check_admin(self, issuer: Identity, otherwise: str) -> None:
+        if not self.rights.admin_at(issuer.node, self.log.everything):
+            raise Denied(otherwise)
+
+    def _seal_to(
+        self, members: Iterable[Member], issuer: NodeId, space: SpaceId, epoch: int, plain: bytes
+    ) -> tuple[Sealed, ...]:
+        """Seal a key to members, all of whom have usable sealing keys: grants to others are not taken in."""
+        return tuple(
+            Sealed(
+                member.node,
+                seal_key(space, epoch, plain, Parties(self.cluster, member.node, issuer), member.sealing_key),
+            )
+            for member in islice(members, SEALED_KEYS_MAX)
         )
 
-    def free_name(self, wanted: str) -> str:
-        """Return ``wanted``, or with the least suffix (``-2``, ``-3`` …) that no member has."""
-        return free_name(wanted, {member.name for member in self.members()})
-
-    def knows(self, head: bytes) -> bool:
-        """Tell whether an entry, and so all its ancestry, is here."""
-        return head in self.log.known
-
-    def ids(self) -> tuple[bytes, ...]:
-        """Return the ids of all known entries, parents first."""
-        return tuple(self.log.known)
-
-    def entries_missing_from(self, ids: Iterable[bytes] = ()) -> list[bytes]:
-        """Return the raw entries whose ids are not among ``ids``, parents first."""
-        return self.log.missing_from(ids)
-
-    def digest(self) -> bytes:
-        """Return 32 bytes that are equal exactly when two logs hold the same entries."""
-        return self.log.digest()
-
-    def _judge_entry(self, entry: SignedEntry, ancestry: int) -> None:
-        if entry.founding:
-            return
-        if self._rights.role_at(entry.statement.issuer, ancestry) is not Role.ADMIN:
-            raise PeerFault(Fault.UNAUTHORISED, "a membership entry whose issuer had no right to state it")
-
-    def _on_admitted(self, known: Known) -> None:
-        self._members = None
-        self._rights.admit(known)
-
-    def _parents_for(self, issuer: NodeId) -> tuple[bytes, ...]:
-        """The heads, beginning with one at which the issuer is an admin, then the deepest."""
-        ranked = sorted(self.log.heads.values(), key=lambda head: head.rank, reverse=True)
-        ranked.sort(key=lambda head: self._rights.role_at(issuer, head.ancestry) is not Role.ADMIN)
-        return tuple(head.entry.id for head in ranked[:PARENTS_MAX])
-
-    def _by_node(self) -> dict[NodeId, Member]:
-        if self._members is None:
-            ranked = sorted(self.log.known.values(), key=lambda known: known.rank)
-            self._members = name_members([known.entry for known in ranked])
-        return self._members
+    def _state(
+        self,
+        issuer: Identity,
+        body: Body,
+        attachment: bytes,
+        nonce: bytes,
+        now_ms: int,
+        *,
+        subject: NodeId | None = None,
+        removing: NodeId | None = None,
+    ) -> bytes:
+        if not self.has_room(issuer.node, body):
+            raise Denied(
+                "the membership log has no room for this: an admin nearer the founder must remove who filled it"
+            )
+        after = self.rights.covering(subject, None) if subject is not None else []
+        parents = self.parents_for(issuer.node, after=after, removing=removing)
+        return state(issuer, self.cluster, parents, body, attachment, nonce, now_ms)
 
 
-def found(identity: Identity, name: str, entropy: Entropy, now_ms: int) -> Founded:
+def found(identity: Identity, name: str, entropy: Entropy, now_ms: int, recovery: bytes = b"") -> Founded:
     """Found a cluster of one: its founding entry, whose hash is the cluster's id, its log and its keys.
 
-    Raises `UsageError` for a name that is not 1 to 32 of a-z, 0-9 and the hyphen.
+    ``recovery`` is the public key of the recovery identity, if there is to be one: an admin that is no member,
+    senior to all, which nobody can revoke. Raises `UsageError` for a name that is not 1 to 32 of a-z, 0-9 and
+    the hyphen.
     """
     grant = Grant(identity.node, identity.sealing_public, check_name(name), Role.ADMIN, ())
-    entry = _sign(identity, NO_CLUSTER, (), grant, b"", entropy(16), now_ms)
+    entry = state(identity, NO_CLUSTER, (), grant, recovery, entropy(16), now_ms)
     cluster = read_entry(entry).id
     return Founded(entry, Membership(cluster, [entry]), found_keys(cluster, entropy))
 
 
-def _sign(
+def state(
     issuer: Identity,
     cluster: bytes,
     parents: tuple[bytes, ...],
-    grant: Grant,
-    sealed: bytes,
+    body: Body,
+    attachment: bytes,
     nonce: bytes,
     now_ms: int,
 ) -> bytes:
-    statement = Statement(
-        EntryKind.GRANT,
-        cluster,
-        parents,
-        issuer.node,
-        now_ms,
-        nonce,
-        encode_part(grant),
-        hash_attachment(sealed),
-    )
-    return sign_entry(issuer, statement, sealed)
+    """Sign one entry, whatever the log says of it."""
+    hashed = hash_attachment(attachment)
+    statement = Statement(_KINDS[type(body)], cluster, parents, issuer.node, now_ms, nonce, encode_part(body), hashed)
+    return sign_entry(issuer, statement, attachment)

@@ -31,16 +31,16 @@ class Unreadable(CisError):
 
 @dataclass(frozen=True)
 class SpaceKeys:
-    """What a reader of a space holds: the key of its memory ids, which never rotates, and the epoch keys."""
+    """What a reader of a space holds: the key of its memory ids, which never rotates, and the epoch keys.
+
+    ``current`` is the epoch new bodies are sealed under. Epochs are numbered at random, so which one that is
+    the membership log says (`cis.trust.Membership.epoch`), never the numbers.
+    """
 
     space: SpaceId
     memory_key: bytes
     epochs: Mapping[int, bytes]
-
-    @property
-    def epoch(self) -> int:
-        """The epoch new bodies are sealed under."""
-        return max(self.epochs)
+    current: int
 
     def memory_id(self, key: str) -> MemoryId:
         """Return the id under which a memory of this key merges."""
@@ -56,7 +56,7 @@ class Sealer:
         for plaintext in plaintexts:
             digest.update(len(plaintext).to_bytes(8, "big"))
             digest.update(plaintext)
-        self.epoch = keys.epoch
+        self.epoch = keys.current
         material = b"salt" + entropy(32) + digest.digest()
         self.salt = blake2b(material, digest_size=SALT_LENGTH, key=keys.epochs[self.epoch]).digest()
         self._encrypt = AESGCM(_body_key(keys, self.epoch, self.salt)).encrypt

@@ -4,11 +4,14 @@ A leaf is H(record, references, H(body)), so that a header verifies without its 
 is H(previous link, space, replica, header, leaves), so that a fork, a gap or a reused number shows; the
 author signs links. Verification is libsodium's alone, over the bytes received: two verifiers that disagree on
 edge keys would split a cluster.
+
+A log that is cut short where no signature is keeps its author's proof: what follows up to the next one, as leaves
+(`shortened`, `with_tail`). Nobody else can vouch for what an author wrote, an admin who cuts a log as little as others.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import msgspec
@@ -26,6 +29,7 @@ from cis.wire.segment import (
     REFERENCE,
     Layout,
     Segment,
+    collected_record,
     layout_of,
 )
 
@@ -52,6 +56,8 @@ class Verified:
     """False for a part that does not end where the signature does; its changesets are stored without one"""
     in_order: bool = False
     """True when it came from a peer that sends each log in order, leaving out what it has collected"""
+    tail: Segment | None = None
+    """of what was cut short: the leaves of what followed, up to the signature"""
 
     @property
     def space(self) -> SpaceId:
@@ -71,10 +77,10 @@ class Verified:
         refs = self.segment.refs
         return [ReplicaId(refs[at : at + REPLICA_ID_LENGTH]) for at in range(0, len(refs), REPLICA_ID_LENGTH)]
 
-    def authorities(self) -> set[bytes]:
-        """The membership heads the changesets name."""
+    def authorities(self) -> list[bytes]:
+        """The membership head each changeset names."""
         headers, start = self.segment.headers, HEADER.size - HASH_LENGTH
-        return {headers[at + start : at + HEADER.size] for at in range(0, len(headers), HEADER.size)}
+        return [headers[at + start : at + HEADER.size] for at in range(0, len(headers), HEADER.size)]
 
 
 def hash_body(body: bytes) -> bytes:
@@ -190,7 +196,34 @@ def part(verified: Verified, start: int, end: int) -> Verified:
         bodies=segment.bodies[bodies[low] : bodies[high]],
     )
     slots = verified.slots[HASH_LENGTH * low : HASH_LENGTH * high]
-    return Verified(cut, layout_of(cut), slots, verified.links[start:end], signed=whole and verified.signed)
+    signed, tail = whole and verified.signed, verified.tail if whole else None
+    return Verified(cut, layout_of(cut), slots, verified.links[start:end], signed=signed, tail=tail)
+
+
+def shortened(verified: Verified, count: int) -> Verified:
+    """Return the first ``count`` changesets of a segment that ends with its signature, the others as a tail."""
+    rest = part(verified, count, len(verified.links))
+    return replace(part(verified, 0, count), tail=bare(rest))
+
+
+def bare(verified: Verified) -> Segment:
+    """Return a segment that proves the same links without saying what changed: every change as its leaf alone."""
+    slots = [verified.slots[at : at + HASH_LENGTH] for at in range(0, len(verified.slots), HASH_LENGTH)]
+    leaves = _leaves(verified.segment, verified.layout, slots)
+    records = b"".join(map(collected_record, leaves))
+    nothing = {"extras": b"", "missing": b"", "missing_hashes": b"", "bodies": b""}
+    return msgspec.structs.replace(verified.segment, records=records, **nothing)
+
+
+def with_tail(segment: Segment, tail: Segment) -> Segment:
+    """Return an unsigned segment with the tail that was kept of it, and so its author's signature."""
+    return msgspec.structs.replace(
+        segment,
+        headers=segment.headers + tail.headers,
+        refs=segment.refs + tail.refs,
+        records=segment.records + tail.records,
+        signature=tail.signature,
+    )
 
 
 def _rows(hashes: bytes, places: list[int]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from cis.errors import Fault, PeerFault
-from cis.model import NodeId, SpaceId
+from cis.model import NodeId, ReplicaId, SpaceId
 
 Message = TypeVar("Message")
 
@@ -19,6 +19,7 @@ Bytes16 = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
 Node = Annotated[NodeId, msgspec.Meta(min_length=32, max_length=32)]
+Replica = Annotated[ReplicaId, msgspec.Meta(min_length=40, max_length=40)]
 Space = Annotated[SpaceId, msgspec.Meta(min_length=16, max_length=16)]
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=1 << 47)]
 """Unix time; below 2⁴⁷ like the physical part of a stamp (`cis.model.hlc`)."""

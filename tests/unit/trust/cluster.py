@@ -73,7 +73,7 @@ class Cluster:
         return Membership(self.log.cluster, self.log.entries_missing_from())
 
     def key(self) -> HandshakeKey:
-        return HandshakeKey(self.keys.discovery)
+        return HandshakeKey(self.keys.discovery_key)
 
     def local(self, who: Identity, log: Membership | None = None) -> Local:
         log = log or self.log

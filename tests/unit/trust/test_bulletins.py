@@ -11,7 +11,7 @@ import pytest
 from cis.errors import Fault, PeerFault
 from cis.model import SpaceId
 from cis.trust import Identity
-from cis.trust.bulletins import Told, open_bulletin, read_bulletin, seal_bulletin
+from cis.trust.bulletins import Told, open_any, open_bulletin, read_bulletin, seal_bulletin
 from cis.trust.keys import new_space_keys
 from cis.trust.sealing import Unreadable
 from cis.wire.bulletins import (
@@ -101,3 +101,15 @@ def test_without_the_key_it_is_unreadable_though_sound() -> None:
 def test_garbage_is_a_fault_of_the_peer(body: bytes) -> None:
     with pytest.raises(PeerFault):
         read_bulletin(body, KEYS.space)
+
+
+def test_what_is_sealed_to_some_is_verified_by_all_and_opened_by_these_alone() -> None:
+    plans = new_space_keys(SpaceId(b"p" * 16), ENTROPY)
+    body = seal_bulletin(ANA, plans, TOLD, ENTROPY, public=KEYS.space)
+    assert bytes(plans.space) not in body
+    statement = read_bulletin(body, KEYS.space)
+    assert open_any(statement, [KEYS, plans]) == (plans.space, BulletinContent("builds", b"green"))
+    assert open_any(read_bulletin(bulletin(), KEYS.space), [plans, KEYS])[0] == KEYS.space
+    for held in ([], [KEYS]):
+        with pytest.raises(Unreadable):
+            open_any(statement, held)

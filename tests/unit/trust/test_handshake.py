@@ -7,6 +7,7 @@ import pytest
 
 from cis.errors import Fault
 from cis.trust.handshake import (
+    KEYS_MAX,
     Authenticated,
     Dialler,
     HandshakeKey,
@@ -19,7 +20,7 @@ from cis.trust.handshake import (
 )
 from cis.trust.identity import Identity, Label
 from cis.trust.invites import ticket_id
-from cis.trust.membership import Membership, _sign
+from cis.trust.membership import Membership, state
 from cis.wire.handshake import (
     HANDSHAKE_BYTES_MAX,
     HELLO_BYTES,
@@ -114,8 +115,8 @@ def test_a_listener_with_many_keys_finds_the_right_one(cluster: Cluster) -> None
 
 
 def test_a_listener_takes_no_more_keys_than_its_limit(cluster: Cluster) -> None:
-    with pytest.raises(ValueError, match="at most 64"):
-        Listener(cluster.local(cluster.ana), [cluster.key()] * 65, entropy(1))
+    with pytest.raises(ValueError, match=f"at most {KEYS_MAX}"):
+        Listener(cluster.local(cluster.ana), [cluster.key()] * (KEYS_MAX + 1), entropy(1))
 
 
 def test_another_cluster_with_the_same_key_is_refused(cluster: Cluster) -> None:
@@ -138,7 +139,7 @@ def test_one_between_who_knows_the_key_is_caught_by_both_sides(cluster: Cluster)
     towards_ana = Dialler(cluster.local(middle), cluster.key(), None, entropy(9))
     answer = met.listener.receive(towards_ana.start()).send
     assert answer is not None
-    mac = _mac(cluster.keys.discovery, b"L" + met.dialler._transcript.digest())
+    mac = _mac(cluster.keys.discovery_key, b"L" + met.dialler._transcript.digest())
     passed_on = encode_frame(msgspec.structs.replace(decode_answer(answer), mac=mac))
     assert "identity" in refused_with(met.dialler.receive(passed_on), Fault.REFUSED)
     as_bob = towards_ana.receive(answer).send
@@ -205,7 +206,7 @@ def test_a_member_the_other_has_not_heard_of_is_known_by_its_chain(dialling: boo
 
 def test_a_chain_made_by_a_writer_admits_no_one(cluster: Cluster) -> None:
     writer, friend = identity(2), identity(3)
-    forged = _sign(writer, cluster.log.cluster, cluster.log.ids(), cluster.grant(friend, "friend"), b"", bytes(16), 0)
+    forged = state(writer, cluster.log.cluster, cluster.log.ids(), cluster.grant(friend, "friend"), b"", bytes(16), 0)
     met = meeting(cluster, friend, cluster.ana, chain=(*cluster.log.chain(writer.node), forged))
     refused_with(met.run()[1], Fault.NOT_MEMBER)
 

@@ -9,8 +9,8 @@ from cis.model import SpaceId
 from cis.trust import log as log_module
 from cis.trust.entries import hash_attachment, read_entry, sign_entry, verify_chain, without_attachment
 from cis.trust.identity import Identity
-from cis.trust.keys import private_keys
-from cis.trust.membership import Membership, _sign, found
+from cis.trust.keys import ClusterKeys, private_keys
+from cis.trust.membership import Membership, found, state
 from cis.wire.membership import (
     NO_CLUSTER,
     Entry,
@@ -78,7 +78,7 @@ def test_a_grant_takes_effect_by_being_added_and_only_then(cluster: Cluster) -> 
 def test_a_member_opens_the_keys_its_grant_carries(cluster: Cluster) -> None:
     cluster.admit(BOB, "bob")
     private = private_keys(cluster.log.cluster, entropy(6))
-    opened = cluster.log.keys_of(BOB, private)
+    opened = cluster.log.keys_of(BOB, ClusterKeys.none(private))
     assert opened.discovery == cluster.keys.discovery
     assert opened.spaces == cluster.keys.spaces
     assert opened.private == private != cluster.keys.private
@@ -86,7 +86,7 @@ def test_a_member_opens_the_keys_its_grant_carries(cluster: Cluster) -> None:
 
 def test_a_blind_member_is_given_no_key_of_a_space(cluster: Cluster) -> None:
     cluster.admit(BOB, "bob", Role.BLIND)
-    assert cluster.log.keys_of(BOB, cluster.keys.private).spaces == {}
+    assert cluster.log.keys_of(BOB, ClusterKeys.none(cluster.keys.private)).spaces == {}
 
 
 def test_writers_and_admins_write_and_no_one_else(cluster: Cluster) -> None:
@@ -185,14 +185,14 @@ def test_a_grant_by_a_writer_or_a_stranger_is_refused(cluster: Cluster) -> None:
     cluster.admit(BOB, "bob")
     for issuer in (BOB, DAVE):
         grant = cluster.grant(CAROL, "carol", Role.ADMIN)
-        raw = _sign(issuer, cluster.log.cluster, cluster.log.ids()[-1:], grant, b"", bytes(16), NOW_MS)
+        raw = state(issuer, cluster.log.cluster, cluster.log.ids()[-1:], grant, b"", bytes(16), NOW_MS)
         assert faulted(cluster.log, raw) is Fault.UNAUTHORISED
 
 
 def test_a_right_gained_elsewhere_does_not_help_an_entry_that_does_not_follow_it(cluster: Cluster) -> None:
     founding = cluster.log.ids()
     cluster.admit(BOB, "bob", Role.ADMIN)
-    raw = _sign(BOB, cluster.log.cluster, founding, cluster.grant(CAROL, "carol"), b"", bytes(16), NOW_MS)
+    raw = state(BOB, cluster.log.cluster, founding, cluster.grant(CAROL, "carol"), b"", bytes(16), NOW_MS)
     assert faulted(cluster.log, raw) is Fault.UNAUTHORISED
 
 
@@ -223,7 +223,7 @@ def test_an_entry_of_another_cluster_is_refused(cluster: Cluster) -> None:
 def test_no_second_entry_founds_the_cluster(cluster: Cluster) -> None:
     grant = cluster.grant(BOB, "bob", Role.ADMIN)
     for named in (NO_CLUSTER, cluster.log.cluster):
-        raw = _sign(BOB, named, (), grant, b"", bytes(16), NOW_MS)
+        raw = state(BOB, named, (), grant, b"", bytes(16), NOW_MS)
         assert faulted(cluster.log, raw) is Fault.UNAUTHORISED
 
 
@@ -261,7 +261,7 @@ def test_parked_entries_are_bounded(cluster: Cluster, monkeypatch: pytest.Monkey
 def test_a_parked_entry_without_the_right_is_dropped_when_that_shows(cluster: Cluster) -> None:
     behind = cluster.copy()
     admitted = cluster.admit(BOB, "bob")
-    forged = _sign(
+    forged = state(
         BOB,
         cluster.log.cluster,
         (read_entry(admitted).id,),
@@ -328,7 +328,7 @@ def test_keys_sealed_to_one_do_not_open_for_another_nor_under_another_cluster(cl
     )
     cluster.log.add(sign_entry(cluster.ana, stolen, entry.attachment))
     with pytest.raises(PeerFault):
-        cluster.log.keys_of(CAROL, cluster.keys.private)
+        cluster.log.keys_of(CAROL, ClusterKeys.none(cluster.keys.private))
 
 
 def test_the_signature_is_over_the_received_bytes(cluster: Cluster) -> None:
