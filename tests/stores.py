@@ -15,6 +15,7 @@ from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 from cis.crdt import Policy
 from cis.errors import Fault
 from cis.model import Change, Dot, Kind, NodeId, ReplicaId, SpaceId
+from cis.store.admission import Judge, Limit, Limited
 from cis.store.author import Write, Written
 from cis.store.log import LogReader
 from cis.store.merge import Applied
@@ -25,15 +26,19 @@ from cis.wire.content import Content
 from cis.wire.messages import encode
 from cis.wire.segment import Segment
 
-KEYS = SpaceKeys(SpaceId(b"S" * 16), b"m" * 32, {1: b"e" * 32})
+KEYS = SpaceKeys(SpaceId(b"S" * 16), b"m" * 32, {1: b"e" * 32}, 1)
 SPACE = KEYS.space
-PRIVATE_KEYS = SpaceKeys(SpaceId(b"P" * 16), b"p" * 32, {1: b"q" * 32})
+PRIVATE_KEYS = SpaceKeys(SpaceId(b"P" * 16), b"p" * 32, {1: b"q" * 32}, 1)
 STORE_KEY = b"k" * 32
 START_MS = 1_700_000_000_000
 WAIT_S = 20
 
 
-def judge_all(node: NodeId, space: SpaceId, authority: bytes) -> Fault | None:
+def judge_all(replica: ReplicaId, space: SpaceId, authority: bytes, first: int) -> Fault | None:
+    return None
+
+
+def no_limit(space: SpaceId, replica: ReplicaId) -> Limited | None:
     return None
 
 
@@ -62,18 +67,19 @@ class Author:
     def sign(self, message: bytes) -> bytes:
         return crypto_sign(message, self.secret)[:64]
 
-    def setting(self, judge: Callable[[NodeId, SpaceId, bytes], Fault | None] = judge_all) -> Setting:
-        return Setting(self.node, self.sign, lambda _: bytes(32), judge, self.clock, self.entropy)
+    def setting(self, judge: Judge = judge_all, limit: Limit = no_limit) -> Setting:
+        return Setting(self.node, self.sign, lambda _: bytes(32), judge, limit, self.clock, self.entropy)
 
 
 def open_store(
     folder: Path,
     author: Author,
-    judge: Callable[[NodeId, SpaceId, bytes], Fault | None] = judge_all,
+    judge: Judge = judge_all,
     key: bytes = STORE_KEY,
+    limit: Limit = no_limit,
 ) -> Store:
     folder.mkdir(exist_ok=True, parents=True)
-    store = Store(folder, key, author.setting(judge))
+    store = Store(folder, key, author.setting(judge, limit))
     store.add_space(KEYS, "public", replicated=True)
     store.add_space(PRIVATE_KEYS, "private", replicated=False)
     return store

@@ -78,6 +78,8 @@ class Fault(enum.IntEnum):
     """The other side's user disconnected, and does not want to be connected for now."""
     EXCESSIVE = 19
     """More incarnations of one node than a node has in a long life: what they wrote is set aside."""
+    CUT = 20
+    """Written beyond the cut of its author's removal: who passes it on has not heard of that yet."""
 
 
 class PeerFault(CisError):

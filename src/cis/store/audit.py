@@ -129,12 +129,13 @@ def supply(reader: Reader, space: SpaceId, replica: ReplicaId, first: int, last:
 def _segment(reader: Reader, space: SpaceId, replica: ReplicaId, first: int, last: int) -> bytes | None:
     try:
         segment = LogReader(reader.connection, space).segment(replica, first, last)
-        if segment is not None:
-            verify(segment)
+        if segment is None or segment.first > first:  # collected whole here, since it was asked for
+            return None
+        verify(segment)
     except Exception:  # noqa: BLE001 - damaged rows break reading in any way; whoever asked is told it is not here
         _log.warning("a part of a log cannot be supplied: it is damaged here; `cis p2p sync --full` mends it")
         return None
-    return encode(segment) if segment is not None else None
+    return encode(segment)
 
 
 def changes_of(connection: apsw.Connection, space: int, memories: Iterable[bytes]) -> Iterator[Row]:

@@ -38,16 +38,22 @@ if TYPE_CHECKING:
 MEMORIES_AT_ONCE = 256
 """Memories looked at per step, so that a step holds the writer for some ten milliseconds."""
 START = bytes(MEMORY_ID_LENGTH)
-_LOG_TABLES = ("live", "live0", "held", "changeset", "head", "body", "dead", "collectable")
+_LOG_TABLES = ("live", "live0", "held", "changeset", "head", "body", "dead", "collectable", "hidden", "tail")
 
 
-def raise_floor(connection: apsw.Connection, space: SpaceId, floor: VersionVector) -> bool:
-    """Take over that everything up to the floor is stable; True where that is more than before."""
+def raise_floor(connection: apsw.Connection, space: SpaceId, floor: VersionVector, *, told: bool = False) -> bool:
+    """Take over that everything up to the floor is stable; True where that is more than before.
+
+    ``told`` where a peer says so: then removals may still cut below it, or who lies could lift any cut.
+    """
     before = connection.total_changes()
-    connection.executemany(
-        "UPDATE replica SET floor = ?3 WHERE id = ?2 AND floor < ?3 AND space = (SELECT no FROM space WHERE id = ?1)",
-        [(space, replica, seq) for replica, seq in sorted(floor.seqs.items())],
-    )
+    rows = [(space, replica, seq) for replica, seq in sorted(floor.seqs.items())]
+    for column in ("floor",) if told else ("floor", "stable"):
+        connection.executemany(
+            f"UPDATE replica SET {column} = ?3 WHERE id = ?2 AND {column} < ?3 "
+            "AND space = (SELECT no FROM space WHERE id = ?1)",
+            rows,
+        )
     return connection.total_changes() > before
 
 
@@ -88,7 +94,7 @@ def drop(connection: apsw.Connection, gone: Sequence[Stored]) -> None:
             slots[at] = hash_leaf(one.header[: RECORD.size], one.header[RECORD.size :], bytes(slots[at]))
         connection.execute("UPDATE changeset SET hashes = ? WHERE rid = ?", (bytes(slots), first))
     rids = apsw.carray(array("q", [one.rid for one in ordered]))
-    for table in ("head", "body", "dead"):
+    for table in ("head", "body", "dead", "hidden"):
         connection.execute(f"DELETE FROM {table} WHERE rid IN (SELECT value FROM carray(?))", (rids,))
     for table in ("live", "live0", "held", "collectable"):
         connection.executemany(
@@ -139,7 +145,7 @@ def adopt(connection: apsw.Connection, space: SpaceId, ended: Ended) -> int:
         connection.execute("INSERT INTO journal(space, replica, memories) VALUES(?,?,?)", row)
     for replica in sorted(floor.seqs):
         replicas.end(replicas.space_numbers[space], replica)
-    raise_floor(connection, space, floor)
+    raise_floor(connection, space, floor, told=True)
     _let_go(connection)
     _owe(connection, reader, space, ended)
     return len(found)

@@ -1,4 +1,4 @@
-"""Folding behind the merge: bodies of replaced changes go, fresh live rows join the others in order."""
+"""Folding behind the merge: bodies of replaced changes go or are hidden, fresh live rows join the others in order."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import apsw
 
 SLICE = 4096
 """Rows per step, so that a step holds the writer for some ten milliseconds at most."""
+_UNHIDDEN = "SELECT d.rid FROM carray(?) n CROSS JOIN dead d ON d.rid = n.value WHERE NOT d.until"
 
 
 def compact(connection: apsw.Connection) -> bool:
@@ -22,7 +23,7 @@ def trim_journal(connection: apsw.Connection, indexed: int) -> bool:
 
 
 def _bury(connection: apsw.Connection) -> bool:
-    """Remove a slice of replaced changes from the live rows, and their bodies; their headers stay."""
+    """Remove a slice of replaced changes from the live rows, and the bodies nobody may need; their headers stay."""
     rids = [rid for (rid,) in connection.execute("SELECT rid FROM dead ORDER BY rid LIMIT ?", (SLICE,))]
     if not rids:
         return False
@@ -38,7 +39,13 @@ def _bury(connection: apsw.Connection) -> bool:
             "FROM carray(?) n CROSS JOIN head h ON h.rid = n.value)",
             (gone,),
         )
-    connection.execute("DELETE FROM body WHERE rid IN (SELECT value FROM carray(?))", (gone,))
+    connection.execute(
+        "INSERT OR IGNORE INTO hidden SELECT d.rid, d.until FROM carray(?) n CROSS JOIN dead d ON d.rid = n.value "
+        "WHERE d.until AND EXISTS (SELECT 1 FROM body b WHERE b.rid = d.rid)",
+        (gone,),
+    )
+    chosen = "SELECT value FROM carray(?)" if not connection.changes() else _UNHIDDEN
+    connection.execute(f"DELETE FROM body WHERE rid IN ({chosen})", (gone,))
     connection.execute("DELETE FROM dead WHERE rid IN (SELECT value FROM carray(?))", (gone,))
     return True
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cis.crdt import HybridClock
 from cis.errors import CisError, PeerFault, StoreError, UsageError
 from cis.model import Hlc, ReplicaId, SpaceId
-from cis.store.admission import Judge, check
+from cis.store.admission import Gate, Judge, Limit, check
 from cis.store.author import Author, Draft, Write, Written
 from cis.store.compaction import compact, trim_journal
 from cis.store.database import transaction, translated
@@ -58,6 +58,8 @@ class Commit:
     merged: tuple[Applied, ...]
     written: tuple[Segment, ...]
     promoted: int = 0
+    withdrawn: int = 0
+    """changes that a removal of their author voided"""
 
 
 @dataclass(slots=True)
@@ -72,9 +74,10 @@ class _Round:
 
 @dataclass(frozen=True)
 class Around:
-    """What surrounds the engine: who may write, who is told of commits, how far the index has come."""
+    """What surrounds the engine: who may write how far, who is told of commits, how far the index has come."""
 
     judge: Judge
+    limit: Limit
     on_commit: Callable[[Commit], None]
     indexed: Callable[[], int]
 
@@ -96,6 +99,7 @@ class Engine:
         self._signer = signer
         self._around = around
         self._replicas = Replicas(connection)
+        self._gate = Gate(around.judge, around.limit, self._replicas.stable)
         self._merger = Merger(connection, self._replicas)
         self._reader = Reader(connection, keys)
         self._clock = HybridClock(self._reader.latest_hlc(_SHARED_CLOCK))
@@ -128,7 +132,7 @@ class Engine:
     def _verified(self, job: Job) -> bool:
         """Check a foreign segment before the transaction; answer the job where it is refused."""
         if job.frame:
-            checked = check(job.frame, self._replicas.shared, self._around.judge)
+            checked = check(job.frame, self._replicas.shared, self._gate)
             if isinstance(checked, PeerFault):
                 job.answer(checked)
                 return False
@@ -140,16 +144,16 @@ class Engine:
         try:
             with translated(self._path), transaction(self._connection):
                 self._perform(jobs, round_)
-        except StoreError as error:
-            self._undo(jobs, error)
         except Exception as error:  # noqa: BLE001 - whoever waits must be answered; all is rolled back
             if len(jobs) > 1:
                 self._undo((), error)
                 for job in jobs:
                     self._commit_group([job])
-                return
-            _log.exception("a write failed")
-            self._undo(jobs, StoreError(f"internal error while writing: {error!r}; nothing of it was stored"))
+            elif isinstance(error, StoreError):
+                self._undo(jobs, error)
+            else:
+                _log.exception("a write failed")
+                self._undo(jobs, StoreError(f"internal error while writing: {error!r}; nothing of it was stored"))
         else:
             self._unfolded += sum(applied.changes for applied in round_.merged) + len(round_.written)
             self._tell(round_)
@@ -180,13 +184,16 @@ class Engine:
         self._save_clock()
 
     def _mind_own_log(self) -> None:
-        """Go on under a new incarnation where others name what this replica has not written.
+        """Go on under a new incarnation where this replica's log was cut, or others name what it has not written.
 
-        Either this store was rolled back, or somebody means to replace what is yet to be written.
+        Then either this store was rolled back, or somebody means to replace what is yet to be written.
         """
         own = self._signer.replica()
         if any(self._merger.awaits(end.number) for end in self._replicas.of(own)):
             _log.warning("changes name what this replica never wrote: it goes on under a new incarnation")
+            self._signer.renew(self._connection)
+        elif any(self._around.limit(space, own) is not None for space in self._replicas.spaces_of(own)):
+            _log.warning("what this node wrote was cut off with its removal: it goes on under a new incarnation")
             self._signer.renew(self._connection)
 
     def _save_clock(self) -> None:
@@ -197,6 +204,8 @@ class Engine:
     def _attempt(self, task: Callable[[apsw.Connection], Any]) -> Any:  # noqa: ANN401 - whatever the task returns
         try:
             return task(self._connection)
+        except StoreError:
+            raise  # it may have changed something: all of its transaction goes
         except CisError as error:
             return error
         finally:

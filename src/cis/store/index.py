@@ -74,6 +74,7 @@ class Indexer:
     ) -> None:
         self._index_path = index_path
         self._source = open_reader(memory_path, key)
+        self._keys = keys
         self._reader = Reader(self._source, keys)
         self._connection = _open_index(index_path, key, source, self._source)
         self._wake = threading.Event()
@@ -178,6 +179,10 @@ class Indexer:
     def _replace(self, memories: Sequence[MemoryId], space: int) -> None:
         """Bring the rows of those memories up to date, by a few statements for all of them."""
         connection, ids = self._connection, apsw.carray(tuple(memories))
+        if self._reader.space(space) not in self._keys:
+            rows = [(memory, space) for memory in memories]
+            connection.executemany("INSERT OR IGNORE INTO unread VALUES(?,?)", rows)
+            return
         recalled = self._reader.recall_many(memories, self._reader.space(space))
         known: dict[bytes, int] = dict(fetch(connection, _KNOWN, (ids,)))
         fresh = itertools.count(1 + (connection.execute("SELECT max(no) FROM doc").get or 0))

@@ -1,4 +1,7 @@
-"""Serving logs to peers: runs of whole changesets as segments, read from one snapshot."""
+"""Serving logs to peers: runs of whole changesets as segments, read from one snapshot.
+
+What is served ends with its author's signature: a log that was cut short where none is, with the tail kept of it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from cis.model import ReplicaId, SpaceId
 from cis.model.change import SEQ_MAX
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
-from cis.trust.signing import GENESIS
+from cis.trust.signing import GENESIS, with_tail
+from cis.wire.messages import decode
 from cis.wire.segment import HASH_LENGTH, HEADER, MISSING_BYTES, RECORD, SEGMENT_BYTES_MAX, Segment, collected_record
 
 if TYPE_CHECKING:
@@ -59,7 +63,8 @@ class LogReader:
         """Return a segment of the log that begins with the changeset holding ``first``, if there is one.
 
         Where what held ``first`` was collected whole, it begins with the first changeset that is kept.
-        It goes on to a signature, which may lie behind ``last``: what a receiver holds already it leaves out.
+        It goes on to a signature, which may lie behind ``last``: what a receiver holds already it leaves out. There is
+        none of what no signature here covers.
         """
         number = self._numbers.get(replica)
         if number is None:
@@ -79,14 +84,27 @@ class LogReader:
             enough = changes >= _CHANGES_AT_ONCE or start + changes > rid_of(number, last)
             if enough and changeset.signature is not None:
                 break
+        tail = self._tail(changesets[-1])
+        while changesets and tail is None and changesets[-1].signature is None:
+            changes -= changesets.pop().changes
         if start + changes <= rid_of(number, first):
             return None
-        return self._assemble(replica, number, changesets)
+        return self._assemble(replica, number, changesets, tail)
 
-    def _assemble(self, replica: ReplicaId, number: int, changesets: list[_Changeset]) -> Segment:
+    def _tail(self, last: _Changeset) -> Segment | None:
+        """Return what proves an unsigned end of a log that was cut short."""
+        if last.signature is not None:
+            return None
+        frame = self._connection.execute("SELECT segment FROM tail WHERE rid = ?", (last.rid + last.changes,)).get
+        tail = decode(frame) if frame is not None else None
+        return tail if isinstance(tail, Segment) else None
+
+    def _assemble(self, replica: ReplicaId, number: int, changesets: list[_Changeset], tail: Segment | None) -> Segment:
         base = changesets[0].rid
         heads = self._heads(base, changesets)
-        changesets = changesets[: _cut(changesets, heads)]
+        taken = _cut(changesets, heads, whole=tail is not None)
+        if taken < len(changesets):
+            changesets, tail = changesets[:taken], None
         heads = heads[: sum(changeset.changes for changeset in changesets)]
         hashes = b"".join(changeset.hashes for changeset in changesets)
         query = "SELECT rid - ?, sealed FROM body WHERE rid BETWEEN ? AND ? ORDER BY rid"
@@ -96,8 +114,8 @@ class LogReader:
             missing = [at for at, record in enumerate(heads) if at not in bodies and _body_length(record)]
         plain = all(len(record) == RECORD.size for record in heads)
         signature = changesets[-1].signature
-        assert signature is not None, "what is stored unsigned is followed by what signs it"
-        return Segment(
+        assert tail is not None or signature is not None, "what no signature covers is not served"
+        segment = Segment(
             space=self._space,
             replica=replica,
             first=base - rid_of(number, 0),
@@ -109,8 +127,9 @@ class LogReader:
             missing=np.array(missing, dtype=">u4").tobytes(),
             missing_hashes=b"".join(hashes[HASH_LENGTH * at : HASH_LENGTH * (at + 1)] for at in missing),
             bodies=b"".join(bodies.values()),
-            signature=signature,
+            signature=signature or b"",
         )
+        return segment if tail is None else with_tail(segment, tail)
 
     def _heads(self, base: int, changesets: list[_Changeset]) -> list[bytes]:
         """Return the record of each change, with its further references; what stands for it where it was collected."""
@@ -136,8 +155,10 @@ class LogReader:
         return link
 
 
-def _cut(changesets: list[_Changeset], heads: list[bytes]) -> int:
+def _cut(changesets: list[_Changeset], heads: list[bytes], *, whole: bool) -> int:
     """Return how many changesets to take: up to a signature, near the aimed size and under the limit.
+
+    ``whole`` tells that there is a signature for all of them, if for none of the last.
 
     A run to the first signature fits, having come in one frame or been written as one changeset.
     """
@@ -147,7 +168,7 @@ def _cut(changesets: list[_Changeset], heads: list[bytes]) -> int:
         change += changeset.changes
         if size > SEGMENT_BYTES_MAX and taken:
             break
-        if changeset.signature is not None:
+        if changeset.signature is not None or (whole and at == len(changesets) - 1):
             taken = at + 1
             if size >= SEGMENT_BYTES:
                 break

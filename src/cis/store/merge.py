@@ -22,6 +22,7 @@ from cis.store.database import fetch
 from cis.store.placing import Placer
 from cis.store.replacing import Replacer
 from cis.store.replicas import rid_of
+from cis.wire.messages import encode
 from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, REFERENCE
 
 if TYPE_CHECKING:
@@ -146,6 +147,9 @@ class Merger:
             row = (memory, base + place, int(layout.hlcs[place]))
             self._connection.execute("INSERT INTO held(memory, rid, hlc) VALUES(?,?,?)", row)
             self._replacer.holding = True
+        if verified.tail is not None:
+            proof = (base + layout.changes, encode(verified.tail))
+            self._connection.execute("INSERT OR REPLACE INTO tail VALUES(?,?)", proof)
         self._journal(end, _memories(records, ~layout.collected))
         if verified.last > end.seq:
             self._placer.absorb(end)

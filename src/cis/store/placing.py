@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cis.store.replicas import LogEnd, Replicas
     from cis.trust.signing import Verified
 
-BEYOND_MAX = 65_536
+BEYOND_MAX = 4096
 """Dots this far past the end of a log are not kept: anti-entropy brings them in order."""
 
 

@@ -71,6 +71,15 @@ class Recalled:
         return hlc_ms(latest.change.hlc) + ttl_ms if ttl_ms else 0
 
 
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """How much is held of a space: memories that are shown, changes with their headers, bytes of sealed bodies."""
+
+    memories: int
+    changes: int
+    bytes: int
+
+
 class Reader:
     """Recalls memories over one connection; ``keys`` may gain spaces and epochs while it lives."""
 
@@ -243,6 +252,12 @@ def _line(dot: Dot) -> bytes:
     return dot.replica + dot.seq.to_bytes(8, "big")
 
 
+def stable(reader: Reader, space: SpaceId) -> VersionVector:
+    """Return the part of the floor that all members reported to have: no removal cuts below it."""
+    query = "SELECT r.id, r.stable FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ? AND r.stable > 0"
+    return VersionVector({ReplicaId(replica): seq for replica, seq in fetch(reader.connection, query, (space,))})
+
+
 def owing(space: SpaceId) -> str:
     """Return the name under which it is kept that a space is to be compared once more."""
     return f"owes {space.hex()}"
@@ -254,3 +269,13 @@ def _beyond(connection: apsw.Connection, number: int, seq: int) -> list[tuple[in
     bounds = (rid_of(number, 0), rid_of(number, seq), rid_of(number + 1, 0))
     rows = [(first, count) for first, count in fetch(connection, query, bounds)]
     return rows if rows and rows[0][0] > seq + 1 else []
+
+
+def holdings(reader: Reader, space: SpaceId) -> Holdings:
+    """Count what is held of a space, without a look into it; takes time in proportion."""
+    query = "SELECT {} t JOIN replica r ON r.no = t.rid >> ?2 WHERE r.space = ?1"
+    bounds = (reader.space_number(space), SEQ_BITS)
+    changes = fetch(reader.connection, query.format("count(*) FROM head"), bounds)[0][0]
+    size = fetch(reader.connection, query.format("coalesce(sum(length(sealed)), 0) FROM body"), bounds)[0][0]
+    memories = {line[:MEMORY_ID_LENGTH] for line in reader.in_effect(space)}
+    return Holdings(len(memories), changes, size)

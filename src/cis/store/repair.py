@@ -17,7 +17,7 @@ import numpy as np
 
 from cis.crdt import alive, is_held
 from cis.errors import Fault, PeerFault
-from cis.model import Dot, MemoryId
+from cis.model import Dot, MemoryId, node_of
 from cis.model.change import BODILESS
 from cis.model.ids import REPLICA_ID_LENGTH
 from cis.store.audit import change_of, changes_of
@@ -31,7 +31,7 @@ from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, REFERENCE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from cis.model import Change, SpaceId
+    from cis.model import Change, ReplicaId, SpaceId
     from cis.store.audit import Row
     from cis.trust.signing import Verified
 
@@ -39,7 +39,7 @@ _MEMORY = slice(8, 24)
 _LIVING_BODIES = """
     SELECT h.rid, substr(h.record, 9, 16) AS m, (SELECT sealed FROM body b WHERE b.rid = h.rid)
     FROM carray(?) n CROSS JOIN head h ON h.rid = n.value
-    WHERE NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = h.rid)
+    WHERE EXISTS (SELECT 1 FROM hidden k WHERE k.rid = h.rid) OR NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = h.rid)
     AND (EXISTS (SELECT 1 FROM live l WHERE l.memory = m AND l.rid = h.rid)
         OR EXISTS (SELECT 1 FROM live0 l WHERE l.memory = m AND l.rid = h.rid)
         OR EXISTS (SELECT 1 FROM held l WHERE l.memory = m AND l.rid = h.rid AND NOT l.dead))"""
@@ -66,7 +66,8 @@ def mend(connection: apsw.Connection, space: SpaceId, memories: Iterable[MemoryI
         by_memory[row.change.memory].append(row)
     replicas = Replicas(connection)
     for memory, rows in by_memory.items():
-        _await(connection, replicas, number, _derive(connection, memory, rows, now_ms))
+        effective = _derive(connection, memory, rows, now_ms)
+        _await(connection, replicas, number, effective)
     _journal(connection, number, touched)
 
 
@@ -117,16 +118,54 @@ def _derive(connection: apsw.Connection, memory: MemoryId, rows: Sequence[Row], 
     connection.executemany("DELETE FROM dead WHERE rid = ?", [(rid,) for rid in sorted(shown | ahead)])
     alive_rows = [(memory, row.rid) for row in rows if row.change.dot in living]
     connection.executemany("INSERT OR IGNORE INTO live0 VALUES(?,?)", alive_rows)
+    ended = {row.rid for row in held if not _survives(row.change, effective)}
     connection.executemany(
-        "INSERT INTO held VALUES(?,?,?,?)",
-        [(memory, row.rid, row.change.hlc, not _survives(row.change, effective)) for row in held],
+        "INSERT INTO held VALUES(?,?,?,?)", [(memory, row.rid, row.change.hlc, row.rid in ended) for row in held]
     )
     gone = [row for row in rows if row.change.dot not in living and row.rid not in ahead]
     collectable = [*gone, *(row for row in rows if row.change.kind in BODILESS)]
     rids = sorted({row.rid for row in collectable})
     connection.executemany("INSERT INTO collectable VALUES(?,?)", [(memory, rid) for rid in rids])
-    connection.executemany("DELETE FROM body WHERE rid = ?", [(row.rid,) for row in gone])
-    return [row for row in rows if row.rid not in ahead]
+    namers = [row for row in rows if row.rid not in ahead]
+    connection.executemany("DELETE FROM hidden WHERE rid = ?", [(row.rid,) for row in rows if row.rid not in ended])
+    _hide(connection, namers, gone)
+    return namers
+
+
+def _hide(connection: apsw.Connection, effective: Sequence[Row], gone: Sequence[Row]) -> None:
+    """Drop the bodies of replaced changes, but keep those that only another node's changes replace."""
+    namers = _Namers(effective)
+    untils = [(row.rid, namers.until(row.change.dot)) for row in gone]
+    connection.executemany("DELETE FROM body WHERE rid = ?", [(rid,) for rid, until in untils if not until])
+    connection.executemany(
+        "INSERT INTO hidden SELECT ?1, ?2 FROM body WHERE rid = ?1", [(rid, until) for rid, until in untils if until]
+    )
+
+
+class _Namers:
+    """Which changes replace one of their memory: another node's, or also its own node's."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._exact: dict[tuple[ReplicaId, int], int] = {}
+        self._prefixes: dict[tuple[ReplicaId, bool], tuple[int, int]] = {}
+        """of a replica, named by another node or not: the highest number and who names it"""
+        for rid, change in rows:
+            for ref in change.replaces:
+                foreign = node_of(ref.replica) != node_of(change.dot.replica)
+                if ref.prefix:
+                    place = (ref.replica, foreign)
+                    self._prefixes[place] = max(self._prefixes.get(place, (0, 0)), (ref.seq, rid))
+                else:
+                    dot = (ref.replica, ref.seq)
+                    self._exact[dot] = min(self._exact.get(dot, rid), rid if foreign else 0)
+
+    def until(self, dot: Dot) -> int:
+        """Return the row of a change of another node that replaces the dot; 0 where one of its own node does."""
+        exact = self._exact.get(dot)
+        own, _ = self._prefixes.get((dot.replica, False), (0, 0))
+        if exact == 0 or dot.seq <= own:
+            return 0
+        return exact if exact is not None else self._prefixes.get((dot.replica, True), (0, 0))[1]
 
 
 def _of(connection: apsw.Connection, table: str, memory: MemoryId) -> list[tuple[int]]:
@@ -140,14 +179,15 @@ def _survives(held: Change, effective: Sequence[Change]) -> bool:
 
 def _await(connection: apsw.Connection, replicas: Replicas, space: int, rows: Sequence[Row]) -> None:
     """What is named and has not arrived is awaited."""
-    for _, change in rows:
+    for rid, change in rows:
         for ref in change.replaces:
             end = replicas.end(space, ref.replica)
+            until = rid if node_of(ref.replica) != node_of(change.dot.replica) else 0
             if ref.seq > end.seq:
                 high = rid_of(end.number, ref.seq)
                 low = rid_of(end.number, 1) if ref.prefix else high
-                row = (end.number, high, change.memory, low)
-                connection.execute("INSERT OR IGNORE INTO pending VALUES(?,?,?,?)", row)
+                row = (end.number, high, change.memory, low, until)
+                connection.execute("INSERT OR IGNORE INTO pending VALUES(?,?,?,?,?)", row)
 
 
 # --- what is held ----------------------------------------------------------------------------------------------------

@@ -36,7 +36,8 @@ def split_rid(rid: int) -> tuple[int, int]:
 class LogEnd:
     """Where one replica's log in one space ends: no gap up to ``seq``; ``beyond`` if dots lie after one.
 
-    Up to ``floor`` it is stable, and changes may have been collected; up to ``base`` nothing of it is kept.
+    Up to ``floor`` it is stable, and changes may have been collected; up to ``base`` nothing of it is kept. ``stable``
+    is that part of the floor which no peer told: by the members' own reports all have had it.
     """
 
     number: int
@@ -47,6 +48,7 @@ class LogEnd:
     beyond: bool
     floor: int = 0
     base: int = 0
+    stable: int = 0
 
 
 class Replicas:
@@ -64,10 +66,10 @@ class Replicas:
         self._ends: dict[tuple[int, bytes], LogEnd] = {}
         self.by_number: dict[int, LogEnd] = {}
         self._incarnations: Counter[tuple[int, NodeId]] = Counter()
-        query = "SELECT no, space, id, seq, link, floor, base FROM replica"
-        for number, space, replica, seq, link, floor, base in fetch(self._connection, query):
+        query = "SELECT no, space, id, seq, link, floor, base, stable FROM replica"
+        for number, space, replica, seq, link, floor, base, stable in fetch(self._connection, query):
             beyond = self.has_beyond(number, seq)
-            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, beyond, floor, base))
+            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, beyond, floor, base, stable))
 
     def add_space(self, space: SpaceId, name: str, *, replicated: bool) -> int:
         """Return the number of the space, adding it if it is new."""
@@ -79,6 +81,8 @@ class Replicas:
             self.space_numbers[space] = number
             if replicated:
                 self.shared.add(space)
+        else:
+            self._connection.execute("UPDATE space SET name = ?2 WHERE no = ?1 AND name <> ?2", (number, name))
         return number
 
     def end(self, space: int, replica: bytes) -> LogEnd:
@@ -96,6 +100,15 @@ class Replicas:
         """Return the ends of the replica's logs, in the spaces where it has any."""
         places = ((space, replica) for space in self.space_numbers.values())
         return [self._ends[place] for place in places if place in self._ends]
+
+    def spaces_of(self, replica: ReplicaId) -> list[SpaceId]:
+        """Return the shared spaces in which the replica has a log."""
+        return [space for space in sorted(self.shared) if (self.space_numbers[space], replica) in self._ends]
+
+    def stable(self, space: SpaceId, replica: ReplicaId) -> int:
+        """Return up to where all members have reported to have a log."""
+        end = self._ends.get((self.space_numbers.get(space, 0), replica))
+        return end.stable if end is not None else 0
 
     def require_room(self, space: int, replicas: Iterable[ReplicaId]) -> None:
         """Raise `PeerFault` EXCESSIVE where new ones among these would be too many of one node."""

@@ -52,6 +52,23 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE report(space INT NOT NULL, node BLOB NOT NULL, vector BLOB NOT NULL, silent_ms INT NOT NULL,
         PRIMARY KEY(space, node)) WITHOUT ROWID;
     """,
+    """
+    -- what was decided about other nodes, and by whom of this node's users; node is NULL for a stranger
+    CREATE TABLE decision(no INTEGER PRIMARY KEY AUTOINCREMENT, at_ms INT NOT NULL, what TEXT NOT NULL, node BLOB,
+        detail TEXT NOT NULL, count INT NOT NULL);
+    """,
+    """
+    -- the row up to which a log must be stable before the body goes of what a change there has replaced; 0: at once
+    ALTER TABLE dead ADD COLUMN until INT NOT NULL DEFAULT 0;
+    ALTER TABLE pending ADD COLUMN until INT NOT NULL DEFAULT 0;
+    -- replaced changes whose body is kept as yet: what has replaced them may still be withdrawn
+    CREATE TABLE hidden(rid INTEGER PRIMARY KEY, until INT NOT NULL);
+    CREATE INDEX hidden_by_until ON hidden(until);
+    -- of a log that was cut, what follows up to a signature, as leaves alone; named by the row it begins with
+    CREATE TABLE tail(rid INTEGER PRIMARY KEY, segment BLOB NOT NULL);
+    -- of floor, what this node worked out itself from what all members reported: no removal cuts below that
+    ALTER TABLE replica ADD COLUMN stable INT NOT NULL DEFAULT 0;
+    """,
 )
 
 INDEX_MIGRATIONS: tuple[str, ...] = (

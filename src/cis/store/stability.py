@@ -7,23 +7,25 @@ there to hear: a laptop that slept for half a year, or whose clock jumped, does 
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING
+
+import apsw
 
 from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
 from cis.model.ids import REPLICA_ID_LENGTH
 from cis.store.audit import unheld_bodies
-from cis.store.collection import raise_floor
 from cis.store.database import fetch
 from cis.store.read import Reader, owing
+from cis.store.replicas import rid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import apsw
-
 RETIRED_MS = 90 * 86_400_000
 ROUND_MS_MAX = 86_400_000
 """One round counts as no more silence than this, however long ago the last was."""
+DROPPED_AT_ONCE = 4096
 _ROW = REPLICA_ID_LENGTH + 8
 
 
@@ -79,9 +81,17 @@ def stable_floor(connection: apsw.Connection, space: SpaceId, retired_ms: int = 
     return floor
 
 
-def advance(connection: apsw.Connection, space: SpaceId, retired_ms: int = RETIRED_MS) -> bool:
-    """Raise the floor of a space to what is stable by now; True where that brought anything new to collect."""
-    return raise_floor(connection, space, stable_floor(connection, space, retired_ms))
+def drop_hidden(connection: apsw.Connection, space: SpaceId, floor: VersionVector) -> bool:
+    """Drop some of the bodies that were kept until what replaced them is stable; True while there may be more."""
+    query = "SELECT no, id FROM replica WHERE space = (SELECT no FROM space WHERE id = ?)"
+    rids = array("q")
+    for number, replica in fetch(connection, query, (space,)):
+        bounds = (rid_of(number, 1), rid_of(number, floor.contiguous(ReplicaId(replica))), DROPPED_AT_ONCE)
+        query = "SELECT rid FROM hidden WHERE until BETWEEN ? AND ? LIMIT ?"
+        rids.extend(rid for (rid,) in fetch(connection, query, bounds))
+    for table in ("body", "hidden") if rids else ():
+        connection.execute(f"DELETE FROM {table} WHERE rid IN (SELECT value FROM carray(?))", (apsw.carray(rids),))
+    return len(rids) >= DROPPED_AT_ONCE
 
 
 def give_up_catching_up(connection: apsw.Connection, space: SpaceId) -> None:
@@ -90,6 +100,19 @@ def give_up_catching_up(connection: apsw.Connection, space: SpaceId) -> None:
         "UPDATE replica SET floor = min(floor, seq) WHERE space = (SELECT no FROM space WHERE id = ?)", (space,)
     )
     connection.execute("DELETE FROM meta WHERE name = ?", (owing(space),))
+
+
+def give_up_unbacked(connection: apsw.Connection, space: SpaceId, stated: VersionVector) -> bool:
+    """Give up what was taken over of a floor when a peer that states to have all below it has not given it.
+
+    To be called when a session with that peer has ended well. True where there was such a floor.
+    """
+    reader = Reader(connection, {})
+    floor = reader.floor(space)
+    if floor.covered_by(reader.vector(space)) or not floor.covered_by(stated):
+        return False
+    give_up_catching_up(connection, space)
+    return True
 
 
 def _vector(rows: bytes) -> VersionVector:

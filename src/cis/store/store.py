@@ -12,23 +12,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from cis.errors import StoreError
 from cis.store.database import Layout, fetch, open_database, open_reader, translated
-from cis.store.engine import Around, Engine, Signer
+from cis.store.engine import Around, Commit, Engine, Signer
 from cis.store.incarnation import current_replica, renew
 from cis.store.index import Indexer
 from cis.store.jobs import Job
-from cis.store.read import Reader
+from cis.store.read import Holdings, Reader, holdings
 from cis.store.replicas import Replicas
 from cis.store.schema import MEMORY_MIGRATIONS
+from cis.store.withdrawal import Withdrawn, withdraw
 from cis.store.writer import InPlace, Runner, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -36,9 +38,8 @@ if TYPE_CHECKING:
 
     from cis.errors import CisError
     from cis.model import NodeId, SpaceId
-    from cis.store.admission import Judge
+    from cis.store.admission import Judge, Limit
     from cis.store.author import Write, Written
-    from cis.store.engine import Commit
     from cis.store.merge import Applied
     from cis.trust.sealing import Entropy, SpaceKeys
 
@@ -51,12 +52,13 @@ _IDLE_READERS_MAX = 8
 
 @dataclass(frozen=True)
 class Setting:
-    """What the store needs from outside: identity, clock, entropy, and who may write."""
+    """What the store needs from outside: identity, clock, entropy, and who may write how far."""
 
     node: NodeId
     sign: Callable[[bytes], bytes]
     authority: Callable[[SpaceId], bytes]
     judge: Judge
+    limit: Limit
     clock_ms: Callable[[], int]
     entropy: Entropy
 
@@ -88,7 +90,7 @@ class Store:
             )
             opened.callback(self._indexer.close)
             self._idle_readers: list[Reader] = []
-            opened.callback(self._close_readers)
+            opened.callback(_close_all, self._idle_readers)
             self.reader = self.open_reader()
             opened.callback(self.reader.connection.close)
             signer = Signer(
@@ -99,7 +101,7 @@ class Store:
                 setting.clock_ms,
                 setting.entropy,
             )
-            around = Around(setting.judge, self._on_commit, lambda: self._indexer.done)
+            around = Around(setting.judge, setting.limit, self._on_commit, lambda: self._indexer.done)
             engine = Engine(self.path, connection, self.keys, signer, around)
             self._runner: Runner = Writer(engine) if threaded else InPlace(engine)
             opened.callback(self._runner.close)
@@ -130,6 +132,33 @@ class Store:
 
         self.execute(task).result()
         self._indexer.keys_changed()
+
+    def share(self, space: SpaceId, name: str) -> None:
+        """Keep a space this node holds no keys of: it is merged and served, not read. `add_space` brings keys later."""
+
+        def task(connection: apsw.Connection) -> None:
+            Replicas(connection).add_space(space, name, replicated=True)
+
+        self.execute(task).result()
+
+    def withdraw(self, nodes: Collection[NodeId] | None = None) -> Withdrawn:
+        """Remove what removals void of the logs of these nodes, of all if None; returns how much that was.
+
+        To be called when the membership has changed. What this node itself wrote beyond its cut is removed with the
+        rest, and it goes on under a new incarnation.
+        """
+        setting = self._setting
+
+        def task(connection: apsw.Connection) -> Withdrawn:
+            done = withdraw(connection, setting.judge, setting.limit, nodes, setting.clock_ms())
+            if self.replica in done.replicas:
+                self._renew(connection)
+            return done
+
+        done: Withdrawn = self.execute(task).result()
+        if done.changes:
+            self._on_commit(Commit((), (), withdrawn=done.changes))
+        return done
 
     def write(self, writes: Sequence[Write]) -> Future[list[Written | CisError]]:
         """Write in order; durable when the future is done; one outcome per write."""
@@ -162,7 +191,7 @@ class Store:
         self.replica = renew(connection, self._setting.node, self._setting.entropy)
 
     def on_commit(self, listener: Callable[[Commit], None]) -> None:
-        """Call the listener after every commit that brought changes, on the writer's thread."""
+        """Call the listener after every commit that brought changes or withdrew some; on whichever thread."""
         self._listeners.append(listener)
 
     # --- reading ------------------------------------------------------------------------------------------
@@ -191,10 +220,6 @@ class Store:
         else:
             reader.connection.close()
 
-    def _close_readers(self) -> None:
-        while self._idle_readers:
-            self._idle_readers.pop().connection.close()
-
     @contextlib.contextmanager
     def index(self, timeout_s: float = INDEX_WAIT_S) -> Iterator[apsw.Connection]:
         """Yield a connection to index.db once it has caught up with this moment, or raise `TimedOut`."""
@@ -206,6 +231,11 @@ class Store:
             if self._index is None:
                 self._index = open_reader(self._index_path, self._key)
             yield self._index
+
+    def holdings(self, space: SpaceId) -> Holdings:
+        """Count what is held of a space, whether it can be read or not; takes time in proportion."""
+        with self.snapshot() as reader:
+            return holdings(reader, space)
 
     def check(self) -> list[str]:
         """Return SQLite's complaints about memory.db, none where it is whole."""
@@ -220,6 +250,11 @@ class Store:
                 listener(commit)
             except Exception:  # noqa: BLE001 - what is committed stays so; a listener's defect stops no writing
                 _log.exception("a listener failed on a commit")
+
+
+def _close_all(readers: list[Reader]) -> None:
+    while readers:
+        readers.pop().connection.close()
 
 
 class _NoIndex:
@@ -243,7 +278,8 @@ class _Lock:
 
     def __init__(self, path: Path) -> None:
         with translated(path):
-            self._file = path.open("a+b")
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.fdopen(handle, "r+b")
         try:
             _lock_exclusively(self._file.fileno())
         except OSError:

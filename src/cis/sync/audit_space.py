@@ -90,17 +90,25 @@ class SpaceAudit:
         """Take what the peer says of this end's items; `PeerFault` where it speaks of what it was not told."""
         for item, replica, seq in message.replaced:
             killer = Dot(ReplicaId(replica), seq)
-            if item not in self.items or killer not in self.mine.vector:
-                raise PeerFault(Fault.MALFORMED, "a verdict on what is not held here")
-            if item not in self.told:
+            if killer not in self.mine.vector:
+                raise PeerFault(Fault.MALFORMED, "a verdict that names what is not held here")
+            if self._is_ours_alone(item) and item not in self.told:
                 self.told[item] = killer
                 self.suspects[memory_of(item)] = None
                 self.wanted.append(Range(self.space, killer.replica, seq, seq))
         for item in split_items(message.dead):
             dot = dot_of(item)
-            if item not in self.items or dot.seq > self._their_floor.contiguous(dot.replica):
+            if dot.seq > self._their_floor.contiguous(dot.replica):
                 raise PeerFault(Fault.MALFORMED, "called dead what the peer cannot have collected")
-            self._dropped[dot] = None
+            if self._is_ours_alone(item):
+                self._dropped[dot] = None
+
+    def _is_ours_alone(self, item: bytes) -> bool:
+        """Tell whether an item is one the peer was told it lacks; `PeerFault` where that cannot be mistaken."""
+        found = self.reconciliation
+        if item not in found.mine_only and not found.truncated:
+            raise PeerFault(Fault.MALFORMED, "a verdict on what is alive at both ends")
+        return item in found.mine_only
 
     def to_drop(self) -> Drop | None:
         """Return what follows from what the peer has collected."""

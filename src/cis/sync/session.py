@@ -25,7 +25,7 @@ from cis.sync.floors import Standing, may_take, must_compare
 from cis.sync.index import Membership
 from cis.sync.vectors import forks, from_wire, summarised, to_wire
 from cis.wire import messages
-from cis.wire.messages import ENTRIES_MAX, FRAME_BYTES_MAX
+from cis.wire.messages import ENTRIES_MAX, FRAME_BYTES_MAX, IDS_MAX
 
 WINDOW_BYTES = 24 << 20
 """Unacknowledged segment bytes a sender may have under way: well above the receiver's largest commit."""
@@ -246,7 +246,7 @@ class Session:
             return [Finished(self.report)]
         if differs:
             self._phase, self._entries_awaited = Phase.MEMBERSHIP, True
-            return [Send(messages.MembershipIds(list(self._membership.ids())))]
+            return [Send(messages.MembershipIds(list(self._membership.ids()[:IDS_MAX])))]
         return self._state_vectors()
 
     def _entries_for(self, message: messages.MembershipIds) -> Iterator[Effect]:
@@ -302,8 +302,8 @@ class Session:
         return [*inspect, *self._next_fetch(), *self._finish()]
 
     def _on_acknowledge(self, message: messages.Acknowledge) -> list[Effect]:
-        if not self._flow.acknowledged <= message.committed <= self.report.bytes_sent:
-            raise PeerFault(Fault.MALFORMED, "an acknowledgement of what was not sent")
+        if not self._flow.acknowledged < message.committed <= self.report.bytes_sent:
+            raise PeerFault(Fault.MALFORMED, "an acknowledgement of nothing new, or of what was not sent")
         self._flow.acknowledged = message.committed
         return [*self._next_fetch(), *self._finish()]
 

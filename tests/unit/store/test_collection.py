@@ -103,7 +103,7 @@ def test_a_tombstone_goes_with_what_it_replaced_though_that_is_not_buried_yet(st
     def task(connection: apsw.Connection) -> None:
         connection.execute("INSERT OR IGNORE INTO live0 SELECT substr(record, 9, 16), rid FROM head")
         connection.execute("DELETE FROM collectable WHERE rid = (SELECT min(rid) FROM head)")
-        connection.execute("INSERT INTO dead SELECT min(rid) FROM head")
+        connection.execute("INSERT INTO dead(rid) SELECT min(rid) FROM head")
         raise_floor(connection, SPACE, vector(store))
         collect(connection)
 
@@ -319,7 +319,10 @@ def test_a_store_of_the_first_format_collects_what_was_replaced_before(tmp_path:
         write(store, delete("k"))
         settle(store)
     connection = open_database(folder / "memory.db", STORE_KEY, MEMORY_LAYOUT)
-    connection.execute("DROP TABLE collectable; DROP TABLE report; ALTER TABLE replica DROP COLUMN base")
+    for table in ("collectable", "report", "decision", "hidden", "tail"):
+        connection.execute(f"DROP TABLE {table}")
+    for table, column in (("replica", "base"), ("replica", "stable"), ("dead", "until"), ("pending", "until")):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("PRAGMA user_version = 1")
     connection.close()
     with open_store(folder, Author(1)) as store:

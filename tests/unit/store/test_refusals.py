@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.model import Kind, Ref, ReplicaId, hlc
+from cis.model import Kind, Ref, ReplicaId, hlc, node_of
 from cis.store import writer
 from cis.store.author import Draft, Write, _Line
 from cis.store.log import LogReader
+from cis.store.placing import BEYOND_MAX
 from cis.store.store import Store
 from cis.trust.sealing import SpaceKeys
 from cis.wire.content import Content, encode_content
@@ -139,6 +140,21 @@ def test_a_number_used_again_beyond_a_gap_is_a_fork(store: Store) -> None:
     assert refused(store, encode(forge(member, replica_of(member), Content("x"), at=7))) is Fault.FORKED
 
 
+def test_what_lies_too_far_beyond_a_gap_is_not_kept(store: Store) -> None:
+    member = Author(2)
+    far, near = (forge(member, replica_of(member), Content("k"), at=at) for at in (BEYOND_MAX + 1, BEYOND_MAX))
+    assert BEYOND_MAX == 4096
+    assert [(one.changes, one.gap) for one in merge(store, far)] == [(0, True)]
+    assert held_beyond(store, member) == {}
+    assert [(one.changes, one.gap) for one in merge(store, near)] == [(1, True)]
+    assert held_beyond(store, member) != {}
+
+
+def held_beyond(store: Store, member: Author) -> Mapping[ReplicaId, object]:
+    with store.snapshot() as reader:
+        return reader.vector(SPACE).beyond
+
+
 def test_a_fork_that_closes_a_gap_freezes_the_log_at_the_last_common_hash(store: Store, tmp_path: Path) -> None:
     """One branch is held up to the gap, the other beyond it; what is served is the common part."""
     member = Author(2)
@@ -154,15 +170,15 @@ def test_a_fork_that_closes_a_gap_freezes_the_log_at_the_last_common_hash(store:
 
 
 def test_a_member_that_may_not_write_is_refused(tmp_path: Path, foreign: list[Segment]) -> None:
-    def judge(node: bytes, space: bytes, head: bytes) -> Fault | None:
-        return Fault.UNAUTHORISED if node == Author(2).node else None
+    def judge(replica: bytes, space: bytes, head: bytes, first: int) -> Fault | None:
+        return Fault.UNAUTHORISED if node_of(replica) == Author(2).node else None
 
     with open_store(tmp_path / "strict", Author(1), judge) as store:
         assert refused(store, encode(foreign[0])) is Fault.UNAUTHORISED
 
 
 def test_a_judge_that_fails_refuses_the_segment_alone(tmp_path: Path, foreign: list[Segment]) -> None:
-    def judge(node: bytes, space: bytes, head: bytes) -> Fault | None:
+    def judge(replica: bytes, space: bytes, head: bytes, first: int) -> Fault | None:
         raise RuntimeError("defect")
 
     with open_store(tmp_path / "strict", Author(1), judge) as store:
@@ -223,7 +239,7 @@ def test_a_content_beyond_the_limits_is_unreadable(store: Store) -> None:
 
 
 def test_a_body_under_an_epoch_not_held_is_unreadable_until_its_key_comes(store: Store, tmp_path: Path) -> None:
-    newer = SpaceKeys(KEYS.space, KEYS.memory_key, {**KEYS.epochs, 2: b"n" * 32})
+    newer = SpaceKeys(KEYS.space, KEYS.memory_key, {**KEYS.epochs, 2: b"n" * 32}, 2)
     with open_store(tmp_path / "other", Author(2)) as other:
         other.add_space(newer, "public", replicated=True)
         write(other, put("k", "apple"))

@@ -149,7 +149,7 @@ def resurrect_a_replaced_row(store: Store) -> None:
 
 
 def call_a_living_row_dead(store: Store) -> None:
-    sql(store, "INSERT INTO dead VALUES(?)", rid_alive(store, "k5"))
+    sql(store, "INSERT INTO dead(rid) VALUES(?)", rid_alive(store, "k5"))
     settle(store)
 
 
