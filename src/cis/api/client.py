@@ -98,16 +98,18 @@ def open_store(home: Path) -> Node:
     from cis.api.embedded import EmbeddedNode  # noqa: PLC0415 - opens databases, which the client of a daemon does not
     from cis.crdt import Policy  # noqa: PLC0415 - as above
     from cis.node.local import LocalNode  # noqa: PLC0415 - as above
+    from cis.node.unlocking import unlock  # noqa: PLC0415 - as above
 
     policy = Policy.CRDT
     if Home(home).config.exists() or any(name.upper().startswith("CIS_P2P") for name in os.environ):
         from cis.api.settings import load  # noqa: PLC0415 - pydantic takes as long as all else together
 
         policy = Policy(load(home).p2p.sync.conflict_resolution)
+    identity = unlock(Home(home))  # once: it may ask
     deadline = time.monotonic() + LOCKED_S
     while True:
         try:
-            return EmbeddedNode(LocalNode.open(Home(home)), policy)
+            return EmbeddedNode(LocalNode(Home(home), identity), policy)
         except StoreError:
             if not is_locked(home) or time.monotonic() > deadline:
                 raise

@@ -1,14 +1,17 @@
-"""Changing one setting in the file: comments and order stay, and nothing is written that would not load."""
+"""Changing settings in the file: comments and order stay, and nothing is written that would not load."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import tempfile
+import tomllib
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomlkit
+from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.items import Table
 
 from cis.api.settings import FILE_NAME, Row, Settings, describe, load
@@ -29,19 +32,41 @@ def write_setting(home: Path, key: str, text: str) -> Row:
     """Set one setting in the file; `UsageError`, and an unchanged file, for an unknown name or a wrong value."""
     row_of(home, key)
     value = _typed(load(home, {key: text}), key)
-    path = home / FILE_NAME
-    document = tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
-    table: Any = document
-    *sections, last = key.split(".")
-    for section in sections:
-        if section not in table:
-            table[section] = tomlkit.table(is_super_table=section != sections[-1])
-        table = table[section]
-        if not isinstance(table, Table):
-            raise UsageError(f"{path}: {section} is written on one line: change {key} there by hand")
-    table[last] = value
-    _replace(path, tomlkit.dumps(document))
+    file = SettingsFile(home)
+    section, _, last = key.rpartition(".")
+    file.section(section)[last] = value
+    file.save()
     return row_of(home, key)
+
+
+class SettingsFile:
+    """The file as a document to be edited; nothing is written before `save`."""
+
+    def __init__(self, home: Path) -> None:
+        self._path = home / FILE_NAME
+        there = self._path.exists()
+        self._document = tomlkit.parse(self._path.read_text(encoding="utf-8")) if there else tomlkit.document()
+
+    def section(self, key: str) -> MutableMapping[str, Any]:
+        """Return a section by its dotted name, made where there is none; `UsageError` for one on a single line."""
+        table: Any = self._document
+        sections = key.split(".")
+        for place, name in enumerate(sections, 1):
+            if name not in table:
+                table[name] = tomlkit.table(is_super_table=place != len(sections))
+            table = table[name]
+            if not isinstance(table, Table | OutOfOrderTableProxy):
+                raise UsageError(f"{self._path}: {name} is written on one line: change {key} there by hand")
+        return cast("MutableMapping[str, Any]", table)
+
+    def save(self) -> None:
+        """Write the document; `UsageError` where editing made no TOML of it."""
+        text = tomlkit.dumps(self._document)
+        try:
+            tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{self._path} is written in a way that cannot be edited here: {error}") from error
+        _replace(self._path, text)
 
 
 def _typed(settings: Settings, key: str) -> Any:  # noqa: ANN401 - of whichever type the setting is

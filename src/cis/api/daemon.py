@@ -8,36 +8,47 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
-from ipaddress import ip_address
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+from cis.api.access import AccessOperations
 from cis.api.control_socket import bind_control
+from cis.api.doctor_schema import GetTrust
 from cis.api.embedded import EmbeddedNode
 from cis.api.listening import TopicOperations
 from cis.api.memory_schema import WatchMemories
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
-from cis.api.operations import network_handlers
+from cis.api.operations import network_handlers, trust_handlers
+from cis.api.pairing import PairingOperations, PairRequest, mdns_of
+from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
+from cis.api.revoking import RevokingOperations
 from cis.api.server import ControlServer, control_app
 from cis.api.settings import Settings, inert
+from cis.api.spaces import ROLES, SpaceNames, SpaceOperations
 from cis.api.sync_status import SyncStatusOperations
+from cis.api.trust_facts import trust_facts
+from cis.api.trust_schema import RevokeMember
+from cis.api.trusting import TrustOperations
+from cis.api.turned_away import banned, turned_away
 from cis.api.watching import Feed, WatchOperations
 from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
-from cis.discovery.mdns import Mdns
 from cis.discovery.provider import Provider
 from cis.discovery.static import StaticPeers
 from cis.errors import CisError, Unavailable, UsageError
 from cis.net import NetLimits
 from cis.node.driver import Driver, NodeOptions
 from cis.node.home import Home
+from cis.node.joining import Admitted, move_into
 from cis.node.local import LocalNode
-from cis.wire.membership import Role
+from cis.node.unlocking import unlock
+from cis.trust import Ticket
 
 _log = logging.getLogger(__name__)
 
 INVITE_S_MAX = 7 * 86_400.0
+RENAMED_TOLD_MAX = 1000
 
 
 def run_daemon(home: Home, settings: Settings, on_ready: Callable[[NodeStatus], None]) -> None:
@@ -47,16 +58,31 @@ def run_daemon(home: Home, settings: Settings, on_ready: Callable[[NodeStatus], 
     """
     if not home.exists:
         raise UsageError(f"there is no node in {home.folder} yet: run `cis init` first")
+    identity = unlock(home)  # before anybody is let wait at the socket: it may ask
     listening = bind_control(home.socket)
     try:
-        with EmbeddedNode(LocalNode.open(home), Policy(settings.p2p.sync.conflict_resolution)) as node:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(_Daemon(node, settings, listening, on_ready).run())
-            home.socket.unlink(missing_ok=True)  # while the store is still locked, so it is surely ours
+        with EmbeddedNode(LocalNode(home, identity), Policy(settings.p2p.sync.conflict_resolution)) as node:
+            node.local.cluster.acl = settings.p2p.acl.parsed()
+            while (admitted := _run_once(node, settings, listening, on_ready)) is not None:
+                acl = node.local.cluster.acl  # it may have been edited since
+                move_into(node.local, admitted)
+                node.local.cluster.acl = acl
+                listening = bind_control(home.socket)
     except BaseExceptionGroup as group:
         raise _first(group) from group
     finally:
         listening.close()
+
+
+def _run_once(
+    node: EmbeddedNode, settings: Settings, listening: socket.socket, on_ready: Callable[[NodeStatus], None]
+) -> Admitted | None:
+    """Run until stopped; returns what the node is to move into, where it joined another cluster."""
+    daemon = _Daemon(node, settings, listening, on_ready)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(daemon.run())
+    node.local.home.socket.unlink(missing_ok=True)  # while the store is still locked, so it is surely ours
+    return daemon.admitted
 
 
 class _Daemon:
@@ -72,6 +98,8 @@ class _Daemon:
         self._began = time.monotonic()
         self._static = StaticPeers(settings.p2p.peers.parsed())
         self._driver: Driver | None = None
+        self.admitted: Admitted | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._feed: Feed
         self._server: ControlServer
 
@@ -79,6 +107,7 @@ class _Daemon:
         """Run until stopped."""
         for key in inert(self._settings):
             _log.warning("the setting %s does not act yet in this version", key)
+        self._loop = asyncio.get_running_loop()
         self._feed = Feed(self._node.local)
         if self._settings.p2p.enabled:
             self._driver = Driver(self._node.local, options_of(self._settings, self._static))
@@ -105,19 +134,30 @@ class _Daemon:
     def _handlers(self) -> dict[type, Any]:
         node = self._node
         watching = WatchOperations(node.local, node.policy, node.readers, self._feed)
+        trusting = TrustOperations(node.local, lambda: node.local.cluster.acl)
+        access = AccessOperations(node.local, self._on_access_changed)
         handlers: dict[type, Any] = {
             **node.handlers,
+            **trust_handlers(trusting, SpaceOperations(node.local), access),
             WatchMemories: watching.watch,
             GetStatus: self._status,
             StopNode: self._stop,
             Invite: self._invite,
+            ShowCode: self._pair,
+            TakeCode: self._pair,
         }
         if self._driver is not None:
             driver = self._driver
-            handlers |= network_handlers(
-                NetworkOperations(driver), TopicOperations(driver), SyncStatusOperations(driver)
-            )
+            network = NetworkOperations(driver)
+            handlers |= network_handlers(network, TopicOperations(driver), SyncStatusOperations(driver))
+            handlers[GetTrust] = lambda _: trust_facts(node.local, driver.skews_ms)
+            handlers[RevokeMember] = RevokingOperations(trusting, network).revoke
         return handlers
+
+    def _on_access_changed(self) -> None:
+        """Called on the thread of a request."""
+        if self._driver is not None:
+            self._loop.call_soon_threadsafe(self._driver.judge_again)
 
     async def _status(self, _: GetStatus) -> NodeStatus:
         resting = await asyncio.to_thread(self._node.status)
@@ -139,12 +179,26 @@ class _Daemon:
             listen=join_endpoint(*driver.endpoint.address) if driver is not None else None,
             networking=driver is not None,
             connected=tuple(connected),
+            quarantined=tuple(sorted(map(cluster.name_of, driver.quarantined()))) if driver is not None else (),
             problems=problems,
+            turned_away=turned_away(driver) if driver is not None else {},
+            banned=banned(driver) if driver is not None else {},
+            renamed=self._node.local.renamed[:RENAMED_TOLD_MAX],
         )
 
     async def _stop(self, _: StopNode) -> Stopping:
         asyncio.get_running_loop().call_soon(self.stop)
         return Stopping(os.getpid())
+
+    def _pair(self, request: PairRequest) -> AsyncIterator[PairEvent]:
+        if self._driver is None:
+            raise Unavailable("this node opens no socket (p2p.enabled = false), so it cannot be paired")
+        return PairingOperations(self._driver, self._settings, self._move).pair(request)
+
+    def _move(self, admitted: Admitted) -> None:
+        """End this run, so that the node goes on in the cluster it joined."""
+        self.admitted = admitted
+        asyncio.get_running_loop().call_soon(self.stop)
 
     async def _invite(self, request: Invite) -> Invited:
         if self._driver is None:
@@ -153,9 +207,14 @@ class _Daemon:
             raise UsageError(f"a ticket of {request.expires_s:g} s: it lives up to {INVITE_S_MAX:g} s, a week")
         local, addresses = self._node.local, self._driver.addresses()
         life_ms = round(request.expires_s * 1000)
-        ticket = await asyncio.to_thread(
-            local.cluster.invite, local.store, Role.WRITER, request.name, life_ms, addresses
-        )
+        spaces = tuple(map(SpaceNames(local).find, request.spaces)) or None
+
+        def invite() -> Ticket:
+            return local.cluster.invite(
+                local.store, ROLES[request.role], request.name, life_ms, addresses, spaces=spaces
+            )
+
+        ticket = await asyncio.to_thread(invite)
         told = tuple(join_endpoint(host, port) for host, port in ticket.addresses)
         return Invited(ticket.to_text(), ticket.expires_ms, told)
 
@@ -163,17 +222,9 @@ class _Daemon:
 def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
     """Return what the settings mean for the driver."""
     p2p = settings.p2p
-    on_loopback = ip_address(p2p.listen_address).is_loopback
     providers: list[Provider] = [static]
-    if p2p.discovery.enable_mdns:
-        providers.append(
-            Mdns(
-                service=p2p.discovery.service_name,
-                interval_s=p2p.discovery.broadcast_interval,
-                interfaces=[p2p.listen_address] if on_loopback else (),
-                allow_loopback=on_loopback,
-            )
-        )
+    if (nearby := mdns_of(settings)) is not None:
+        providers.append(nearby)
     pool = p2p.connection_pool
     external = None if p2p.external_address == "auto" else split_endpoint(p2p.external_address)
     return NodeOptions(

@@ -1,4 +1,4 @@
-"""A node's memories without its network: what commands use when no daemon runs, and the daemon's own half."""
+"""A node's memories and trust without its network: what commands use when no daemon runs, and the daemon's own half."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from cis import __version__
+from cis.api.access import AccessOperations
 from cis.api.browsing import BrowsingOperations
+from cis.api.doctor_schema import GetTrust
 from cis.api.memory import MemoryOperations
 from cis.api.network_schema import GetStatus, NodeStatus
-from cis.api.operations import memory_handlers
+from cis.api.operations import Handler, memory_handlers, trust_handlers
 from cis.api.protocol import Reply, Request
 from cis.api.reading import Readers
+from cis.api.spaces import SpaceOperations
 from cis.api.transfer import TransferOperations
+from cis.api.trust_facts import trust_facts
+from cis.api.trusting import TrustOperations
 from cis.crdt import Policy
 from cis.errors import Unavailable
 from cis.model import did_of
@@ -22,7 +27,7 @@ NO_DAEMON = "no node is running here: start it with `cis up`"
 
 
 class EmbeddedNode:
-    """Answers requests about memories in this process; owns the `LocalNode` it is given."""
+    """Answers requests about memories and trust in this process; owns the `LocalNode` it is given."""
 
     running = False
 
@@ -30,11 +35,15 @@ class EmbeddedNode:
         self.local = local
         self.policy = policy
         self.readers = Readers(local.store)
-        self.handlers = memory_handlers(
-            MemoryOperations(local, policy, self.readers),
-            BrowsingOperations(local, policy, self.readers),
-            TransferOperations(local, policy, self.readers),
-        )
+        self.handlers: dict[type[Request[Any]], Handler] = {
+            **memory_handlers(
+                MemoryOperations(local, policy, self.readers),
+                BrowsingOperations(local, policy, self.readers),
+                TransferOperations(local, policy, self.readers),
+            ),
+            **trust_handlers(TrustOperations(local), SpaceOperations(local), AccessOperations(local)),
+            GetTrust: lambda _: trust_facts(local, {}),
+        }
 
     def __enter__(self) -> Self:
         return self

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 import msgspec
 
 from cis.api.protocol import Request
+from cis.node.renamed import Renamed
 
+RoleName = Literal["admin", "writer", "reader", "blind"]
 PeerState = Literal["connected", "up", "unknown", "active", "inactive"]
 """``up``: not connected, but it tells through others that it is there."""
 
@@ -29,7 +31,15 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     listen: str | None = None
     networking: bool = False
     connected: tuple[str, ...] = ()
+    quarantined: tuple[str, ...] = ()
+    """connected, and nothing is exchanged with them"""
     problems: dict[str, str] = {}
+    turned_away: dict[str, int] = {}
+    """what was refused, slowed down or dropped because of a limit, since the start"""
+    banned: dict[str, float] = {}
+    """nodes shut out for breaking the protocol, by name, and for how many more seconds"""
+    renamed: tuple[Renamed, ...] = ()
+    """memories that took another key when this node joined its cluster, since it was started; the first thousand"""
 
 
 class GetStatus(Request[NodeStatus], frozen=True, kw_only=True):
@@ -59,11 +69,16 @@ class Invited(msgspec.Struct, frozen=True):
 
 
 class Invite(Request[Invited], frozen=True, kw_only=True):
-    """Make a ticket by which one other node can join the cluster."""
+    """Make a ticket by which one other node can join the cluster, with that role in these spaces.
+
+    Without ``spaces`` in the public one; an admin's role counts in all.
+    """
 
     path: ClassVar[str] = "node/invite"
     name: str | None = None
     expires_s: float = 600.0
+    role: RoleName = "writer"
+    spaces: tuple[str, ...] = ()
 
 
 class PeerInfo(msgspec.Struct, frozen=True, kw_only=True):

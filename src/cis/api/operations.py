@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cis.api import doctor_schema as doctor
 from cis.api import gossip_schema as gossip
 from cis.api import memory_schema as memory
 from cis.api import network_schema as network
+from cis.api import pairing_schema as pairing
+from cis.api import trust_schema as trust
 from cis.api.protocol import Request
 
 if TYPE_CHECKING:
+    from cis.api.access import AccessOperations
     from cis.api.browsing import BrowsingOperations
     from cis.api.listening import TopicOperations
     from cis.api.memory import MemoryOperations
     from cis.api.network import NetworkOperations
+    from cis.api.spaces import SpaceOperations
     from cis.api.sync_status import SyncStatusOperations
     from cis.api.transfer import TransferOperations
+    from cis.api.trusting import TrustOperations
 
 Handler = Callable[[Any], Any]
 """Blocking; an iterator where the request streams."""
@@ -38,9 +44,23 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     memory.ImportBatch,
     memory.ExportMemories,
     memory.WatchMemories,
+    trust.ShowAcl,
+    trust.ListDecisions,
+    trust.EditAccess,
+    trust.SetAccessMode,
+    trust.GrantRole,
+    trust.PlanRevocation,
+    trust.RevokeMember,
+    trust.RotateKeys,
+    trust.ListSpaces,
+    trust.CreateSpace,
+    trust.ShareSpace,
     network.GetStatus,
+    doctor.GetTrust,
     network.StopNode,
     network.Invite,
+    pairing.ShowCode,
+    pairing.TakeCode,
     network.ListPeers,
     network.ConnectPeer,
     network.DisconnectPeer,
@@ -70,6 +90,25 @@ def memory_handlers(
         memory.MemoryStats: browsing.stats,
         memory.ImportBatch: transfer.take_in,
         memory.ExportMemories: transfer.give_out,
+    }
+
+
+def trust_handlers(
+    trusting: TrustOperations, spaces: SpaceOperations, access: AccessOperations
+) -> Mapping[type[Request[Any]], Handler]:
+    """Return who answers about members and spaces; in the daemon a removal also waits for others to hear."""
+    return {
+        trust.ShowAcl: trusting.show,
+        trust.ListDecisions: trusting.decisions,
+        trust.GrantRole: trusting.grant,
+        trust.ShareSpace: trusting.share,
+        trust.PlanRevocation: trusting.plan,
+        trust.RevokeMember: trusting.revoke,
+        trust.RotateKeys: trusting.rotate,
+        trust.ListSpaces: spaces.spaces,
+        trust.CreateSpace: spaces.create,
+        trust.EditAccess: access.edit,
+        trust.SetAccessMode: access.set_mode,
     }
 
 

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cis.discovery.address import PORT_DEFAULT, split_endpoint
 from cis.discovery.static import StaticPeer
 from cis.errors import UsageError
+from cis.trust.acl import Acl, Mode, check_pattern
 
 TYPED = "typed"
 """Key of the validation context that says: these values come with types, so none is converted."""
@@ -25,7 +26,6 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 KilobytesPerSecond = Annotated[int, Field(ge=0)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
-Pattern = Annotated[str, Field(pattern=r"^did:(cis|key):[A-Za-z0-9*?\[\]!-]{1,80}$")]
 
 
 def _listed(value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401 - whatever somebody wrote
@@ -52,6 +52,12 @@ def _static_peer(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
     return value
 
 
+def _pattern(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(check_pattern, value)
+    return value
+
+
 def _explain(parse: Any, text: str) -> None:  # noqa: ANN401 - any parser
     try:
         parse(text)
@@ -62,7 +68,7 @@ def _explain(parse: Any, text: str) -> None:  # noqa: ANN401 - any parser
 Listed = BeforeValidator(_listed)
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Endpoints = Annotated[tuple[Endpoint, ...], Listed]
-Patterns = Annotated[tuple[Pattern, ...], Listed]
+Patterns = Annotated[tuple[Annotated[str, BeforeValidator(_pattern)], ...], Listed]
 
 
 def later(default: Any, meaning: str) -> Any:  # noqa: ANN401 - as pydantic's Field
@@ -131,12 +137,29 @@ class Ice(Section):
     turn_servers: Annotated[tuple[TurnServer, ...], Listed] = later((), "relays, with url, username and credential")
 
 
-class Acl(Section):
-    """Who of the members may connect; who is no member never may."""
+class AccessList(Section):
+    """Which of the members this node connects with; who is no member it never does."""
 
-    whitelist_only: bool = later(default=False, meaning="let in listed members only")
-    whitelist: Patterns = later((), "members let in, as did:cis:NAME with * and ?")
-    blacklist: Patterns = later((), "members kept out")
+    mode: Literal["open", "whitelist", "solitary", "quarantine"] = Field(
+        "open",
+        description="open: all members but the denied; whitelist: only the allowed; solitary: nobody; "
+        "quarantine: connected, and nothing is exchanged",
+    )
+    whitelist_only: bool = Field(default=False, description="another way to say that the mode is whitelist")
+    whitelist: Patterns = Field((), description="members allowed, as did:cis:NAME with * and ?, or did:key:z6Mk…")
+    blacklist: Patterns = Field((), description="members denied, whatever allows them")
+
+    @model_validator(mode="after")
+    def _one_mode(self, info: ValidationInfo) -> AccessList:
+        said = "mode" in self.model_fields_set and Mode(self.mode) is not Mode.WHITELIST
+        if not (info.context or {}).get(PARTIAL) and self.whitelist_only and said:
+            raise ValueError(f"whitelist_only = true and mode = {self.mode}: drop one of the two")
+        return self
+
+    def parsed(self) -> Acl:
+        """The access list, as connections are judged by it."""
+        mode = Mode.WHITELIST if self.whitelist_only else Mode(self.mode)
+        return Acl(mode, self.whitelist, self.blacklist)
 
 
 class PublicMemory(Section):
@@ -214,7 +237,7 @@ class P2p(Section):
     peers: Peers = Peers()
     nat: Nat = Nat()
     ice: Ice = Ice()
-    acl: Acl = Acl()
+    acl: AccessList = AccessList()
     sync: Sync = Sync()
     bandwidth: Bandwidth = Bandwidth()
     connection_pool: ConnectionPool = ConnectionPool()

@@ -13,17 +13,21 @@ from cis.api.protocol import plain
 from cis.errors import CisError
 from cis.node.home import Home
 from cis.node.local import LocalNode, default_name
+from cis.node.renamed import Renamed
+from cis.trust import Identity, check_name
+from cis.trust.recovery import recovery_text
 
 _STANDALONE = "[p2p]\nenabled = false   # this node opens no socket\n"
 
 
 @dataclass(frozen=True)
 class Created:
-    """A node that was made."""
+    """A node that was made, and the recovery key of its cluster, which is kept nowhere else."""
 
     name: str
     did: str
     home: Path
+    recovery_key: str
 
 
 @dataclass(frozen=True)
@@ -43,27 +47,31 @@ class Joined:
     cluster: str
     members: tuple[str, ...]
     moved: int
+    renamed: tuple[Renamed, ...]
 
 
 def create_node(folder: Path, name: str | None, *, standalone: bool) -> Created:
     """Make identity, store and a cluster of one; `UsageError` where there is a node already."""
-    home = Home(folder)
-    with LocalNode.create(home, name or default_name(socket.gethostname())) as local:
+    home, recovery = Home(folder), Identity.generate(os.urandom)
+    name = check_name(name or default_name(socket.gethostname()))
+    with LocalNode.create(home, name, recovery=recovery.node) as local:
         if standalone and not home.config.exists():
             handle = os.open(home.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(_STANDALONE)
-        return Created(local.cluster.me.name, local.identity.did, folder)
+        return Created(local.cluster.me.name, local.identity.did, folder, recovery_text(recovery))
 
 
 class Joiner:
-    """A node about to join; a context manager that closes its store."""
+    """A node about to join, under ``name`` if given; a context manager that closes its store."""
 
-    def __init__(self, folder: Path, ticket: str) -> None:
+    def __init__(self, folder: Path, ticket: str, name: str | None = None) -> None:
         from cis.node.joining import check_may_join  # noqa: PLC0415 - loads the network
         from cis.trust import parse_ticket  # noqa: PLC0415 - as above
 
+        wished = check_name(name) if name is not None else None
         self._local = LocalNode.open(Home(folder))
+        self._name = wished or self._local.cluster.me.name
         try:
             self._ticket = parse_ticket(ticket, self._local.clock_ms())
             check_may_join(self._local, self._ticket)
@@ -81,14 +89,15 @@ class Joiner:
         """Say what would move."""
         return Joining(self._ticket.cluster.hex(), self._local.public_count(), self._local.cluster.me.name)
 
-    def join(self, name: str | None) -> Joined:
+    def join(self) -> Joined:
         """Join; raises `Unavailable` when the issuer cannot be reached, `Denied` when it refuses."""
         from cis.node.joining import join  # noqa: PLC0415 - as above
 
         moved = self._local.public_count()
         try:
-            membership = asyncio.run(join(self._local, self._ticket, name or self._local.cluster.me.name))
+            membership = asyncio.run(join(self._local, self._ticket, self._name))
         except CisError as error:
             raise plain(error) from error
         members = tuple(sorted(member.name for member in membership.members()))
-        return Joined(self._local.cluster.me.name, membership.cluster.hex(), members, moved)
+        local = self._local
+        return Joined(local.cluster.me.name, membership.cluster.hex(), members, moved, local.renamed)

@@ -16,6 +16,7 @@ from cis.api.client import connect_daemon, connect_running, is_locked
 from cis.api.network_schema import GetStatus, NodeStatus, StopNode
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
 from cis.node.home import Home
+from cis.node.passphrases import FILE_VARIABLE, VARIABLE
 
 START_S = 30.0
 STOP_S = 30.0
@@ -57,6 +58,7 @@ def run_here(home: Path, flags: Mapping[str, object], on_ready: Callable[[NodeSt
 def start_detached(home: Path, flags: Mapping[str, object]) -> Started:
     """Start the node in the background and return once it answers; raises what it failed with."""
     from cis.api.settings import load  # noqa: PLC0415 - slow to load
+    from cis.node.unlocking import passphrase_to_hand_on  # noqa: PLC0415 - as above
 
     if connect_daemon(home) is not None:
         raise CisError("the node is up already: `cis status` shows it, `cis down` stops it")
@@ -64,14 +66,24 @@ def start_detached(home: Path, flags: Mapping[str, object]) -> Started:
     log = Home(home).log
     if not Home(home).exists:
         raise UsageError(f"there is no node in {home} yet: run `cis init` first")
+    passphrase = passphrase_to_hand_on(Home(home))
     listen = f"{_bracketed(settings.p2p.listen_address)}:{settings.p2p.listen_port}"
     command = [sys.executable, "-m", "cis", "--home", str(home), "up", "--listen", listen]
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "ab") as file:
         offset = file.tell()
         process = subprocess.Popen(  # noqa: S603 - this very program
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/"
+            command,
+            stdin=subprocess.DEVNULL if passphrase is None else subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd="/",
+            env=os.environ if passphrase is None else _without_passphrase(),
         )
+    if process.stdin is not None and passphrase is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+            pipe.write(f"{passphrase}\n".encode())
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -104,6 +116,12 @@ def _failure(code: int, log: Path, offset: int) -> CisError:
     error = CisError(said[-1] if said else f"the node ended at once (exit code {code}): its log is {log}")
     error.exit_code = code if code > 0 else 1
     return error
+
+
+def _without_passphrase() -> dict[str, str]:
+    """The environment of a node that is told its passphrase on standard input, where no other process reads it."""
+    kept = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    return kept | {FILE_VARIABLE: "-"}
 
 
 def _bracketed(host: str) -> str:

@@ -144,6 +144,8 @@ class WatchOperations:
         return _Names(dict(rows))
 
     def _read(self, touched: LogRange, names: _Names) -> list[tuple[SpaceId, WatchEvent]]:
+        if touched.space not in self._local.store.keys:
+            return []  # kept blindly: whether a memory was set or deleted cannot be told
         values = (touched.space, touched.replica, touched.first, touched.last, SEQ_BITS)
         with self._readers.snapshot() as reader:
             rows: list[Any] = fetch(reader.connection, _TOUCHED, values)

@@ -13,7 +13,7 @@ from cis.wire.decoding import Bytes32, decode_message
 from cis.wire.membership import ENTRY_BYTES_MAX, NAME_PATTERN
 
 JOIN_BYTES_MAX = 1 << 20
-"""One frame; what of the log does not fit is fetched afterwards, as a member."""
+"""One frame."""
 
 
 class JoinRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=1):
@@ -24,12 +24,13 @@ class JoinRequest(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_f
 
 
 class JoinGranted(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=2):
-    """Issuer → joiner: entries of the membership log, parents first, the joiner's own grant among them."""
+    """Issuer → joiner: entries of the membership log, parents first, the joiner's own grant last; ``more`` follow."""
 
     entries: Annotated[
         tuple[Annotated[bytes, msgspec.Meta(max_length=ENTRY_BYTES_MAX)], ...],
         msgspec.Meta(min_length=1, max_length=4096),
     ]
+    more: bool = False
 
 
 JoinMessage = JoinRequest | JoinGranted

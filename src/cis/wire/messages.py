@@ -21,6 +21,7 @@ REPLICAS_MAX = 4096
 RANGES_MAX = 4096
 SPACES_MAX = 256
 ENTRIES_MAX = 1024
+IDS_MAX = 16_384
 RECORDS_MAX = 64
 
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -45,9 +46,9 @@ class Summary(msgspec.Struct, array_like=True, tag=2, frozen=True):
 
 
 class MembershipIds(msgspec.Struct, array_like=True, tag=3, frozen=True):
-    """Ids of all membership entries the sender holds."""
+    """Ids of all membership entries the sender tells others; of more than IDS_MAX the first."""
 
-    ids: Annotated[list[Hash], msgspec.Meta(max_length=16_384)]
+    ids: Annotated[list[Hash], msgspec.Meta(max_length=IDS_MAX)]
 
 
 class MembershipEntries(msgspec.Struct, array_like=True, tag=4, frozen=True):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cis.errors import Fault, PeerFault
 from cis.model.change import CHANGES_PER_CHANGESET_MAX, SEQ_BITS, SEQ_MAX, Kind
-from cis.model.ids import REPLICA_ID_LENGTH, SPACE_ID_LENGTH
+from cis.model.ids import NODE_ID_LENGTH, REPLICA_ID_LENGTH, SPACE_ID_LENGTH, NodeId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +56,10 @@ _RECORD_DTYPE = np.dtype(
     [("hlc", ">u8"), ("memory", "V16"), ("ref", ">u8"), ("kind", "u1"), ("flags", "u1"),
      ("extras", ">u2"), ("length", ">u4")]
 )  # fmt: skip
+_BEFORE_SPACE, _BEFORE_REPLICA = b"\xc4\x10", b"\xc4\x28"
+"""How MessagePack begins 16 and 40 bytes."""
+_AUTHOR_AT = 2 + len(_BEFORE_SPACE) + 16 + len(_BEFORE_REPLICA)
+"""Behind the array's head, the tag and the space; a replica begins with its node."""
 assert _HEADER_DTYPE.itemsize == HEADER.size
 assert _RECORD_DTYPE.itemsize == RECORD.size
 
@@ -133,6 +137,15 @@ def layout_of(segment: Segment) -> Layout:
     )
     _check_references(segment, layout)
     return layout
+
+
+def author_of(frame: bytes) -> NodeId | None:
+    """Return who a segment's frame says wrote it, undecoded and unverified; None where it is not written as we do."""
+    start = _AUTHOR_AT - len(_BEFORE_REPLICA)
+    if frame[2 : 2 + len(_BEFORE_SPACE)] != _BEFORE_SPACE or frame[start:_AUTHOR_AT] != _BEFORE_REPLICA:
+        return None
+    author = frame[_AUTHOR_AT : _AUTHOR_AT + NODE_ID_LENGTH]
+    return NodeId(author) if len(author) == NODE_ID_LENGTH else None
 
 
 def carried(lengths: Integers) -> Integers:

@@ -10,6 +10,7 @@ from cis.api.settings import describe, home_of, inert, load
 from cis.api.settings_file import line_of
 from cis.discovery.static import StaticPeer
 from cis.errors import UsageError
+from cis.trust.acl import Acl, Mode
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
@@ -56,9 +57,9 @@ def test_the_example_loads_and_every_key_has_its_value(tmp_path: Path) -> None:
 def test_what_is_set_and_does_not_act_is_listed_and_nothing_else(tmp_path: Path) -> None:
     assert inert(load(tmp_path)) == []
     listed = inert(load(_write(tmp_path, EXAMPLE)))
-    for key in ("p2p.discovery.enable_dht", "p2p.acl.whitelist_only", "p2p.bandwidth.upload_limit"):
+    for key in ("p2p.discovery.enable_dht", "p2p.bandwidth.upload_limit"):
         assert key in listed
-    acting = ("p2p.enabled", "p2p.sync.", "p2p.peers.", "p2p.connection_pool.", "p2p.discovery.enable_mdns")
+    acting = ("p2p.enabled", "p2p.acl.", "p2p.sync.", "p2p.peers.", "p2p.connection_pool.", "p2p.discovery.enable_mdns")
     assert [key for key in listed if key.startswith(acting)] == ["p2p.sync.public_memory.priority"]
     assert inert(load(_write(tmp_path, "[p2p.discovery]\nenable_dht = false\n"))) == []
 
@@ -116,6 +117,8 @@ def test_each_row_says_where_its_value_comes_from(tmp_path: Path, monkeypatch: p
         ("[p2p.connection_pool]\nkeepalive_interval = 500\n", 1, ["keepalive_interval must be below"]),
         ('[p2p.bandwidth.off_peak]\nstart = "02:00"\n', 1, ["both start and end"]),
         ('[p2p.bandwidth.off_peak]\nstart = "25:00"\nend = "26:00"\n', 2, ["start = '25:00'", "and 1 more"]),
+        ('[p2p.acl]\nmode = "closed"\n', 2, ["closed", "quarantine"]),
+        ('[p2p.acl]\nblacklist = ["Laptop"]\n', 2, ["blacklist[0]", "is no pattern"]),
         ("[p2p]\nenabled = tru\n", 2, ["not TOML"]),
         ("[p2p\n", 1, ["not TOML"]),
         ('x = """\nlisten_port = 1\n"""\n[p2p]\nlisten_port = 1\n', 1, ["unknown setting x"]),
@@ -162,6 +165,21 @@ def test_what_belongs_together_may_come_from_two_places(tmp_path: Path) -> None:
     assert load(home, {"p2p.connection_pool.keepalive_interval": 400}).p2p.connection_pool.idle_timeout == 900
     with pytest.raises(UsageError, match=r"flag p2p.connection_pool: .* below idle_timeout"):
         load(home, {"p2p.connection_pool.keepalive_interval": 1000})
+
+
+def test_the_access_list_of_the_example_is_a_whitelist(tmp_path: Path) -> None:
+    acl = load(_write(tmp_path, EXAMPLE)).p2p.acl.parsed()
+    assert acl == Acl(Mode.WHITELIST, ("did:cis:work*", "did:cis:server"), ("did:cis:old-laptop",))
+    assert load(_write(tmp_path, "")).p2p.acl.parsed() == Acl()
+
+
+def test_two_modes_at_once_are_refused_wherever_they_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said_twice = '[p2p.acl]\nwhitelist_only = true\nmode = "whitelist"\n'
+    assert load(_write(tmp_path, said_twice)).p2p.acl.parsed().mode is Mode.WHITELIST
+    assert "drop one of the two" in _refusal(tmp_path, '[p2p.acl]\nwhitelist_only = true\nmode = "open"\n')
+    monkeypatch.setenv("CIS_P2P__ACL__MODE", "solitary")
+    assert "drop one of the two" in _refusal(tmp_path, "[p2p.acl]\nwhitelist_only = true\n")
+    assert load(_write(tmp_path, '[p2p.acl]\nmode = "open"\n')).p2p.acl.parsed().mode is Mode.SOLITARY
 
 
 def test_an_unknown_flag_is_refused_too(tmp_path: Path) -> None:

@@ -128,6 +128,22 @@ def resync(
     _show(bench_resync(memories, sessions), json=json)
 
 
+@app.command("hostile")
+def hostile(
+    updates: Annotated[int, typer.Option(min=10, help="How many before, during and after each flood.")] = 400,
+    pause: Annotated[float, typer.Option(min=0.0, metavar="MS", help="Milliseconds between two.")] = 20.0,
+    datagrams: Annotated[int, typer.Option(min=1, help="Broken datagrams a second from one address.")] = 20_000,
+    json: Json = False,
+) -> None:
+    """Flood a node by one member, then from one address, and measure what the others feel.
+
+    Example: cis bench hostile --updates 1000
+    """
+    from cis.bench.hostile import bench_hostile
+
+    _show(bench_hostile(updates, pause / 1e3, datagrams), json=json)
+
+
 @app.command("gossip")
 def gossip(
     nodes: Annotated[int, typer.Option(min=10, help="Of the clusters of which a share dies.")] = 1000,

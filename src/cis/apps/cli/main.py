@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from cis import __version__
-from cis.apps.cli import config, memory, nodes, p2p, runs, sim
-from cis.apps.cli.printing import complain, say
+from cis.apps.cli import acl, config, doctor, key, memory, nodes, p2p, pair, runs, sim, space
+from cis.apps.cli.printing import ask_secret, complain, say
 from cis.apps.cli.shared import group
 from cis.errors import CisError
 
@@ -44,14 +44,21 @@ def root(
     Example: cis init, then cis up --detach, then cis memory set editor "dark mode"
     """
     from cis.api.homes import home_of
+    from cis.api.passphrases import asking
 
+    context.with_resource(asking(ask_secret))
     context.obj = home_of(home)
 
 
 nodes.register(app)
+app.command("pair")(pair.pair)
 app.add_typer(memory.app, name="memory")
 app.add_typer(p2p.app, name="p2p")
+app.add_typer(acl.app, name="acl")
+app.add_typer(space.app, name="space")
 app.add_typer(config.app, name="config")
+app.add_typer(key.app, name="key")
+app.command("doctor")(doctor.doctor)
 runs.register(app)
 app.command("sim")(sim.sim)
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cis.apps.cli.printing import ago, moment, say, show_json, tell
-from cis.apps.cli.shared import Json, home_in, node_of, running_node, seconds_of
-from cis.errors import CisError, UsageError
+from cis.apps.cli.printing import ago, draw_qr, moment, say, say_renamed, show_json, tell
+from cis.apps.cli.shared import Json, Spaces, agree, home_in, node_of, running_node, seconds_of
+from cis.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def init(
     standalone: Annotated[bool, typer.Option("--standalone", help="Never open a socket.")] = False,
     json: Json = False,
 ) -> None:
-    """Make a node: identity, encrypted store, a cluster of one.
+    """Make a node: identity, encrypted store, a cluster of one; and show the cluster's recovery key, this once.
 
     Example: cis init --name laptop
     """
@@ -34,10 +34,20 @@ def init(
 
     created = create_node(home_in(context), name, standalone=standalone)
     if json:
-        show_json({"name": created.name, "did": created.did, "home": str(created.home)})
+        show_json(
+            {
+                "name": created.name,
+                "did": created.did,
+                "home": str(created.home),
+                "recovery_key": created.recovery_key,
+            }
+        )
         return
     say(f"{created.name} is made in {created.home}")
     say(f"  {created.did}")
+    say("its cluster's recovery key, kept nowhere else: write it down, and keep it apart from all devices")
+    say(f"  {created.recovery_key}")
+    say("it removes any device, admins too: cis acl revoke NODE --recovery-key")
     say("next: cis up --detach" if not standalone else 'next: cis memory set editor "dark mode"')
 
 
@@ -47,14 +57,21 @@ def up(
         str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 for any.", show_default=False)
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
+    passphrase_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Holds the key's passphrase; - is stdin.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Start the node: find the others, connect, stay in step. Ctrl-C ends it.
 
     Example: cis up --detach
     """
+    from cis.api.passphrases import use_passphrase_file
     from cis.api.starting import flags_of, run_here, start_detached
 
+    if passphrase_file is not None:
+        use_passphrase_file(passphrase_file)
     home, flags = home_in(context), flags_of(listen)
     if not detach:
         run_here(home, flags, lambda node: tell(f"{node.name} is up{_where(node.listen)}"))
@@ -97,34 +114,46 @@ def status(context: typer.Context, json: Json = False) -> None:
     say(f"cluster   {found.cluster[:16]}: {', '.join(found.members)}")
     if found.running:
         say(f"connected {', '.join(found.connected) or ('none' if found.networking else 'networking is off')}")
+    if found.quarantined:
+        say(f"          {', '.join(found.quarantined)} in quarantine: nothing is exchanged")
     say(f"memories  {found.memories} public")
     for where, why in found.problems.items():
         say(f"problem   {where}: {why}")
+    for name, left_s in found.banned.items():
+        say(f"banned    {name}: it broke the protocol; {ago(left_s)} left")
+    if found.turned_away:
+        counts = (f"{count} {what.replace('_', ' ')}" for what, count in found.turned_away.items())
+        say(f"limits    {', '.join(counts)}")
 
 
 def invite(
     context: typer.Context,
     name: Annotated[str | None, typer.Option(help="What the new node will be called.", show_default=False)] = None,
-    expires: Annotated[str, typer.Option(help="How long the ticket works.")] = "10m",
-    qr: Annotated[bool, typer.Option("--qr", help="Also draw it as a QR code.")] = False,
+    role: Annotated[str, typer.Option(help="admin, writer, reader, or blind: keeps what it cannot read.")] = "writer",
+    space: Spaces = None,
+    expires: Annotated[str, typer.Option(help="How long the ticket works: 90s, 10m, 2h, 7d.")] = "10m",
+    qr: Annotated[
+        bool | None, typer.Option("--qr/--no-qr", help="Draw it as a QR code too; else only on a terminal.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Make a ticket by which one other node can join; it works once.
+    """Make a ticket by which one other node can join, to the public space unless spaces are named; it works once.
 
     Example: cis invite --name workstation
     """
     from cis.api.network_schema import Invite
 
+    if role not in {"admin", "writer", "reader", "blind"}:
+        raise UsageError(f"role {role}: there are admin, writer, reader and blind")
+    request = Invite(name=name, expires_s=seconds_of(expires), role=role, spaces=tuple(space or ()))  # type: ignore[arg-type] # one of the four
     with running_node(context) as node:
-        invited = node.call(Invite(name=name, expires_s=seconds_of(expires)))
+        invited = node.call(request)
     if json:
         show_json(invited)
         return
     say(invited.ticket)
-    if qr:
-        import segno
-
-        segno.make(invited.ticket.upper(), error="l").terminal(out=sys.stdout, compact=True, border=2)
+    if qr if qr is not None else sys.stdout.isatty():
+        draw_qr(invited.ticket.upper())
     tell(f"on the other device: cis join {invited.ticket[:12]}…  (works once, until {moment(invited.expires_ms)})")
 
 
@@ -147,24 +176,18 @@ def join(
     home = home_in(context)
     if connect_daemon(home) is not None:
         raise UsageError("the node is running: stop it with `cis down`, join, then `cis up`")
-    with Joiner(home, sys.stdin.readline() if ticket == "-" else ticket) as joiner:
+    with Joiner(home, sys.stdin.readline() if ticket == "-" else ticket, name) as joiner:
         plan = joiner.plan()
         if plan.public_memories and not yes:
             what = "public memory" if plan.public_memories == 1 else "public memories"
-            _ask(f"{plan.public_memories} {what} of this node will be shared with the cluster it joins. Go on?")
-        joined = joiner.join(name)
+            agree(f"{plan.public_memories} {what} of this node will be shared with the cluster it joins. Go on?")
+        joined = joiner.join()
     if json:
-        show_json({"name": joined.name, "cluster": joined.cluster, "members": joined.members, "moved": joined.moved})
+        show_json(joined)
         return
     say(f"{joined.name} is a member now, with {', '.join(one for one in joined.members if one != joined.name)}")
+    say_renamed(joined.renamed)
     say("next: cis up --detach")
-
-
-def _ask(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} Add --yes to agree")
-    if not typer.confirm(question, err=True):
-        raise CisError("stopped: nothing was changed")
 
 
 def _where(listen: str | None) -> str:

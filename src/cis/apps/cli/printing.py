@@ -6,13 +6,17 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
 from cis.api.text import escaped, escaped_json
 
+if TYPE_CHECKING:
+    from cis.node.renamed import Renamed
+
 CELL_MAX = 60
+RENAMED_SHOWN = 50
 LAST_CELL_MAX = 160
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 
@@ -32,6 +36,23 @@ def complain(text: str) -> None:
     tell(f"cis: {' '.join(text.split())}")
 
 
+def ask_secret(what: str, *, twice: bool = False) -> str | None:
+    """Ask on the terminal, showing nothing of what is typed; None where there is no terminal."""
+    if not sys.stdin.isatty():
+        return None
+    import typer
+
+    answer: str = typer.prompt(escaped(what), hide_input=True, err=True, confirmation_prompt=twice)
+    return answer
+
+
+def draw_qr(text: str) -> None:
+    """Draw a text as a QR code in half blocks; capitals, digits and few signs make the smallest."""
+    import segno
+
+    segno.make(text, error="l", micro=False).terminal(out=sys.stdout, compact=True, border=2)
+
+
 def show_json(value: Any) -> None:  # noqa: ANN401 - anything msgspec encodes
     """Print a value as JSON, indented."""
     show_line(value, indent=2)
@@ -42,6 +63,17 @@ def show_line(value: Any, indent: int = 0) -> None:  # noqa: ANN401 - anything m
     text = msgspec.json.format(msgspec.json.encode(value), indent=indent).decode()
     _write(sys.stdout, escaped_json(text) + "\n")
     sys.stdout.flush()
+
+
+def say_renamed(renamed: Sequence[Renamed]) -> None:
+    """Say which memories are called otherwise since they came into another cluster."""
+    if not renamed:
+        return
+    say("memories that go by another key now, as theirs was taken:")
+    for one in renamed[:RENAMED_SHOWN]:
+        say(f"  {one.key} of {one.space} is {one.now}")
+    if len(renamed) > RENAMED_SHOWN:
+        say(f"  and {len(renamed) - RENAMED_SHOWN} more, named alike")
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cis.api.client import Node, RemoteNode, connect, connect_running
-from cis.errors import UsageError
+from cis.api.text import escaped
+from cis.errors import CisError, UsageError
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with stable field names.")]
-Space = Annotated[str, typer.Option("--space", "-s", help="public, or private: never leaves this node.")]
+Space = Annotated[
+    str, typer.Option("--space", "-s", help="public, private (never leaves this node), or a space by its name.")
+]
+Spaces = Annotated[
+    list[str] | None, typer.Option("--space", "-s", help="A space; may be repeated.", show_default=False)
+]
 AnySpace = Annotated[str | None, typer.Option("--space", "-s", help="Only this space.")]
 Key = Annotated[str, typer.Argument(help="The memory's key.", show_default=False)]
 
@@ -47,6 +54,14 @@ def node_of(context: typer.Context) -> Node:
 def running_node(context: typer.Context) -> RemoteNode:
     """Return the running node; an error that says how to start it where there is none."""
     return connect_running(home_in(context))
+
+
+def agree(question: str) -> None:
+    """Ask, and return when the answer is yes; raises what says that nothing was changed."""
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Add --yes to agree")
+    if not typer.confirm(escaped(question), err=True):
+        raise CisError("stopped: nothing was changed")
 
 
 def seconds_of(text: str) -> float:

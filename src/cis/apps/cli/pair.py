@@ -1,0 +1,127 @@
+"""The pair command: two devices become one cluster by a number and two words."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cis.api.client import connect
+from cis.api.network_schema import GetStatus
+from cis.api.pairing_schema import CodeShown, DevicesPaired, MemoriesRenamed, PairEvent, ShowCode, TakeCode
+from cis.apps.cli.printing import say, say_renamed, show_line, tell
+from cis.apps.cli.shared import Json, agree, home_in
+from cis.errors import UsageError
+
+SKEW_S_MAX = 600.0
+_ROLES = ("admin", "writer", "reader", "blind")
+
+
+def pair(
+    context: typer.Context,
+    code: Annotated[
+        str | None, typer.Argument(help="What the other device shows; without it, this one shows one.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where the other device is.", show_default=False)
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(help="What the other device may do: admin, writer, reader or blind.", show_default="writer"),
+    ] = None,
+    space: Annotated[
+        list[str] | None,
+        typer.Option("--space", "-s", help="A space it gets besides public; may be repeated.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the device that joins will be called.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before public memories move.")] = False,
+    json: Json = False,
+) -> None:
+    """Pair two devices: one shows a code, the other takes it. The one alone in its cluster joins the other's.
+
+    Example: cis pair, and on the other device cis pair 42-copper-otter
+    """
+    from cis.api.pairing import pair as carry_out
+
+    if role is not None and role not in _ROLES:
+        raise UsageError(f"{role!r} is no role: there are {', '.join(_ROLES)}")
+    if code is None and at is not None:
+        raise UsageError("--at goes with a code: it says where the device is that shows it")
+    home = home_in(context)
+    with connect(home) as node:
+        status = node.call(GetStatus())
+    alone, memories = len(status.members) == 1, status.memories
+
+    def show(event: PairEvent) -> None:
+        if json:
+            show_line(event)
+        else:
+            _show(event, running=status.running)
+
+    if code is None:
+        shown = ShowCode(role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # checked above
+        if alone and memories and role is None and not space:
+            tell(f"should the other device have a cluster already, this one joins it, {_moving(memories)} with it")
+        carry_out(home, shown, show)
+        return
+    if alone and memories and not yes:
+        agree(f"This device joins the other's cluster, and {_moving(memories)} will be shared with it. Go on?")
+    taken = TakeCode(code=code, at=at, role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # as above
+    if not json:
+        tell(
+            f"looking for the device that shows {code.split('-')[0]}-… on this network"
+            if at is None
+            else f"asking {at}"
+        )
+    carry_out(home, taken, show)
+
+
+def _moving(memories: int) -> str:
+    return f"its {memories} public {'memory' if memories == 1 else 'memories'}"
+
+
+def _show(event: PairEvent, *, running: bool) -> None:
+    if isinstance(event, CodeShown):
+        _show_code(event)
+    elif isinstance(event, MemoriesRenamed):
+        say_renamed(event.renamed)
+    else:
+        _show_paired(event, running=running)
+    sys.stdout.flush()
+
+
+def _show_code(shown: CodeShown) -> None:
+    say(f"on the other device, within {shown.expires_s / 60:g} minutes:")
+    say("")
+    say(f"    cis pair {shown.code}")
+    say("")
+    where = " or ".join(f"--at {address}" for address in shown.addresses[:3])
+    if shown.found:
+        say(f"where that does not find this device: {where}")
+    else:
+        say(f"and, since mDNS is off here: {where}")
+
+
+def _show_paired(paired: DevicesPaired, *, running: bool) -> None:
+    if paired.joined:
+        say(f"this device is {paired.name} now, {paired.role} in the cluster of {paired.peer}")
+    else:
+        say(f"{paired.name} is a member now, as {paired.role}")
+    say(f"  {paired.did}")
+    say("both devices must show the same words:")
+    say("")
+    say(f"    {' '.join(paired.words)}")
+    say("")
+    if not paired.joined:
+        say(f"other words there? It is not your device that came in: cis acl revoke {paired.name}")
+    if abs(paired.skew_s) > SKEW_S_MAX:
+        ahead = "ahead of" if paired.skew_s > 0 else "behind"
+        tell(
+            f"the other device's clock is {abs(paired.skew_s) / 60:.0f} min {ahead} this one's: set the wrong one; "
+            "what is dated more than 10 min ahead takes effect only then"
+        )
+    if not running:
+        say("next: cis up --detach")
