@@ -1,20 +1,27 @@
 """Whether a stranger's first packet is worth a connection: pure arithmetic over what is already open.
 
-Order of the questions: is there room at all, does this address hold too much of it, are too many strangers
-waiting to prove themselves, and if many are, has this one shown that its address is real (RFC 9000 §8.1).
+Order of the questions: is there room at all, has this address come to nothing too often, must it show that it is
+real (RFC 9000 §8.1), does it hold too much, are too many strangers waiting to prove themselves. Where they are, the
+oldest of whichever address holds most of these places gives way to a newcomer whose address holds fewer; where all
+hold one, the oldest after it had its time. What an address has not been shown to hold never counts against one that
+was shown to be real: an address is easily forged in a first packet.
 """
 
 from __future__ import annotations
 
 import enum
 import ipaddress
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cis.net.limits import NetLimits, Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
+
+PRESSED_S = 1.0
+"""How long a stranger surely has to prove itself, however many wait for its place."""
 
 
 class Admission(enum.Enum):
@@ -26,11 +33,36 @@ class Admission(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """What counts of a connection that is already there."""
+    """What counts of a connection that is already there; ``who`` names it to the caller."""
 
     network: str
     accepted: bool
     authenticated: bool
+    proven: bool = True
+    """whether what it sent came from its address"""
+    age_s: float = 0.0
+    who: object = None
+
+    @property
+    def stranger(self) -> bool:
+        """Whether it was let in and has not proven who it is."""
+        return self.accepted and not self.authenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """Who asks to be let in; ``failed`` too often lately."""
+
+    network: str
+    address_proven: bool
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    """Let it in, in the place of ``who``."""
+
+    who: object
 
 
 def network_of(host: str) -> str:
@@ -41,21 +73,32 @@ def network_of(host: str) -> str:
     return host
 
 
-def admit(
-    newcomer: str, occupants: Iterable[Occupant], limits: NetLimits, *, address_proven: bool
-) -> Admission | Refusal:
-    """Decide about a newcomer from network ``newcomer``."""
-    total = here = strangers = 0
-    for occupant in occupants:
-        total += 1
-        here += occupant.network == newcomer
-        strangers += occupant.accepted and not occupant.authenticated
-    if total >= limits.connections_max:
+def admit(newcomer: Newcomer, occupants: Sequence[Occupant], limits: NetLimits) -> Admission | Evict | Refusal:
+    """Decide about a newcomer; ``occupants`` are in the order they came."""
+    strangers = [one for one in occupants if one.stranger]
+    settled = sum(one.authenticated for one in occupants)
+    if settled >= limits.connections_max:
         return Refusal.CONNECTIONS
-    if here >= limits.connections_per_address_max:
-        return Refusal.ADDRESS
-    if strangers >= limits.unauthenticated_max:
-        return Refusal.UNAUTHENTICATED
-    if strangers >= limits.retry_above and not address_proven:
+    if newcomer.failed:
+        return Refusal.FAILED
+    here = sum(
+        one.accepted and one.network == newcomer.network and (one.proven or not newcomer.address_proven)
+        for one in occupants
+    )
+    crowded_here = here >= limits.connections_per_address_max
+    crowded = len(strangers) >= min(limits.unauthenticated_max, limits.connections_max - settled)
+    if not newcomer.address_proven and (crowded or crowded_here or len(strangers) >= limits.retry_above):
         return Admission.PROVE_ADDRESS
-    return Admission.ACCEPT
+    if crowded_here:
+        return Refusal.ADDRESS
+    return _make_room(newcomer, strangers) if crowded else Admission.ACCEPT
+
+
+def _make_room(newcomer: Newcomer, strangers: Sequence[Occupant]) -> Evict | Refusal:
+    held = Counter(one.network for one in strangers)
+    most = max(held.values(), default=0)
+    if most > held[newcomer.network] + 1:
+        return Evict(next(one.who for one in strangers if held[one.network] == most))
+    if strangers and strangers[0].age_s >= PRESSED_S:
+        return Evict(strangers[0].who)
+    return Refusal.UNAUTHENTICATED

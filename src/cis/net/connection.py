@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from cis.errors import Fault
 from cis.net.closing import CloseReason, ConnectionLost
 from cis.net.drive import Drive, Link
-from cis.net.limits import ConnectionStatistics, NetLimits
+from cis.net.limits import ConnectionStatistics, Cut, NetLimits
 from cis.net.qh3_core import ALPN, QuicCore, RawAddress
 from cis.net.streams import Streams
 from cis.net.udp import unmapped
@@ -29,6 +29,15 @@ class Registrar(Protocol):
 
     def on_closing(self, connection: Connection) -> None:
         """It has ended, but may still repeat its goodbye."""
+
+    def on_buffered(self) -> None:
+        """A connection holds so much unread that all of them together may hold too much."""
+
+    def on_cut(self, why: Cut) -> None:
+        """A connection is being ended for taking too much."""
+
+    def on_paused(self) -> None:
+        """A peer has to stop until more is read."""
 
     def on_gone(self, connection: Connection, *, crashed: bool) -> None:
         """It will neither send nor receive again."""
@@ -57,7 +66,7 @@ class Connection:
         self._limits = limits
         self._changed = Change()
         self._drive = Drive(core, link, address, limits, self)
-        self._streams = Streams(self._drive, limits, is_dialler=self.is_dialler)
+        self._streams = Streams(self._drive, limits, registrar, is_dialler=self.is_dialler)
         if self.is_dialler:
             self._drive.flush_soon()
 
@@ -155,11 +164,13 @@ class Connection:
     def on_input(self) -> None:
         """Deliver what arrived; a stranger who sends more than a handshake is dropped."""
         self._drive.core.deliver(self, self._streams)
-        stranger = not self.is_dialler and not self.authenticated
-        if stranger and self._streams.bytes_in > self._limits.unauthenticated_bytes_max:
+        if not self.authenticated and _presumes(self._streams, self._limits, is_dialler=self.is_dialler):
+            self._registrar.on_cut(Cut.UNPROVEN)
             self.drop("more than a handshake before it was done")
             return
         self._streams.on_input()
+        if self._streams.unread_bytes > self._limits.buffered_noticed_bytes:
+            self._registrar.on_buffered()
 
     def on_flushed(self) -> None:
         """Wake writers."""
@@ -174,3 +185,11 @@ class Connection:
     def on_gone(self, *, crashed: bool) -> None:
         """Be forgotten."""
         self._registrar.on_gone(self, crashed=crashed)
+
+
+def _presumes(streams: Streams, limits: NetLimits, *, is_dialler: bool) -> bool:
+    """Whether a stranger has sent more than a handshake takes."""
+    if is_dialler:
+        return streams.bytes_in > limits.unproven_listener_bytes_max
+    too_many = streams.opened_by_peer > limits.unauthenticated_streams_max
+    return too_many or streams.bytes_in > limits.unauthenticated_bytes_max

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from cis.net.admission import Admission, Occupant, admit, network_of
+from cis.net.admission import Admission, Evict, admit, network_of
+from cis.net.admission import Newcomer as Asking
 from cis.net.limits import Drop, EndpointCounters, NetLimits, Refusal
 from cis.net.qh3_core import (
     CID_BYTES,
@@ -26,8 +27,9 @@ from cis.net.qh3_core import (
 from cis.net.udp import unmapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
+    from cis.net.admission import Occupant
     from cis.net.retry import RetryTokens
 
 _log = logging.getLogger(__name__)
@@ -46,6 +48,19 @@ class Newcomer:
     """Set if its address is proven by our Retry."""
 
 
+class Register(Protocol):
+    """Who is here, and who came in vain (``roster.Roster``)."""
+
+    def occupants(self) -> Sequence[Occupant]:
+        """What counts against the limits."""
+
+    def failed_too_often(self, network: str) -> bool:
+        """Whether connections from there came to nothing too often lately."""
+
+    def evict(self, who: object) -> None:
+        """End the connection of an occupant, in favour of another."""
+
+
 class Doorway:
     """Decides about strangers; ``reply`` sends a stateless answer."""
 
@@ -54,13 +69,13 @@ class Doorway:
         limits: NetLimits,
         counters: EndpointCounters,
         tokens: RetryTokens,
-        occupants: Callable[[], Iterable[Occupant]],
+        register: Register,
         reply: Callable[[bytes, RawAddress], None],
     ) -> None:
         self._limits = limits
         self._counters = counters
         self._tokens = tokens
-        self._occupants = occupants
+        self._register = register
         self._reply = reply
 
     def consider(self, data: bytes, address: RawAddress, now: float) -> Newcomer | None:
@@ -103,7 +118,12 @@ class Doorway:
         original = self._tokens.original_cid(header.token, where, asked, now) if header.token else None
         if header.token and original is None:  # we give tokens in Retry only, so this one is stale or forged
             return Drop.BAD_TOKEN
-        verdict = admit(network_of(where[0]), self._occupants(), self._limits, address_proven=original is not None)
+        network = network_of(where[0])
+        asking = Asking(network, original is not None, self._register.failed_too_often(network))
+        verdict = admit(asking, self._register.occupants(), self._limits)
+        if isinstance(verdict, Evict):
+            self._register.evict(verdict.who)
+            verdict = Admission.ACCEPT
         if verdict is Admission.ACCEPT:
             return Newcomer(asked, asked if original is None else original, asked if original else None)
         if verdict is Admission.PROVE_ADDRESS:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 from cis.errors import Fault, TimedOut, Unavailable
 from cis.net.connection import Connection
 from cis.net.doorway import Doorway, Newcomer
+from cis.net.keylog import open_keylog
 from cis.net.limits import Drop, EndpointCounters, EndpointStatistics, NetLimits
 from cis.net.qh3_core import CID_BYTES, QuicCore, RawAddress, configuration_of
 from cis.net.retry import RetryTokens
@@ -45,10 +46,12 @@ class Endpoint:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._counters = EndpointCounters()
-        self._roster = Roster(self._counters, on_connection)
+        self._roster = Roster(self._counters, limits, on_connection)
         tokens = RetryTokens(os.urandom(32))
-        self._doorway = Doorway(limits, self._counters, tokens, self._roster.occupants, self._reply)
-        self._dialling = configuration_of(limits, None)
+        self._doorway = Doorway(limits, self._counters, tokens, self._roster, self._reply)
+        self._dials = asyncio.Semaphore(limits.dialling_max)
+        self._keylog = open_keylog(os.environ)
+        self._dialling = configuration_of(limits, None, self._keylog)
         self._closed = False
         self._socket: UdpSocket
         self.use_certificate(certificate)
@@ -74,6 +77,8 @@ class Endpoint:
         except OSError as error:
             what = f"cannot listen on UDP {host} port {port}: {error.strerror}"
             raise Unavailable(f"{what}; choose another address or port") from error
+        if endpoint._keylog is not None:
+            endpoint._socket.send_singly()
         return endpoint
 
     async def __aenter__(self) -> Self:
@@ -96,7 +101,7 @@ class Endpoint:
 
     def use_certificate(self, certificate: Certificate) -> None:
         """Show this certificate to those who dial from now on (RULES A: a fresh one per slot and network)."""
-        self._listening = configuration_of(self._limits, certificate)
+        self._listening = configuration_of(self._limits, certificate, self._keylog)
         self._certificate_hash = certificate.hash
 
     def statistics(self) -> EndpointStatistics:
@@ -112,11 +117,13 @@ class Endpoint:
             retries_sent=counters.retries_sent,
             version_negotiations_sent=counters.version_negotiations_sent,
             handshakes_timed_out=counters.handshakes_timed_out,
+            paused=counters.paused,
             dropped=MappingProxyType(dict(counters.dropped)),
             refused=MappingProxyType(dict(counters.refused)),
+            cut=MappingProxyType(dict(counters.cut)),
             connections=established,
             handshaking=len(occupants) - established,
-            unauthenticated=sum(o.accepted and not o.authenticated for o in occupants),
+            unauthenticated=sum(one.stranger for one in occupants),
         )
 
     async def dial(self, host: str, port: int) -> Connection:
@@ -129,9 +136,10 @@ class Endpoint:
         except (OSError, OverflowError) as error:
             raise Unavailable(f"cannot dial {host} port {port}: {error}; check the address") from error
         attempts = 1 + self._limits.handshake_retries
-        for _ in range(attempts):
-            if connection := await self._attempt(address):
-                return connection
+        async with self._dials:
+            for _ in range(attempts):
+                if connection := await self._attempt(address):
+                    return connection
         waited = attempts * self._limits.handshake_timeout_s
         raise TimedOut(
             f"no QUIC answer from {host} port {port} within {waited:g} s ({attempts} attempts); "
@@ -148,12 +156,14 @@ class Endpoint:
         self._socket.close()
         for connection in self._roster.everyone:
             connection.drop("the endpoint is closed")
+        if self._keylog is not None:
+            self._keylog.close()
 
     async def _attempt(self, address: RawAddress) -> Connection | None:
         """Make one attempt; None if nobody answered."""
         if self._closed:
             raise Unavailable("the endpoint is closed; open another")
-        if len(self._roster.occupants()) >= self._limits.connections_max:
+        if self._roster.settled >= self._limits.connections_max:
             most = self._limits.connections_max
             raise Unavailable(f"{most} connections are open, all that connections_max allows; close one")
         core = QuicCore.dialling(self._dialling, address, self._loop.time())
@@ -201,7 +211,8 @@ class Endpoint:
             return
         core = QuicCore.listening(self._listening, newcomer.original_cid, newcomer.retry_cid)
         connection = Connection(core, self._socket, self._roster, address, self._limits, self._certificate_hash)
-        self._roster.enter(connection, newcomer.destination_cid, core.host_cid)
+        proven = newcomer.retry_cid is not None
+        self._roster.enter(connection, newcomer.destination_cid, core.host_cid, proven=proven)
         self._roster.expect_handshake(connection, self._limits.handshake_timeout_s)
         connection.receive([data], address)
         if not core.proven:  # an Initial's keys are public: who cannot even use those gets no place

@@ -32,11 +32,22 @@ class NetLimits:
     """Accepted connections that have not passed ``mark_authenticated`` yet."""
     unauthenticated_bytes_max: int = 64 << 10
     """What an accepted connection may send before ``mark_authenticated``: a handshake and no more."""
+    unauthenticated_streams_max: int = 1
+    """Streams an accepted connection may open before ``mark_authenticated``."""
+    unproven_listener_bytes_max: int = 1 << 20
+    """What a listener may send before ``mark_authenticated``; it may speak on as soon as it is done with us."""
+    failed_per_address_burst: float = 32.0
+    """Connections from one address that come to nothing before it has to wait; who proves itself spends nothing."""
+    failed_per_address_per_s: float = 2.0
+    dialling_max: int = 32
+    """Dials under way; they take no place that a newcomer could have, and more wait for their turn."""
     retry_above: int = 16
     """From this many unauthenticated ones on, newcomers must first prove their address (RFC 9000 §8.1.2)."""
     streams_max: int = 256
     """Open at once, in each direction of opening; qh3 itself grants a peer 100 more than it has finished."""
     buffered_per_connection_max_bytes: int = 64 << 20
+    buffered_in_all_max_bytes: int = 512 << 20
+    """Unread in all connections; beyond it the one that holds most is closed."""
     stream_window_bytes: int = 16 << 20
     send_high_water_bytes: int = 512 << 10
 
@@ -51,6 +62,11 @@ class NetLimits:
     def window_bytes(self) -> int:
         """Flow control window of a stream and of the connection."""
         return min(self.stream_window_bytes, self.buffered_per_connection_max_bytes // 4)
+
+    @property
+    def buffered_noticed_bytes(self) -> int:
+        """Unread bytes of one connection from which the sum over all is worth taking."""
+        return self.buffered_in_all_max_bytes // (2 * self.connections_max)
 
     @property
     def pause_above_bytes(self) -> int:
@@ -80,6 +96,16 @@ class Refusal(enum.StrEnum):
     CONNECTIONS = "connections_max"
     ADDRESS = "connections_per_address_max"
     UNAUTHENTICATED = "unauthenticated_max"
+    FAILED = "failed_per_address"
+
+
+class Cut(enum.StrEnum):
+    """Why a connection was ended for taking too much."""
+
+    EVICTED = "evicted_for_another_address"
+    UNPROVEN = "unauthenticated_bytes_or_streams_max"
+    STREAMS = "streams_max"
+    BUFFERED = "buffered_in_all_max_bytes"
 
 
 @dataclass(slots=True)
@@ -93,8 +119,10 @@ class EndpointCounters:
     retries_sent: int = 0
     version_negotiations_sent: int = 0
     handshakes_timed_out: int = 0
+    paused: int = 0
     dropped: Counter[Drop] = field(default_factory=Counter)
     refused: Counter[Refusal] = field(default_factory=Counter)
+    cut: Counter[Cut] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +136,11 @@ class EndpointStatistics:
     retries_sent: int
     version_negotiations_sent: int
     handshakes_timed_out: int
+    paused: int
+    """How often a peer had to stop because too much of what it sent lay unread."""
     dropped: Mapping[Drop, int]
     refused: Mapping[Refusal, int]
+    cut: Mapping[Cut, int]
     connections: int
     handshaking: int
     unauthenticated: int

@@ -23,7 +23,7 @@ import logging
 import os
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from qh3._hazmat import QuicConnectionCore, UdpSocketState, pull_quic_header
 from qh3.quic import events
@@ -292,7 +292,9 @@ class QuicCore:
         return CoreHealth(native.smoothed_rtt, native.loss_total, native.pto_total)
 
 
-def configuration_of(limits: NetLimits, certificate: Certificate | None) -> QuicConfiguration:
+def configuration_of(
+    limits: NetLimits, certificate: Certificate | None, keylog: TextIO | None = None
+) -> QuicConfiguration:
     """Build the settings of a listener (with a certificate) or of a dialler (without)."""
     configuration = QuicConfiguration(
         is_client=certificate is None,
@@ -305,6 +307,7 @@ def configuration_of(limits: NetLimits, certificate: Certificate | None) -> Quic
         max_datagram_frame_size=0,
         server_name=SERVER_NAME if certificate is None else None,
         verify_mode=ssl.CERT_NONE,
+        secrets_log_file=keylog,  # type: ignore[arg-type] # None is its default
         signature_algorithms=[SignatureAlgorithm.ED25519] if certificate is None else None,
     )
     if certificate is not None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from cis.errors import Fault
 from cis.net.admission import Occupant, network_of
-from cis.net.limits import Drop
+from cis.net.limits import Cut, Drop
+from cis.net.rate import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cis.net.connection import Connection
-    from cis.net.limits import EndpointCounters
+    from cis.net.limits import ConnectionStatistics, EndpointCounters, NetLimits
 
 _log = logging.getLogger(__name__)
 _LINGERING_MAX = 256
@@ -25,6 +26,8 @@ _LINGERING_MAX = 256
 @dataclass(slots=True)
 class _Entry:
     network: str
+    since: float
+    proven: bool = False
     cids: set[bytes] = field(default_factory=set)
     deadline: asyncio.TimerHandle | None = None
 
@@ -32,7 +35,12 @@ class _Entry:
 class Roster:
     """Implements ``connection.Registrar``; ``on_accepted`` gets each accepted connection when it is ready."""
 
-    def __init__(self, counters: EndpointCounters, on_accepted: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, counters: EndpointCounters, limits: NetLimits, on_accepted: Callable[[Connection], None]
+    ) -> None:
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._failed: Rates[str] = Rates(per_s=limits.failed_per_address_per_s, burst=limits.failed_per_address_burst)
         self.routes: dict[bytes, Connection] = {}
         self._counters = counters
         self._on_accepted = on_accepted
@@ -45,23 +53,55 @@ class Roster:
         return tuple(self._entries)
 
     def occupants(self) -> list[Occupant]:
-        """What counts against the limits: all but those that have ended."""
+        """What counts against the limits, in the order it came: all but those that have ended."""
+        now = self._loop.time()
         return [
-            Occupant(entry.network, not connection.is_dialler, connection.authenticated)
+            Occupant(
+                entry.network,
+                not connection.is_dialler,
+                connection.authenticated,
+                entry.proven or connection.established,
+                now - entry.since,
+                connection,
+            )
             for connection, entry in self._entries.items()
             if not connection.closing
         ]
 
-    def enter(self, connection: Connection, *cids: bytes) -> None:
-        """Begin to keep account of a connection that answers to ``cids``."""
-        self._entries[connection] = _Entry(network_of(connection.peer_address[0]))
+    @property
+    def settled(self) -> int:
+        """How many connections are authenticated."""
+        return sum(one.authenticated and not one.closing for one in self._entries)
+
+    def failed_too_often(self, network: str) -> bool:
+        """Whether connections from there came to nothing too often lately."""
+        return self._failed.spent(network, self._loop.time())
+
+    def evict(self, who: object) -> None:
+        """End the connection of an occupant, in favour of another."""
+        for connection in self.everyone:
+            if connection is who:
+                self._counters.cut[Cut.EVICTED] += 1
+                connection.drop("another address needed its place")
+
+    def on_buffered(self) -> None:
+        """Look what lies unread in all connections; where it is too much, end the one that holds most."""
+        held = {one: _buffered(one.statistics(), self._limits) for one in self._entries if not one.closing}
+        if sum(held.values()) > self._limits.buffered_in_all_max_bytes:
+            self._counters.cut[Cut.BUFFERED] += 1
+            max(held, key=held.__getitem__).close(Fault.BUSY, "too much lies unread here")
+
+    def enter(self, connection: Connection, *cids: bytes, proven: bool = False) -> None:
+        """Begin to keep account of a connection that answers to ``cids``; ``proven``: its address is."""
+        network = network_of(connection.peer_address[0])
+        self._entries[connection] = _Entry(network, self._loop.time(), proven)
         for cid in cids:
             self.on_route(connection, cid, live=True)
 
     def expect_handshake(self, connection: Connection, within_s: float) -> None:
         """Drop an accepted connection that is not established in time."""
         if (entry := self._entries.get(connection)) is not None:
-            entry.deadline = asyncio.get_running_loop().call_later(within_s, self._give_up_on, connection)
+            entry.deadline = self._loop.call_later(within_s, self._give_up_on, connection)
 
     def on_route(self, connection: Connection, cid: bytes, *, live: bool) -> None:
         """Add or remove an id; nobody can take over an id that is another's."""
@@ -93,6 +133,14 @@ class Roster:
         if len(self._lingering) > _LINGERING_MAX:
             next(iter(self._lingering)).drop("")
 
+    def on_cut(self, why: Cut) -> None:
+        """Count it."""
+        self._counters.cut[why] += 1
+
+    def on_paused(self) -> None:
+        """Count it."""
+        self._counters.paused += 1
+
     def on_gone(self, connection: Connection, *, crashed: bool) -> None:
         """Forget it."""
         if crashed:
@@ -100,6 +148,9 @@ class Roster:
         self._stop_clock(connection)
         self._lingering.pop(connection, None)
         if entry := self._entries.pop(connection, None):
+            proven = entry.proven or connection.established
+            if proven and not connection.is_dialler and not connection.authenticated:
+                self._failed.spend(entry.network, self._loop.time())
             for cid in entry.cids:
                 del self.routes[cid]
 
@@ -112,3 +163,8 @@ class Roster:
     def _give_up_on(self, connection: Connection) -> None:
         self._counters.handshakes_timed_out += 1
         connection.drop("the handshake took too long")
+
+
+def _buffered(one: ConnectionStatistics, limits: NetLimits) -> int:
+    """What may lie unread, here and in the core of a connection that is paused."""
+    return one.unread_bytes + (limits.window_bytes if one.paused else 0)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cis.errors import Fault
 from cis.net.closing import ConnectionLost
+from cis.net.limits import Cut
 from cis.net.qh3_core import LISTENER_OF_STREAM, UNIDIRECTIONAL
 from cis.net.stream import Stream
 from cis.net.waiting import Change
@@ -22,13 +23,21 @@ if TYPE_CHECKING:
     from cis.net.limits import NetLimits
 
 
+class Account(Protocol):
+    """Where it is counted (``connection.Registrar``)."""
+
+    def on_cut(self, why: Cut) -> None: ...
+    def on_paused(self) -> None: ...
+
+
 class Streams:
     """Implements ``stream.StreamCarrier`` for its streams and ``qh3_core.StreamEvents`` for the core."""
 
-    def __init__(self, drive: Drive, limits: NetLimits, *, is_dialler: bool) -> None:
+    def __init__(self, drive: Drive, limits: NetLimits, account: Account, *, is_dialler: bool) -> None:
         self._drive = drive
         self._core = drive.core.streams
         self._limits = limits
+        self._account = account
         self._is_dialler = is_dialler
         self._open: dict[int, Stream] = {}
         self._next_remote = 1 if is_dialler else 0
@@ -36,7 +45,7 @@ class Streams:
         self._changed = Change()
         self._room: list[tuple[int, asyncio.Future[None]]] = []
         self._resume_wanted = False
-        self.local = self.remote = 0
+        self.local = self.remote = self.opened_by_peer = 0
         self.unread_bytes = self.bytes_in = self.bytes_out = 0
 
     @property
@@ -69,6 +78,7 @@ class Streams:
         core = self._drive.core
         if not core.paused and self.unread_bytes > self._limits.pause_above_bytes:
             core.pause()
+            self._account.on_paused()
         if self._changed and self._may_open():
             self._changed.notify()
 
@@ -171,12 +181,14 @@ class Streams:
         while self._next_remote <= stream_id:
             # Streams that ended unaccepted still wait in the queue.
             if max(self.remote, len(self._accepted)) >= self._limits.streams_max:
+                self._account.on_cut(Cut.STREAMS)
                 self._drive.close(Fault.BUSY, f"more than {self._limits.streams_max} streams")
                 return None
             stream = Stream(self, self._next_remote)
             self._open[self._next_remote] = stream
             self._accepted.append(stream)
             self.remote += 1
+            self.opened_by_peer += 1
             self._next_remote += 4
             self._changed.notify()
         return self._open.get(stream_id)

@@ -79,6 +79,10 @@ class UdpSocket:
     def congested(self) -> bool:
         return bool(self._waiting)
 
+    def send_singly(self) -> None:
+        """Leave the cutting into datagrams to nobody: a capture on loopback then shows what a network would carry."""
+        self._batched.disable_gso()
+
     async def resolve(self, host: str, port: int) -> RawAddress:
         """Find the address of ``host`` in this socket's own family; raises OSError."""
         flags = socket.AI_V4MAPPED if self._socket.family == socket.AF_INET6 else 0

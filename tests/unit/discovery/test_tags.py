@@ -15,7 +15,7 @@ KEY = b"k" * 32
 
 
 def _tags(own: NodeId, key: bytes = KEY, members: tuple[NodeId, ...] = (ANA, BEN)) -> Tags:
-    return Tags(own, lambda: key, lambda: members)
+    return Tags(own, lambda: [key], lambda: members)
 
 
 def test_a_slot_lasts_a_quarter_of_an_hour() -> None:
@@ -45,7 +45,7 @@ def test_neither_oneself_nor_a_stranger_nor_another_cluster_is_recognised() -> N
 
 def test_a_new_member_and_a_new_key_are_taken_up_at_once() -> None:
     members, keys = [ANA], [KEY]
-    tags = Tags(ANA, lambda: keys[-1], lambda: members)
+    tags = Tags(ANA, lambda: keys[-1:], lambda: members)
     assert tags.recognise(tag_of(KEY, 7, BEN), 7) is None
     members.append(BEN)
     assert tags.recognise(tag_of(KEY, 7, BEN), 7) == BEN
@@ -55,7 +55,7 @@ def test_a_new_member_and_a_new_key_are_taken_up_at_once() -> None:
 
 
 def test_without_a_key_nothing_is_announced_or_recognised() -> None:
-    tags = Tags(ANA, lambda: None, lambda: [BEN])
+    tags = Tags(ANA, list, lambda: [BEN])
     assert tags.own_tag(7) is None
     assert tags.recognise(b"\0" * 16, 7) is None
 
@@ -66,3 +66,11 @@ def test_many_slots_are_not_remembered(slots: list[int]) -> None:
     for slot in slots:
         assert tags.recognise(tag_of(KEY, slot, BEN), slot) == BEN
     assert len(tags._known) <= 4
+
+
+def test_who_was_away_while_the_key_was_renewed_is_recognised_and_shown_nothing_new() -> None:
+    away, renewed = _tags(BEN), Tags(ANA, lambda: [b"n" * 32, KEY], lambda: (ANA, BEN))
+    tag = away.own_tag(7)
+    assert tag is not None
+    assert renewed.recognise(tag, 7) == BEN
+    assert renewed.own_tag(7) == tag_of(b"n" * 32, 7, ANA)
