@@ -42,9 +42,8 @@ class DiallerRole:
         local, expected = self._local, parse_did(node)
         began = time.perf_counter()
         connection = await self._endpoint.dial(host, port)
-        await greet_as_dialler(
-            connection, _brought(local, connection), HandshakeKey(local.cluster.keys.discovery), expected, local.entropy
-        )
+        key = HandshakeKey(local.cluster.keys.discovery_key)
+        await greet_as_dialler(connection, _brought(local, connection), key, expected, local.entropy)
         elapsed_s = time.perf_counter() - began
         connection.close(Fault.NONE, "")
         return {"elapsed_s": elapsed_s}

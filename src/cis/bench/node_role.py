@@ -136,6 +136,12 @@ class NodeRole:
             counted |= {"links": len(self._driver.links)}
         return counted
 
+    async def on_turned_away(self) -> dict[str, Any]:
+        """Return what this node turned away or slowed down since it started."""
+        from cis.api.turned_away import turned_away
+
+        return {"counts": turned_away(self.driver)}
+
     async def on_resync(self, node: str) -> dict[str, Any]:
         """Hold one more session over the connection there is."""
         from cis.bench.counted_session import resync

@@ -45,6 +45,10 @@ def _factory(name: str) -> Callable[[asyncio.TaskGroup], Role]:
         from cis.bench.carrier_role import CarrierRole
 
         return CarrierRole
+    if name == "hostile":
+        from cis.bench.hostile_role import HostileRole
+
+        return HostileRole
     assert name == "bare", name
     from cis.bench.bare_role import BareRole
 

@@ -53,6 +53,10 @@ class GossipStatistics:
     lost: int
     trees: int
     seen: int
+    crowded_out: int
+    """ids forgotten before their time: a message may be taken for new again"""
+    too_far: int
+    """messages not passed on, having come from too far"""
     kept: int
 
 
@@ -112,6 +116,8 @@ class Gossip:
             lost=len(views.known.lost),
             trees=tree.trees,
             seen=len(tree.messages),
+            crowded_out=tree.messages.crowded_out,
+            too_far=tree.too_far,
             kept=tree.messages.kept,
         )
 

@@ -26,6 +26,7 @@ from cis.gossip.language import (
     LeavingAsked,
     Linked,
     Received,
+    Removed,
     TimerExpired,
     Unlinked,
 )
@@ -48,7 +49,7 @@ from cis.wire.gossip import (
 if TYPE_CHECKING:
     from random import Random
 
-ViewEvent = Heard | Linked | Unlinked | DialFailed | Received | LeavingAsked | TimerExpired
+ViewEvent = Heard | Linked | Unlinked | DialFailed | Removed | Received | LeavingAsked | TimerExpired
 
 
 class HyParView:
@@ -76,6 +77,8 @@ class HyParView:
                 self._on_unlinked(node, now)
             case DialFailed(node):
                 self._on_dial_failed(node, now)
+            case Removed(node):
+                self._on_removed(node, now)
             case Heard(node, record):
                 self._on_heard(node, record, now)
             case TimerExpired(timer):
@@ -141,6 +144,11 @@ class HyParView:
         answering = around.answers.pop(node, None) is not None
         if around.asks.pop(node, None) is not None or answering:
             self.known.lose(node, b"", now)
+
+    def _on_removed(self, node: NodeId, now: float) -> None:
+        self._on_unlinked(node, now)
+        self._around.answers.pop(node, None)
+        self.known.remove(node)
 
     def _on_message(self, node: NodeId, message: GossipMessage, now: float) -> None:
         match message:

@@ -47,6 +47,13 @@ class DialFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """A node is no member any more: it is neither spoken to nor of."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A message came from a linked node, its size checked and its records verified."""
 
@@ -82,7 +89,16 @@ class TimerExpired:
 
 
 GossipEvent = (
-    Heard | Linked | Unlinked | DialFailed | Received | Examined | BroadcastAsked | LeavingAsked | TimerExpired
+    Heard
+    | Linked
+    | Unlinked
+    | DialFailed
+    | Removed
+    | Received
+    | Examined
+    | BroadcastAsked
+    | LeavingAsked
+    | TimerExpired
 )
 
 

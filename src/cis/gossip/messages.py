@@ -43,6 +43,8 @@ class SeenMessages:
         self._seen: OrderedDict[bytes, Seen] = OrderedDict()
         self._bodies: OrderedDict[bytes, bytes] = OrderedDict()
         self._bytes = 0
+        self.crowded_out = 0
+        """ids forgotten before their time, for there were too many"""
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -98,5 +100,6 @@ class SeenMessages:
         ):
             self.forget_body(next(iter(bodies)))
         while seen and (len(seen) > config.seen_max or seen[next(iter(seen))].at < now - config.seen_s):
-            id_, _ = seen.popitem(last=False)
+            id_, forgotten = seen.popitem(last=False)
+            self.crowded_out += forgotten.at >= now - config.seen_s
             self.forget_body(id_)

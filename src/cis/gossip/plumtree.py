@@ -54,6 +54,7 @@ class Plumtree:
         self.duplicates = 0
         self.payloads = 0
         self.optimisations = 0
+        self.too_far = 0
         self._own_tree = own[:TREE_BYTES]
         self._config = config
         self._lazy: OrderedDict[bytes, dict[NodeId, None]] = OrderedDict()
@@ -198,6 +199,7 @@ class Plumtree:
     def _pass_on(self, id_: bytes, body: bytes, seen: Seen) -> None:
         seen.passed = True
         if seen.hops >= self._config.hops_max:
+            self.too_far += 1
             return
         message, source, effects = Gossip(seen.hops + 1, seen.tree, body), seen.source, self._effects
         lazy = self._lazy.get(seen.tree)

@@ -7,16 +7,26 @@ from collections.abc import Callable
 from cis.discovery.tags import Tags
 from cis.model import NodeId
 from cis.node.cluster import Cluster
+from cis.trust import Membership
+from cis.wire.membership import NO_SPACE, EntryKind, decode_rotate
+
+FORMER_KEYS_MS = 30 * 86_400_000
+"""How long members that announce under a renewed discovery key are recognised."""
+
+KEPT_MS = 3_600_000
 
 
 class NodeAnnouncement:
     """Implements `cis.discovery.provider.Announcement`."""
 
-    def __init__(self, cluster: Cluster, own: NodeId, port: Callable[[], int]) -> None:
+    def __init__(self, cluster: Cluster, own: NodeId, port: Callable[[], int], clock_ms: Callable[[], int]) -> None:
         self._port = port
+        self._cluster = cluster
+        self._clock_ms = clock_ms
+        self._known: tuple[Membership, list[bytes], int] | None = None
         self._tags = Tags(
             own,
-            lambda: cluster.keys.discovery,
+            self._keys,
             lambda: [member.node for member in cluster.membership.members()],
         )
 
@@ -31,3 +41,28 @@ class NodeAnnouncement:
     def recognise(self, tag: bytes, slot: int) -> NodeId | None:
         """Return the member whose tag it is."""
         return self._tags.recognise(tag, slot)
+
+    def _keys(self) -> list[bytes]:
+        """The keys of the moment, worked out again when the membership has changed, and once an hour."""
+        now_ms, membership = self._clock_ms(), self._cluster.membership
+        if self._known is None or self._known[0] is not membership or now_ms > self._known[2]:
+            self._known = membership, discovery_keys(self._cluster, now_ms), now_ms + KEPT_MS
+        return self._known[1]
+
+
+def discovery_keys(cluster: Cluster, now_ms: int) -> list[bytes]:
+    """Return the discovery key, and after it, the last first, those renewed within `FORMER_KEYS_MS`."""
+    keys, order, since = cluster.keys, cluster.membership.epochs(NO_SPACE), _renewed_ms(cluster)
+    former = [
+        keys.discovery[epoch]
+        for epoch, after in zip(order, (*order[1:], keys.current), strict=True)
+        if epoch in keys.discovery and epoch != keys.current and now_ms - since.get(after, 0) < FORMER_KEYS_MS
+    ]
+    return [keys.discovery_key, *reversed(former)]
+
+
+def _renewed_ms(cluster: Cluster) -> dict[int, int]:
+    """When each epoch of the discovery key began, by the clock of who began it."""
+    statements = (known.entry.statement for known in cluster.membership.log.known.values())
+    rotations = ((decode_rotate(one.body), one.issued_ms) for one in statements if one.kind == EntryKind.ROTATE)
+    return {rotate.epoch: issued_ms for rotate, issued_ms in rotations if rotate.space == NO_SPACE}

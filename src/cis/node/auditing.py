@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from cis.errors import CisError, Fault, PeerFault
-from cis.model import Dot, SpaceId
+from cis.model import Dot, MemoryId, NodeId, ReplicaId, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
 from cis.node.snapshots import SnapshotThread
-from cis.store.admission import check
+from cis.store.admission import Gate, check
 from cis.store.audit import count_wrong, explain, items, supply, unheld_bodies
 from cis.store.audit_check import Checked, check_space
 from cis.store.collection import Ended, adopt
-from cis.store.read import Reader
+from cis.store.read import Reader, stable
 from cis.store.repair import Repaired, mend, mend_ends, repair
 from cis.sync.audit import Audit
 from cis.sync.audit_effects import (
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 AUDIT_STALL_S = 120.0
 """An audit in which nothing happens for so long is given up; what was mended stays so."""
+AUDIT_S_MAX = 1800.0
+"""So is one that takes longer: its snapshot keeps the store's journal from being reused."""
 ARRIVED_BYTES_MAX = 32 << 20
 """Frames that may wait to be looked at: an honest peer has less under way."""
 MENDED_AT_ONCE = 4096
@@ -67,19 +69,27 @@ class AuditSummary:
     """runs of changesets that were missing or not what was signed"""
 
 
-async def run_audit(local: LocalNode, stream: Stream, *, initiator: bool, checked: bool = True) -> AuditSummary:
-    """Hold one audit to its end; raises `PeerFault`, StreamReset, ConnectionLost or TimeoutError.
+async def run_audit(
+    local: LocalNode, stream: Stream, peer: NodeId, *, initiator: bool, checked: bool = True
+) -> AuditSummary:
+    """Hold one audit of the spaces shared to its end; raises `PeerFault`, StreamReset, ConnectionLost or TimeoutError.
 
     The initiator has its own store ``checked`` first.
     """
-    space = local.cluster.public
-    found = await asyncio.to_thread(check_and_mend, local, space) if initiator and checked else None
+    spaces = local.cluster.shared_with(peer)
+    found: dict[SpaceId, Checked] = {}
+    for space in spaces if initiator and checked else ():
+        found[space] = await asyncio.to_thread(check_and_mend, local, space)
     with SnapshotThread(local.store, "cis-audit") as desk:
-        work = await desk.run(lambda: AuditWork(local, desk.open(), found, initiator=initiator))
+        work = await desk.run(lambda: AuditWork(local, desk.open(), spaces, found, initiator=initiator))
         report = await _Runner(stream, work, desk).run()
-    if found is None:
-        return AuditSummary(report)
-    return AuditSummary(report, found.changes, len(found.suspects), len(found.damaged))
+    checks = found.values()
+    return AuditSummary(
+        report,
+        sum(one.changes for one in checks),
+        sum(len(one.suspects) for one in checks),
+        sum(len(one.damaged) for one in checks),
+    )
 
 
 def check_and_mend(local: LocalNode, space: SpaceId) -> Checked:
@@ -87,12 +97,17 @@ def check_and_mend(local: LocalNode, space: SpaceId) -> Checked:
     store = local.store
     with store.snapshot() as reader:
         found = check_space(reader, space, local.clock_ms())
-    for at in range(0, len(found.suspects), MENDED_AT_ONCE):
-        memories = found.suspects[at : at + MENDED_AT_ONCE]
-        store.execute(partial(mend, space=space, memories=memories, now_ms=local.clock_ms())).result()
+    mend_in_steps(local, space, found.suspects, local.clock_ms())
     if found.ends:
         store.execute(lambda connection: mend_ends(connection, found.ends)).result()
     return found
+
+
+def mend_in_steps(local: LocalNode, space: SpaceId, memories: Sequence[MemoryId], now_ms: int) -> None:
+    """Derive memories anew, letting others write in between."""
+    for at in range(0, len(memories), MENDED_AT_ONCE):
+        some = memories[at : at + MENDED_AT_ONCE]
+        local.store.execute(partial(mend, space=space, memories=some, now_ms=now_ms)).result()
 
 
 class AuditWork:
@@ -101,21 +116,20 @@ class AuditWork:
     What is compared is read from one snapshot, what is mended goes through the writer.
     """
 
-    def __init__(self, local: LocalNode, reader: Reader, found: Checked | None, *, initiator: bool) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        reader: Reader,
+        spaces: Sequence[SpaceId],
+        found: Mapping[SpaceId, Checked],
+        *,
+        initiator: bool,
+    ) -> None:
         self._local = local
         self._reader = reader
         self._segments: deque[bytes] = deque()
-        space = local.cluster.public
-        damaged = found.damaged if found is not None else ()
-        inventory = Inventory(
-            reader.vector(space),
-            items(reader, space),
-            reader.floor(space),
-            reader.owes(space),
-            tuple(Range(space, *one) for one in damaged),
-            tuple(_ranges(space, unheld_bodies(reader, space))),
-        )
-        self.audit = Audit({space: inventory}, initiator=initiator)
+        inventories = {space: _inventory(reader, space, found.get(space)) for space in spaces}
+        self.audit = Audit(inventories, initiator=initiator)
 
     def take(self, frame: bytes) -> list[AuditEffect]:
         """Take a frame of the peer's; `PeerFault` where it does not belong."""
@@ -134,9 +148,12 @@ class AuditWork:
                 with self._local.store.snapshot() as reader:
                     return audit.supplied(*supply(reader, *wanted))
             case Mend(space, memories):
-                self._write(lambda connection: mend(connection, space, memories, now_ms))
+                mend_in_steps(self._local, space, memories, now_ms)
                 return audit.mended()
             case Drop(space, dead, floor, compared, settled):
+                own = self._local.store.replica
+                if floor.contiguous(own) > compared.contiguous(own):
+                    self._local.store.renew_incarnation()  # others hold what this store lost, or say so
                 ended = Ended(dead, floor, compared, settled)
                 self._write(lambda connection: adopt(connection, space, ended))
                 return audit.mended()
@@ -154,9 +171,10 @@ class AuditWork:
 
     def _repair(self, wanted: Range, frame: bytes, now_ms: int) -> int | None:
         """Put back what the segment has; None where it does not fit what is held, through no fault of the peer's."""
-        verified = check(frame, {wanted.space}, self._local.cluster.judge)
+        cluster = self._local.cluster
+        verified = check(frame, {wanted.space}, Gate(cluster.judge, cluster.limit, self._stable))
         if isinstance(verified, PeerFault):
-            if verified.fault is Fault.BUSY:
+            if verified.fault in {Fault.BUSY, Fault.CUT}:
                 return None
             raise verified
         of_another = (verified.space, verified.replica) != wanted[:2]
@@ -169,6 +187,21 @@ class AuditWork:
                 raise
             return None
         return put_back.last
+
+    def _stable(self, space: SpaceId, replica: ReplicaId) -> int:
+        return stable(self._reader, space).contiguous(replica)
+
+
+def _inventory(reader: Reader, space: SpaceId, found: Checked | None) -> Inventory:
+    damaged = found.damaged if found is not None else ()
+    return Inventory(
+        reader.vector(space),
+        items(reader, space),
+        reader.floor(space),
+        reader.owes(space),
+        tuple(Range(space, *one) for one in damaged),
+        tuple(_ranges(space, unheld_bodies(reader, space))),
+    )
 
 
 def _ranges(space: SpaceId, dots: Iterable[Dot]) -> list[Range]:
@@ -224,7 +257,7 @@ class _Runner:
 
     async def run(self) -> AuditReport:
         audit = self._work.audit
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(AUDIT_S_MAX), asyncio.TaskGroup() as group:
             draining = group.create_task(self._arrivals.drain(self._stream))
             try:
                 await self._perform(audit.start())

@@ -1,28 +1,24 @@
-"""The cluster as one node knows it: membership, keys, spaces by name, invitations; kept in the store.
+"""The cluster as one node takes part in it: who may come in and write, and what new membership entries lead to.
 
-Asked by the writer whether an author may write, by the handshake whether a dialler is a member, and by the
-issuer's side of joining, where a ticket and the grant it leads to are stored in one transaction.
+Asked by the writer whether an author may write, by the handshake whether a dialler is a member. Whatever enters the
+membership log, told by others or stated here, enters it in one place: entries and the keys they bring are stored in one
+transaction, new spaces are opened, what a removal voids is withdrawn from the store, and listeners are told.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from cis.errors import Denied, Fault, PeerFault, UsageError
-from cis.model import NodeId, SpaceId, did_of, short_id
-from cis.store.ledger import (
-    ClusterRecord,
-    drop_invitations,
-    load_invitations,
-    save_entries,
-    save_invitation,
-)
+from cis.errors import Denied, Fault, PeerFault
+from cis.model import NodeId, ReplicaId, SpaceId, node_of
+from cis.node.directory import Directory
+from cis.node.invitations import Invitations, drop, save
+from cis.store.ledger import ClusterRecord, owe_withdrawal, save_entries, save_keys, settle_withdrawal
 from cis.trust import (
-    PRIVATE,
     PUBLIC,
     ClusterKeys,
     HandshakeKey,
@@ -30,91 +26,72 @@ from cis.trust import (
     Invitation,
     Member,
     Membership,
+    SignedEntry,
     Ticket,
     check_name,
     read_entry,
-    redeem,
-    space_id,
 )
+from cis.trust.acl import Acl, Verdict
+from cis.trust.entries import id_of
+from cis.trust.pairwise import PAIRS_MAX, Pairwise
+from cis.trust.rights import check_scope
 from cis.trust.sealing import Entropy, SpaceKeys
 from cis.wire.joining import JoinRequest
-from cis.wire.membership import Grant, Role
+from cis.wire.membership import Cut, EntryKind, Grant, Role
 
 if TYPE_CHECKING:
     import apsw
 
     from cis.store.store import Store
 
-_EXPIRED_KEPT_MS = 24 * 3600 * 1000
+_log = logging.getLogger(__name__)
+
 _NO_AUTHORITY = bytes(32)
 """What changesets of the private space name: nobody else ever judges them."""
+FORMER_ADMINS_MAX = 32
+RENEW_FIRST = (
+    "the key of this space is known to a removed member: an admin's node must renew it first; connect to one "
+    "(cis p2p sync NAME)"
+)
+
+Build = Callable[["apsw.Connection", Membership], list[bytes]]
+"""Returns new entries, having added them to the log it is given; it reads the store as of its transaction."""
 
 
-class Cluster:
-    """Membership is added to by the loop's thread and read by the writer's; each entry is added whole."""
+@dataclass(frozen=True)
+class Changed:
+    """What new membership entries led to here."""
+
+    entries: tuple[SignedEntry, ...]
+    told_under: SpaceKeys | None
+    """where they were stated here: the keys of the public space before, under which the others are told of them"""
+    removed: dict[NodeId, str] = field(default_factory=dict)
+    """who is no member any more, and by whom it was removed"""
+    spaces: tuple[SpaceId, ...] = ()
+    """spaces this node shares from now on"""
+    withdrawn: int = 0
+    """changes that were taken back, as they lay beyond the cut of a removal"""
+
+
+class Cluster(Directory):
+    """Read by any thread: entries are added to a copy of the membership, which then takes its place, one at a time."""
 
     def __init__(
         self, identity: Identity, record: ClusterRecord, entropy: Entropy, clock_ms: Callable[[], int]
     ) -> None:
-        self._identity = identity
+        super().__init__(identity, Membership(record.cluster, record.entries), ClusterKeys.decode(record.keys))
         self._entropy = entropy
         self._clock_ms = clock_ms
         self._guard = threading.Lock()
-        """Around reading and adding to the log, and nothing else: the writer's thread takes it, so nobody may hold it
-        while waiting for the writer."""
-        self._admitting = threading.Lock()
-        self.membership = Membership(record.cluster, record.entries)
-        self.keys = ClusterKeys.decode(record.keys)
-        self.public = space_id(record.cluster, PUBLIC)
-        self.private = self.keys.private.space
-        self._invitations: dict[bytes, Invitation] = {}
-
-    @property
-    def id(self) -> bytes:
-        """The cluster's id."""
-        return self.membership.cluster
-
-    @property
-    def me(self) -> Member:
-        """This node as a member."""
-        member = self.membership.member(self._identity.node)
-        assert member is not None, "a node is a member of its own cluster"
-        return member
-
-    def spaces(self) -> dict[str, SpaceKeys]:
-        """Return the spaces this node can read, by name."""
-        return {PUBLIC: self.keys.spaces[self.public], PRIVATE: self.keys.private}
-
-    def space(self, name: str) -> SpaceId:
-        """Return the space of that name; `UsageError` listing those there are."""
-        found = self.spaces().get(name)
-        if found is None:
-            raise UsageError(f"there is no space {name!r}: there are {', '.join(self.spaces())}")
-        return found.space
-
-    def space_name(self, space: SpaceId) -> str:
-        """Return the name of a space known here."""
-        return next((name for name, keys in self.spaces().items() if keys.space == space), "unknown")
-
-    def name_of(self, node: NodeId) -> str:
-        """Return a member's name, or an abbreviated id for a node that is none."""
-        member = self.membership.member(node)
-        return member.name if member is not None else short_id(node)
-
-    def find(self, text: str) -> Member:
-        """Return the member meant by a name, ``did:cis:NAME``, a DID or a prefix; `UsageError` where not just one."""
-        wanted = text.removeprefix("did:cis:")
-        exact = [member for member in self.membership.members() if wanted in (member.name, did_of(member.node))]
-        found = exact or [
-            member
-            for member in self.membership.members()
-            if wanted and (did_of(member.node).startswith(wanted) or short_id(member.node).startswith(wanted))
-        ]
-        if len(found) == 1:
-            return found[0]
-        names = ", ".join(member.name for member in found or self.membership.members())
-        problem = "means more than one member" if found else "is no member"
-        raise UsageError(f"{text!r} {problem}: {'they are' if found else 'members are'} {names}")
+        """So that membership and keys are of one moment; the writer's thread takes it, so nobody may hold it while
+        waiting for the writer."""
+        self._changing = threading.Lock()
+        """Held from the decision to add entries until everything that follows from them is done."""
+        self._listeners: list[Callable[[Changed], None]] = []
+        self._pairwise = Pairwise(identity, record.cluster)
+        self.invitations = Invitations(entropy, clock_ms)
+        self.acl = Acl()
+        """which members this node holds connections with; whoever sets it has live ones judged again"""
 
     # --- judging ---------------------------------------------------------------------------------------------
 
@@ -123,93 +100,265 @@ class Cluster:
         if space == self.private:
             return _NO_AUTHORITY
         with self._guard:
-            head = self.membership.authority(self._identity.node, space)
+            self.writing_keys(space)
+            head = self.membership.authority(self.identity.node, space)
         if head is None:
             raise Denied("this node may only read that space: ask an admin for the writer's role")
         return head
 
-    def judge(self, node: NodeId, space: SpaceId, authority: bytes) -> Fault | None:
-        """Tell why a changeset of that author, space and authority is refused, None where it is not.
+    def writing_keys(self, space: SpaceId) -> SpaceKeys:
+        """Return the keys under which something new may be sealed; `Denied` where there are none."""
+        keys, epoch = self.keys.spaces.get(space), self.membership.epoch(space)
+        if self.removed:
+            raise Denied("this node was removed from its cluster: ask an admin to grant it a role again")
+        if keys is None:
+            raise Denied("this node holds no key of that space: ask an admin for the reader's or writer's role")
+        if epoch is None:
+            raise Denied(RENEW_FIRST)
+        if keys.current != epoch:
+            raise Denied("this node was not given the new key of that space yet: connect to an admin's node")
+        return keys
 
-        BUSY means that the authority is not known yet: nobody is to blame, and the log must be compared first.
+    def judge(self, replica: ReplicaId, space: SpaceId, authority: bytes, first: int = 1) -> Fault | None:
+        """Tell why changes from number ``first`` on, under that authority, are refused; None where they are not.
+
+        BUSY means that the authority is not known yet: nobody is to blame, and the log must be compared first. CUT
+        means that a removal voids them, or the grant they rest on, which whoever passed them on need not know.
         """
         if space == self.private:
             return Fault.UNAUTHORISED
         with self._guard:
-            if not self.membership.knows(authority):
+            log = self.membership
+            if not log.knows(authority):
                 return Fault.BUSY
-            return None if self.membership.may_write(node, space, authority) else Fault.UNAUTHORISED
+            cut = log.limit(space, replica)
+            if (cut is not None and first > cut.seq) or log.refuses(replica, space, authority):
+                return Fault.CUT
+            asked = (node_of(replica), space, authority)
+            if log.may_write(*asked):
+                return None
+            return Fault.CUT if log.might_write(*asked) else Fault.UNAUTHORISED
+
+    def limit(self, space: SpaceId, replica: ReplicaId) -> Cut | None:
+        """Return how far a log counts, None where no removal ends it."""
+        with self._guard:
+            return self.membership.limit(space, replica)
+
+    def verdict(self, node: NodeId) -> Verdict:
+        """Say what the access list of this node makes of a connection with a member."""
+        member = self.membership.member(node)
+        return self.acl.judge(node, member.name if member is not None else "")
+
+    # --- being known -----------------------------------------------------------------------------------------
 
     def handshake_keys(self) -> list[HandshakeKey]:
-        """Return the keys a dialler may prove it knows: the discovery key, and secrets of live tickets."""
-        now_ms = self._clock_ms()
-        live = [one for one in self._invitations.values() if one.live(now_ms)]
-        return [HandshakeKey(self.keys.discovery), *(HandshakeKey(one.secret, one.id) for one in live[-63:])]
+        """Return what a dialler may prove it knows: the discovery key, a live ticket, or the key it shares with us.
+
+        Removed admins are answered too, as they may have decided something that counts (`cis.node.appeals`).
+        """
+        former = (self.former(node) for node in self.former_admins()[:FORMER_ADMINS_MAX])
+        heard = [*self.membership.members()[:PAIRS_MAX], *(one for one in former if one is not None)]
+        pairs = (self.pairwise_key(one) for one in heard)
+        return [
+            HandshakeKey(self.keys.discovery_key),
+            *self.invitations.keys(),
+            *(HandshakeKey(key) for key in pairs if key is not None),
+        ]
+
+    def pairwise_key(self, member: Member) -> bytes | None:
+        """Return the key this node shares with another member alone."""
+        if member.node == self.identity.node:
+            return None
+        return self._pairwise.key(member.node, member.sealing_key)
 
     # --- growing ---------------------------------------------------------------------------------------------
 
+    def on_change(self, listener: Callable[[Changed], None]) -> Callable[[], None]:
+        """Call the listener after new entries took effect, on whichever thread brought them; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
     def add_entries(self, raws: Iterable[bytes], store: Store) -> int:
-        """Verify, take in and store membership entries; returns how many were new. `PeerFault` for a bad one."""
-        with self._guard:
-            added = [entry for raw in raws for entry in self.membership.add(raw)]
-        rows = [(entry.id, entry.raw) for entry in added]
-        if rows:
-            store.execute(lambda connection: save_entries(connection, rows)).result()
-        return len(rows)
+        """Verify entries others told, and let them take effect; returns how many were new. `PeerFault` for a bad one.
 
-    def load_invitations(self, store: Store) -> None:
-        """Read the invitations of earlier runs, forgetting those expired for a day."""
+        It waits for the store, so not on the writer's thread.
+        """
+        told = list(raws)
+        if _all_known(self.membership, told):
+            return 0
+        with self._changing:
+            log = self.membership.copy()
+            added, fault = _added(log, told)
+            changed = None
+            if added:
+                keys = self._keys_after(log)
+                store.execute(lambda connection: self._save(connection, log, added, keys)).result()
+                changed = self._take_effect(store, log, added, keys, issued=False)
+            else:
+                self.membership = log  # something may wait in it for its parents
+        self._tell(changed)
+        if fault is not None:
+            raise fault
+        return len(added)
 
-        def task(connection: apsw.Connection) -> list[Invitation]:
-            kept: list[Invitation] = []
-            gone: list[Invitation] = []
-            for raw in load_invitations(connection):
-                invitation = msgspec.msgpack.decode(raw, type=Invitation)
-                stale = self._clock_ms() > invitation.expires_ms + _EXPIRED_KEPT_MS
-                (gone if stale else kept).append(invitation)
-            drop_invitations(connection, [one.id for one in gone])
-            return kept
+    def issue(self, store: Store, build: Build, also: Callable[[apsw.Connection], None] | None = None) -> Changed:
+        """State entries: what ``build`` returns is stored with its keys, and ``also``, in one transaction.
 
-        self._invitations = {one.id: one for one in store.execute(task).result()}
+        Where it fails nothing has happened.
+        """
+        with self._changing:
+
+            def task(connection: apsw.Connection) -> tuple[Membership, list[SignedEntry], ClusterKeys]:
+                log = self.membership.copy()  # anew each time, as the store repeats what had to be undone with others
+                entries = [read_entry(raw) for raw in build(connection, log)]
+                keys = self._keys_after(log)
+                self._save(connection, log, entries, keys)
+                if also is not None:
+                    also(connection)
+                return log, entries, keys
+
+            log, entries, keys = store.execute(task).result()
+            changed = self._take_effect(store, log, entries, keys, issued=True)
+        self._tell(changed)
+        return changed
+
+    def open_spaces(self, store: Store) -> None:
+        """Make all spaces of this node known to its store, with their keys where it has them."""
+        for name, keys in self.spaces().items():
+            if store.keys.get(keys.space) != keys:
+                store.add_space(keys, name, replicated=keys.space != self.private)
+        for space in self.shared():
+            if space not in self.keys.spaces:
+                store.share(space, PUBLIC if space == self.public else space.hex()[:8])
+
+    def withdraw(self, store: Store) -> int:
+        """Take back what removals void, and note that it is done; returns how many changes that were."""
+        withdrawn = store.withdraw(None).changes
+        store.execute(settle_withdrawal).result()
+        return withdrawn
+
+    # --- inviting --------------------------------------------------------------------------------------------
 
     def invite(
-        self, store: Store, role: Role, name: str | None, life_ms: int, addresses: Sequence[tuple[str, int]]
+        self,
+        store: Store,
+        role: Role,
+        name: str | None,
+        life_ms: int,
+        addresses: Sequence[tuple[str, int]],
+        *,
+        spaces: tuple[SpaceId, ...] | None = None,
+        bound_to: NodeId | None = None,
     ) -> Ticket:
-        """Make a single-use ticket to this cluster; `Denied` for a node that is no admin."""
-        if self.me.role is not Role.ADMIN:
+        """Make a single-use ticket to this cluster and those of its spaces; `Denied` for a node that is no admin.
+
+        To the public space in any case; with ``bound_to`` for that node alone.
+        """
+        if not self.is_admin:
             raise Denied("only an admin invites: ask one to run `cis invite`")
+        check_scope(role, spaces)
         if name is not None:
             check_name(name)
-        expires_ms = self._clock_ms() + life_ms
-        spaces = tuple(self.keys.spaces)
-        invitation = Invitation.generate(role, spaces, name, expires_ms, self._entropy)
-        record = msgspec.msgpack.encode(invitation)
-        store.execute(lambda connection: save_invitation(connection, invitation.id, record)).result()
-        self._invitations[invitation.id] = invitation
-        return Ticket(self.id, self._identity.node, tuple(addresses), invitation.secret, expires_ms)
+        opened = tuple(sorted({self.public, *(spaces or ())}))  # in the public one members are told of each other
+        made = self.invitations.make(store, role, opened, name, life_ms, bound_to)
+        return Ticket(self.id, self.identity.node, tuple(addresses), made.secret, made.expires_ms)
 
     def admit(self, store: Store, ticket: bytes, node: NodeId, request: JoinRequest) -> tuple[bytes, ...]:
         """Redeem a ticket for the node: return the log with its grant; `PeerFault` TICKET where it may not."""
-        with self._admitting:
-            invitation = self._invitations.get(ticket)
-            redeemed = redeem(invitation, node, self._clock_ms()) if invitation else Fault.TICKET
-            if isinstance(redeemed, Fault):
-                raise PeerFault(redeemed, "this ticket was used or has expired: ask for a new one (`cis invite`)")
-            if self.membership.member(node) is None:
-                self._grant(store, redeemed, node, request)
-            return tuple(self.membership.entries_missing_from())
+        redeemed = self.invitations.redeemed(ticket, node)
 
-    def _grant(self, store: Store, redeemed: Invitation, node: NodeId, request: JoinRequest) -> None:
-        name = self.membership.free_name(redeemed.name or request.name)
-        grant = Grant(node, request.sealing_key, name, redeemed.role, redeemed.spaces)
-        raw = self.membership.grant(self._identity, grant, self.keys, self._entropy, self._clock_ms())
-        entry, record = read_entry(raw), msgspec.msgpack.encode(redeemed)
+        def build(_: apsw.Connection, log: Membership) -> list[bytes]:
+            self.invitations.redeemed(ticket, node)  # another may have come first
+            member = log.member(node)
+            if self.invitations.was_redeemed(ticket):
+                if member is None:
+                    raise PeerFault(Fault.TICKET, "the node this ticket admitted was removed: ask for a new one")
+                return []  # it lost the answer, and asks again
+            name = member.name if member is not None else log.free_name(redeemed.name or request.name)
+            grant = Grant(node, request.sealing_key, name, redeemed.role, redeemed.spaces)
+            raw = log.grant(self.identity, grant, self.keys, self._entropy, self._clock_ms())
+            log.add(raw)
+            self.invitations.keep(redeemed)
+            return [raw]
 
-        def task(connection: apsw.Connection) -> None:
-            save_entries(connection, [(entry.id, raw)])
-            save_invitation(connection, redeemed.id, record)
+        self.issue(store, build, lambda connection: save(connection, redeemed))
+        return tuple(self.membership.entries_missing_from())
 
-        store.execute(task).result()
+    # --- what entries lead to --------------------------------------------------------------------------------
+
+    def _keys_after(self, log: Membership) -> ClusterKeys:
+        try:
+            return log.keys_of(self.identity, self.keys)
+        except PeerFault as fault:
+            _log.warning("an admin sealed keys to this node that do not open: %s", fault)
+            return self.keys
+
+    def _save(
+        self, connection: apsw.Connection, log: Membership, entries: Sequence[SignedEntry], keys: ClusterKeys
+    ) -> None:
+        save_entries(connection, [(entry.id, entry.raw) for entry in entries])
+        if keys != self.keys:
+            save_keys(connection, keys.encode())
+        if any(entry.statement.kind == EntryKind.REVOKE for entry in entries):
+            owe_withdrawal(connection)
+        drop(connection, self._spent(log))
+
+    def _spent(self, log: Membership) -> list[Invitation]:
+        """The invitations that lapse with memberships that end by this log: all, where this node's own does."""
+        if log.member(self.identity.node) is None:
+            return self.invitations.all()
+        members = self.membership.members()
+        return self.invitations.of([member.node for member in members if log.member(member.node) is None])
+
+    def _take_effect(
+        self,
+        store: Store,
+        log: Membership,
+        entries: Sequence[SignedEntry],
+        keys: ClusterKeys,
+        *,
+        issued: bool,
+    ) -> Changed:
+        members, shared = self.membership.members(), self.shared()
+        self.invitations.forget(self._spent(log))
+        told_under = self.keys.spaces.get(self.public) if issued else None
+        for space, renewed in keys.spaces.items():  # before anything may be written under what the log says now
+            if store.keys.get(space) not in (None, renewed):
+                store.add_space(renewed, self.space_name(space), replicated=True)
         with self._guard:
-            self.membership.add(raw)
-        self._invitations[redeemed.id] = redeemed
+            self.keys, self.membership = keys, log  # in this order: whoever remembers answers does so by membership
+        self.open_spaces(store)
+        revokes = any(entry.statement.kind == EntryKind.REVOKE for entry in entries)
+        withdrawn = self.withdraw(store) if revokes else 0
+        removed = [member.node for member in members if self.membership.member(member.node) is None]
+        return Changed(
+            tuple(entries),
+            told_under,
+            {node: self.remover_of(node) for node in removed},
+            tuple(space for space in self.shared() if space not in shared),
+            withdrawn,
+        )
+
+    def _tell(self, changed: Changed | None) -> None:
+        if changed is not None and changed.entries:
+            for listener in list(self._listeners):
+                listener(changed)
+
+
+def _all_known(log: Membership, raws: Iterable[bytes]) -> bool:
+    """Tell whether entries would change nothing: who tells old ones again costs little."""
+    try:
+        return all(log.knows(id_of(raw)) for raw in raws)
+    except PeerFault:
+        return False
+
+
+def _added(log: Membership, raws: Iterable[bytes]) -> tuple[list[SignedEntry], PeerFault | None]:
+    """Add entries up to one that is bad; return those that are new, and what is wrong with the bad one."""
+    added: list[SignedEntry] = []
+    for raw in raws:
+        try:
+            added += log.add(raw)
+        except PeerFault as fault:
+            return added, fault
+    return added, None

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 
 from cis.errors import Fault, PeerFault
-from cis.model import SpaceId, VersionVector
+from cis.model import NodeId, SpaceId, VersionVector
 from cis.net import Connection, Stream
 from cis.node.local import LocalNode
 from cis.sync import Standing, digest, from_wire, to_wire
@@ -20,14 +20,16 @@ ANSWER_S = 5.0
 Vectors = Mapping[SpaceId, VersionVector]
 
 
-def own_vectors(local: LocalNode) -> Vectors:
-    """Return the vectors of the spaces all members share; it blocks."""
+def own_vectors(local: LocalNode, peer: NodeId | None = None) -> Vectors:
+    """Return the vectors of the spaces shared with a peer; of all this node shares where there is none. It blocks."""
+    spaces = local.cluster.shared_with(local.identity.node if peer is None else peer)
     with local.store.snapshot() as reader:
-        return {local.cluster.public: reader.vector(local.cluster.public)}
+        return {space: reader.vector(space) for space in spaces}
 
 
-async def ask_vectors(connection: Connection, local: LocalNode, own: Vectors) -> Vectors:
-    """Return what the peer holds in each of these spaces; raises `PeerFault`, TimeoutError and what streams raise."""
+async def ask_vectors(connection: Connection, local: LocalNode, own: Vectors, peer: NodeId) -> Vectors:
+    """Return what the peer holds in those of these spaces it shares; `PeerFault`, TimeoutError, what streams raise."""
+    own = {space: own[space] for space in local.cluster.shared_with(peer) if space in own}
     summary = Summary(local.cluster.membership.digest(), [(space, digest(own[space])) for space in sorted(own)])
     pages: dict[SpaceId, list[Vector]] = {}
     async with asyncio.timeout(ANSWER_S), await connection.open_stream() as stream:
@@ -43,14 +45,14 @@ async def ask_vectors(connection: Connection, local: LocalNode, own: Vectors) ->
     return {space: from_wire(pages[space]).vector if space in pages else own[space] for space in own}
 
 
-async def answer_vectors(stream: Stream, local: LocalNode) -> None:
+async def answer_vectors(stream: Stream, local: LocalNode, peer: NodeId) -> None:
     """Answer one question on a stream the peer opened for it."""
     async with asyncio.timeout(ANSWER_S):
         summary = await _read(stream)
         if not isinstance(summary, Summary):
             raise PeerFault(Fault.MALFORMED, "a question for vectors begins with a summary")
         asked = dict(summary.spaces)
-        for space, vector in sorted((await asyncio.to_thread(own_vectors, local)).items()):
+        for space, vector in sorted((await asyncio.to_thread(own_vectors, local, peer)).items()):
             if space in asked and asked[space] != digest(vector):
                 for page in to_wire(space, Standing(vector)):
                     await stream.write_frame(encode(page))

@@ -8,7 +8,7 @@ closed, so that a cluster larger than the active view is no full mesh.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from random import Random
 
 from cis.errors import Fault
@@ -19,9 +19,10 @@ from cis.node import events
 from cis.node.dialling import Dialling
 from cis.node.events import Effect, Event, LinkId
 from cis.node.overlay import Overlay
-from cis.node.sessions import Sessions
+from cis.node.sessions import Around, Sessions, Sharing
 from cis.node.table import Link, LinkTable, SyncStatus
 from cis.peers import PeerBook, Target
+from cis.trust.acl import REFUSAL
 from cis.wire.gossip import BODY_BYTES_MAX
 
 IDLE_S = 30.0
@@ -32,16 +33,28 @@ TargetsOf = Callable[[NodeId, bytes], Sequence[Target]]
 
 
 class Core:
-    """See the module. ``interval_s`` is that of periodic anti-entropy with one random neighbour."""
+    """See the module.
+
+    ``interval_s`` is that of periodic anti-entropy, with one random neighbour and with one member of each space that
+    is not shared by all; which these are ``sharing`` says.
+    """
 
     def __init__(
-        self, own: NodeId, book: PeerBook, machine: Gossip, rng: Random, interval_s: float, targets_of: TargetsOf
+        self,
+        own: NodeId,
+        book: PeerBook,
+        machine: Gossip,
+        rng: Random,
+        interval_s: float,
+        targets_of: TargetsOf,
+        sharing: Sharing = dict,
     ) -> None:
         self.own = own
         self.table = LinkTable(own)
         self.overlay = Overlay(machine)
         self.dialling = Dialling(book, rng)
-        self.sessions = Sessions(self.table, self.overlay.neighbours, rng, interval_s)
+        around = Around(self.overlay.neighbours, sharing, self.dialling.want)
+        self.sessions = Sessions(self.table, around, rng, interval_s)
         self.status: dict[NodeId, SyncStatus] = {}
         self._targets_of = targets_of
         self._examining: dict[bytes, LinkId] = {}
@@ -91,12 +104,19 @@ class Core:
                 effects = self._tell(gossip.LeavingAsked(), now)
             case events.Learned():
                 self.sessions.offer_on(event.source, now)
+            case events.SpaceStirred(space, ours):
+                self.sessions.reach(space, now, everyone=ours)
+            case events.Missed() if event.link in self.links:
+                self.sessions.on_gap(self.links[event.link], now)
             case events.Overflowed() if event.link in self.links:
                 self.sessions.want(self.links[event.link], now)
             case events.SyncEnded() if event.link in self.links:
                 self.sessions.on_ended(self.links[event.link], event.report, event.error, now)
             case events.Compared() if event.link in self.links:
                 self.sessions.on_compared(self.links[event.link], event.error, now)
+            case events.Served(number, begun) if number in self.links:
+                link = self.links[number]
+                link.served, link.served_at = link.served + (1 if begun else -1), now
             case events.Stated() if event.link in self.links:
                 status = self.links[event.link].status
                 status.stated, status.stated_at = event.vectors, now
@@ -110,8 +130,13 @@ class Core:
     def _on_peers(self, event: Event, now: float) -> Iterable[Effect]:
         effects: Iterable[Effect] = ()
         match event:
-            case events.Sighted(target, pinned):
-                self.dialling.sighted(target, now, pinned=pinned)
+            case events.Removed(nodes):
+                effects = self._on_removed(nodes, now)
+            case events.Barred(nodes, reason):
+                self.dialling.bar(nodes)
+                effects = self._close_on(nodes, reason, now)
+            case events.Sighted(target, pinned, age_s):
+                self.dialling.sighted(target, now - age_s, pinned=pinned)
                 if target.node is not None:
                     effects = self._tell(gossip.Heard(target.node), now)
             case events.Recorded(node, record, targets):
@@ -124,6 +149,8 @@ class Core:
                 effects = self._on_lost(event, now)
             case events.DialFailed():
                 given_up = self.dialling.failed(event.target, event.reason, now, pointless=event.pointless)
+                if event.pause_s and event.target.node is not None:
+                    self.dialling.leave_alone(event.target.node, event.pause_s, now)
                 if given_up is not None:
                     effects = self._tell(gossip.DialFailed(given_up), now)
             case events.PartingAsked(node):
@@ -140,6 +167,8 @@ class Core:
                 self.dialling.failed(event.via, "not wanted now", now)
             if event.node in self.dialling.parted:
                 return [_part(event.link)]
+            if event.node in self.dialling.barred:
+                return [events.Close(event.link, Fault.UNAUTHORISED, REFUSAL)]
             return [events.Close(event.link, Fault.BANNED, "this node broke the protocol: wait some minutes")]
         self.dialling.connected(event.node, event.via, now)
         taken, gives_way = self.table.judge(event, now)
@@ -168,7 +197,31 @@ class Core:
             self.dialling.ban(link.node, now)
         if self.link_to(link.node) is None:
             self.dialling.lost(link.node, event.reason, now, unwanted=event.unwanted or link.closing)
+            if event.pause_s:
+                self.dialling.leave_alone(link.node, event.pause_s, now)
         return self._tell_of_link(link.node, before, now)
+
+    def _on_removed(self, nodes: Mapping[NodeId, str], now: float) -> list[Effect]:
+        """Have nothing more to do with nodes that are no members: nothing is sent, dialled or told of them."""
+        effects: list[Effect] = []
+        for node, reason in nodes.items():
+            effects += self._close_on((node,), reason, now)
+            self.dialling.remove(node)
+            self.status.pop(node, None)
+            effects += self._tell(gossip.Removed(node), now)
+        return effects
+
+    def _close_on(self, nodes: Collection[NodeId], reason: str, now: float) -> list[Effect]:
+        """Close all links with some nodes, and think no more of them: these nodes did nothing wrong by it."""
+        effects: list[Effect] = []
+        for link in [link for link in self.table if link.node in nodes]:
+            before = self.link_to(link.node)
+            self.table.remove(link.id)
+            effects.append(events.Close(link.id, Fault.UNAUTHORISED, reason))
+            if self.link_to(link.node) is None:
+                self.dialling.lost(link.node, reason, now, unwanted=True)
+            effects += self._tell_of_link(link.node, before, now)
+        return effects
 
     def _tell_of_link(self, node: NodeId, before: Link | None, now: float) -> list[Effect]:
         """Tell gossip that the link used with a node is another than before: what was said on that may be lost."""
@@ -245,7 +298,9 @@ class Core:
         for link in self.table:
             if link.closing or link.node in self.overlay.neighbours or link.node in self.dialling.pinned:
                 continue
-            if link.syncing or link.sync_at is not None or not (link.released or self.overlay.room == 0):
+            if link.syncing or link.served or link.sync_at is not None:
+                continue
+            if not link.released and self.overlay.room > 0:
                 continue
             idle_at = now if link.released else link.used_at + IDLE_S
             if idle_at <= now:

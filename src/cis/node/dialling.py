@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from random import Random
 
+from cis.discovery.address import Source
 from cis.model import NodeId
+from cis.net.rate import Bucket
 from cis.peers import Peer, PeerBook, Target
 
+_BY_HAND = Source.STATIC.value
 BAN_S = 600.0
 """How long a node that broke the protocol is neither dialled nor let in."""
+FOREIGN_DIALS_PER_MINUTE = 60
+"""Dials of addresses that others told and that never worked: a hint must not become a weapon."""
 UNWANTED_PAUSE_S = 300.0
 """How long a peer that wanted no connection is left alone, but by gossip and by the user."""
 
@@ -25,10 +30,17 @@ class Dialling:
         """nodes the user wants no connection with for now"""
         self.banned: dict[NodeId, float] = {}
         """nodes that broke the protocol, and until when they are shut out"""
+        self.barred: frozenset[NodeId] = frozenset()
+        """members that the access list of this node refuses"""
         self.pinned: set[NodeId] = set()
         """nodes the user wants to be connected to"""
+        self._left: dict[NodeId, float] = {}
+        """nodes that refused this one, and until when they are not dialled"""
         self._wanted: dict[NodeId, None] = {}
         """nodes gossip wants to be connected to"""
+        self.bans = self.postponed = 0
+        """how many there were"""
+        self._foreign = Bucket(per_s=FOREIGN_DIALS_PER_MINUTE / 60, burst=FOREIGN_DIALS_PER_MINUTE)
         self._rng = rng
         self._at: float | None = None
         self._changed = True
@@ -47,7 +59,7 @@ class Dialling:
     def want(self, node: NodeId, now: float) -> bool:
         """Gossip wants a connection; False where none can be had, else dials begin now."""
         peer = self.book.get(node)
-        if peer is None or not peer.addresses or node in self.parted or node in self.banned:
+        if peer is None or not peer.addresses or self._kept_away(node):
             return False
         self._wanted[node] = None
         self.book.hurry(node, now)
@@ -60,6 +72,7 @@ class Dialling:
             self.pinned.add(node)
         self.book.connected(node, now, via)
         self._wanted.pop(node, None)
+        self._left.pop(node, None)
         self._changed = True
 
     def lost(self, node: NodeId, reason: str, now: float, *, unwanted: bool) -> None:
@@ -97,6 +110,7 @@ class Dialling:
     def meet(self, node: NodeId, now: float) -> None:
         """The user wants a connection with a node, and wants it kept."""
         self.parted.discard(node)
+        self._left.pop(node, None)
         self.pinned.add(node)
         self.book.hurry(node, now)
         self._changed = True
@@ -104,30 +118,67 @@ class Dialling:
     def ban(self, node: NodeId, now: float) -> None:
         """Shut a node out for a while."""
         self.banned[node] = now + BAN_S
+        self.bans += 1
+        self._changed = True
+
+    def leave_alone(self, node: NodeId, pause_s: float, now: float) -> None:
+        """Do not dial a node that refused this one for a while, unless the user asks for it."""
+        self._left[node] = now + self._rng.uniform(0.5, 1.0) * pause_s
+        self._wanted.pop(node, None)
+        self._changed = True
+
+    def bar(self, nodes: frozenset[NodeId]) -> None:
+        """Keep these members away until told otherwise, and no others; whoever is let in again is dialled at once."""
+        for node in sorted(self.barred - nodes):
+            self.book.hurry(node, 0.0)
+        self.barred = nodes
+        self._changed = True
+
+    def remove(self, node: NodeId) -> None:
+        """Forget a node that is no member any more."""
+        self.book.remove(node)
+        self.pinned.discard(node)
+        for noted in (self._wanted, self.banned, self._left):
+            noted.pop(node, None)
         self._changed = True
 
     def shuts_out(self, node: NodeId, now: float) -> bool:
         """Tell whether a node is kept away."""
-        return node in self.parted or self.banned.get(node, now) > now
+        return node in self.parted or node in self.barred or self.banned.get(node, now) > now
 
     def due(self, connected: list[NodeId], room: int, now: float) -> list[Target]:
         """Return the dials to make now; ``room`` is how many more neighbours gossip takes."""
-        over = [node for node, until in self.banned.items() if until <= now]
-        for node in over:
-            del self.banned[node]
+        over = 0
+        for kept in (self.banned, self._left):
+            for node in [node for node, until in kept.items() if until <= now]:
+                del kept[node]
+                over += 1
         if not self._changed and not over and (self._at is None or self._at > now):
             return []
         self._changed = False
-        settled = {*connected, *self.parted, *self.banned}
-        targets = self.book.due(now, settled | self._left_alone(settled, room, now))
+        settled = {*connected, *self.parted, *self.barred, *self.banned, *self._left}
+        found = self.book.due(now, settled | self._left_alone(settled, room, now))
+        targets = [target for target in found if self._may_dial(target, now)]
         at = self.book.next_due(settled | self._left_alone(settled, room, None))
         self._at = at if at is not None and at > now else None
         return targets
 
     def next_due(self) -> float | None:
         """Return when to ask `due` again."""
-        moments = [*self.banned.values(), *((self._at,) if self._at is not None else ())]
+        moments = [*self.banned.values(), *self._left.values(), *((self._at,) if self._at is not None else ())]
         return min(moments, default=None)
+
+    def _kept_away(self, node: NodeId) -> bool:
+        return any(node in kept for kept in (self.parted, self.barred, self.banned, self._left))
+
+    def _may_dial(self, target: Target, now: float) -> bool:
+        """Count a dial of an address others told; put it off where there were too many of those."""
+        by_hand = target.source == _BY_HAND or target.node is None or target.node in self.pinned
+        if by_hand or self.book.worked(target) or self._foreign.take(1.0, now):
+            return True
+        self.postponed += 1
+        self.book.postpone(target, now + self._foreign.wait_s(1.0, now))
+        return False
 
     def _left_alone(self, settled: set[NodeId], room: int, now: float | None) -> set[NodeId]:
         """The nodes nobody asked for beyond those there is room for; without ``now``, none while there is any room."""

@@ -17,19 +17,21 @@ from random import Random
 from cis.discovery.provider import Provider
 from cis.errors import CisError, Fault
 from cis.gossip import Gossip
-from cis.model import Candidate, NodeId
+from cis.model import Candidate, NodeId, SpaceId
 from cis.net import Certificate, Endpoint, NetLimits
 from cis.node import events
 from cis.node.addresses import own_candidates
 from cis.node.core import Core
 from cis.node.examining import Examiner
+from cis.node.freshness import Freshness
 from cis.node.local import LocalNode
 from cis.node.meeting import Around, Meeting
 from cis.node.memory_of_peers import keep_saving, load_peers, save_peers
 from cis.node.presence import Presence
 from cis.node.recovery import Recovery
-from cis.node.stability import ROUND_S, STABILITY, Stability
+from cis.node.stability import ROUND_S, STABILITY, Stability, space_of
 from cis.node.topics import Topics
+from cis.node.upkeep import Upkeep
 from cis.peers import PeerBook, Target
 from cis.store.engine import Commit
 from cis.wire.messages import encode
@@ -65,17 +67,30 @@ class Driver:
     def __init__(self, local: LocalNode, options: NodeOptions) -> None:
         self.local = local
         self.options = options
-        self._meeting = Meeting(local, Around(self.report, self._spawn, self._candidates, self._on_joined))
+        self._meeting = Meeting(local, Around(self.report, self._spawn, self._candidates))
         self.links = self._meeting.links
         self.problems = self._meeting.problems
+        self.desk = self._meeting.desk
+        self.tally = self._meeting.tally
         self.skews_ms = self._meeting.skews_ms
         self._rng = Random()
         own, book = local.identity.node, PeerBook(local.identity.node, Random())
         gossip = Gossip(own, self._meeting.own_record, Random())
-        self.core = Core(own, book, gossip, Random(), options.sync_interval_s, self._meeting.targets_of)
+        targets_of, sharing = self._meeting.targets_of, local.cluster.sharing
+        self.core = Core(own, book, gossip, Random(), options.sync_interval_s, targets_of, sharing)
         self.topics = Topics(local, lambda body: self.report(events.TopicAsked(body)))
         self.presence = Presence(local, self.topics, Random())
-        self._examiner = Examiner(local, self.topics, self.report)
+        self._examiner = Examiner(local, self.topics, self.report, self.tally)
+        self._upkeep = Upkeep(
+            local,
+            self.topics,
+            self._meeting,
+            self.report,
+            lambda changes: self._spawn(self.recovery.after_session(own, changes)),
+            Random(),
+        )
+        self.judge_again = self._upkeep.judge_again
+        self.quarantined = self._meeting.quarantine.nodes
         self.stability = Stability(local, collects=options.collects)
         self.recovery = Recovery(local, lambda: list(self.links.values()))
         self._stop = asyncio.Event()
@@ -115,7 +130,7 @@ class Driver:
                 self.topics.close()
                 if self._timer is not None:
                     self._timer.cancel()
-                save_peers(self.local, self.core.book)
+                save_peers(self.local, self.core.book, self._loop.time())
 
     def _begin(self) -> None:
         """Start what runs as long as the node does."""
@@ -124,6 +139,9 @@ class Driver:
         for provider in self.options.providers:
             self._group.create_task(finder.provide(provider, self.endpoint.address[1]))
         self._group.create_task(keep_saving(self.local, self.core.book))
+        freshness = Freshness(self.endpoint.use_certificate, self.local.clock_ms, self._candidates)
+        self._group.create_task(freshness.run())
+        self._group.create_task(self._upkeep.run())
         self._group.create_task(self._keep_stable())
         self._group.create_task(self.presence.run(lambda: bool(self.core.overlay.neighbours), self.wait_changed))
 
@@ -179,6 +197,10 @@ class Driver:
         """Dial a target now and return who answered; raises what went wrong."""
         return await self._meeting.connect(target)
 
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Do work inside the node's TaskGroup; it ends with the node."""
+        self._spawn(work)
+
     # --- effects -------------------------------------------------------------------------------------------------
 
     def _perform(self, effect: events.Effect) -> None:
@@ -221,16 +243,12 @@ class Driver:
         while True:
             await asyncio.sleep(ROUND_S * self._rng.uniform(0.5, 1.5))
             try:
-                report = await asyncio.to_thread(self.stability.round)
+                reports = await asyncio.to_thread(self.stability.round)
             except CisError:
                 _log.warning("history was not collected this time", exc_info=True)
                 continue
-            if report is not None:
-                self.topics.tell_system(STABILITY, report)
-
-    def _on_joined(self, node: NodeId) -> None:
-        self.topics.tell_membership(node)
-        self.report(events.Learned())
+            for report in reports:
+                self.topics.tell_system(STABILITY, report, space_of(report))
 
     def _on_commit_elsewhere(self, commit: Commit) -> None:
         """Called on the writer's thread."""
@@ -239,10 +257,14 @@ class Driver:
 
     def _on_commit(self, commit: Commit) -> None:
         if commit.written and self.links:
-            shared = self.local.cluster.public
-            frames = tuple(encode(segment) for segment in commit.written if segment.space == shared)
+            public = self.local.cluster.public
+            frames = tuple(encode(segment) for segment in commit.written if segment.space == public)
             if frames:
                 self.report(events.Written(frames))
+            for segment in commit.written:
+                space = SpaceId(segment.space)
+                if space in self.local.cluster.sharing() and not self.topics.tell_change(space, encode(segment)):
+                    self.report(events.SpaceStirred(space, ours=True))
         for watcher in list(self._watchers):
             watcher(commit)
 

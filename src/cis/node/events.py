@@ -16,10 +16,14 @@ LinkId = int
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """A node may be reachable there; ``pinned`` when the user said so and wants a connection with it kept."""
+    """A node may be reachable there; ``pinned`` when the user said so and wants a connection with it kept.
+
+    ``age_s`` is how long ago that was known.
+    """
 
     target: Target
     pinned: bool = False
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +48,28 @@ class Connected:
 class Lost:
     """An authenticated connection ended; ``blamed`` when this node closed it for breaking the protocol.
 
-    ``unwanted`` when the peer closed it because it wants none with this node for now.
+    ``unwanted`` when the peer closed it because it wants none with this node for now; ``pause_s`` is for how long it is
+    then not dialled, whoever but the user asks for it.
     """
 
     link: LinkId
     reason: str
     blamed: bool = False
     unwanted: bool = False
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """A dial came to nothing; ``pointless`` when it told nothing of the peer (we met ourselves)."""
+    """A dial came to nothing; ``pointless`` when it told nothing of the peer (we met ourselves).
+
+    ``pause_s`` is for how long the peer, which refused, is not dialled, whoever but the user asks for it.
+    """
 
     target: Target
     reason: str
     pointless: bool = False
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +114,13 @@ class TopicAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class Missed:
+    """Changes that came over a link were more than their author may tell live: a session is to bring them."""
+
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
 class Overflowed:
     """A peer takes gossip more slowly than it comes; what waited was dropped."""
 
@@ -136,6 +153,14 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """A session or an audit the peer or the user asked for began on a link, or ended."""
+
+    link: LinkId
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SyncAsked:
     """The user wants a session with a peer now."""
 
@@ -147,6 +172,29 @@ class PartingAsked:
     """The user wants no connection with a node until asked again, or until the next start."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """Nodes are no members any more, with what each is told of why."""
+
+    nodes: Mapping[NodeId, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Barred:
+    """These members are refused by the access list of this node, and no others are from now on."""
+
+    nodes: frozenset[NodeId]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceStirred:
+    """In a space that not all members share there is more to give (``ours``), or something is missing here."""
+
+    space: SpaceId
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +225,17 @@ Event = (
     | GossipReceived
     | Examined
     | TopicAsked
+    | Missed
     | Overflowed
     | SyncEnded
     | Compared
     | Stated
+    | Served
     | SyncAsked
     | PartingAsked
+    | Removed
+    | Barred
+    | SpaceStirred
     | MeetingAsked
     | Stopping
     | Ticked

@@ -34,7 +34,8 @@ class Problems(dict[str, str]):
         self._logged = {line: at for line, at in self._logged.items() if now - at < LOG_AGAIN_S}
         if (where, reason) not in self._logged and len(self._logged) < PROBLEMS_MAX:
             self._logged[where, reason] = now
-            _log.warning("%s: %s", where, reason)
+            _log.warning("%s: %s", "a place a peer was said to be at" if ":" in where else where, reason)
+            _log.debug("that place is %s", where)
         self.pop(where, None)
         self[where] = reason
         if len(self) > PROBLEMS_MAX:
@@ -52,15 +53,17 @@ class Finder:
 
     async def provide(self, provider: Provider, port: int) -> None:
         """Run a provider; one that cannot work here is a problem to be told, not an end."""
-        announcement = NodeAnnouncement(self._local.cluster, self._local.identity.node, lambda: port)
+        announcement = NodeAnnouncement(
+            self._local.cluster, self._local.identity.node, lambda: port, self._local.clock_ms
+        )
         try:
             await provider.run(announcement, self._on_sighting)
         except Unavailable as error:
             self._problems.note(provider.name, str(error))
 
-    def sight(self, target: Target) -> None:
-        """A node may be reachable there."""
-        self._report(events.Sighted(target))
+    def sight(self, target: Target, age_s: float) -> None:
+        """A node may be reachable there; so long ago that was known."""
+        self._report(events.Sighted(target, age_s=age_s))
 
     def on_record(self, raw: bytes, bound: tuple[str, int]) -> bool:
         """Take a record in; True when it told something new. Raises `PeerFault`."""
@@ -74,6 +77,8 @@ class Finder:
         if node is None and sighting.name is not None:
             members = self._local.cluster.membership.members()
             node = next((member.node for member in members if member.name == sighting.name), None)
+        if node is not None and self._local.cluster.membership.revoked(node):
+            return
         target = Target(node, sighting.host, sighting.port, sighting.source.value)
         self._report(events.Sighted(target, pinned=sighting.source is Source.STATIC))
 

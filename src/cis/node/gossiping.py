@@ -9,6 +9,7 @@ from collections.abc import Callable
 from cis.errors import Fault, PeerFault
 from cis.net import Connection, Stream
 from cis.net.closing import StreamReset
+from cis.node.paces import Pace, units_of_gossip
 from cis.wire.gossip import BODY_BYTES_MAX, CONTACTS_MAX, RECORD_BYTES_MAX, GossipMessage
 from cis.wire.messages import Open, decode, encode
 
@@ -78,10 +79,11 @@ class GossipOut:
 
 
 class GossipIn:
-    """What a peer says; ``heard`` is given each message."""
+    """What a peer says; ``heard`` is given each message, no faster than ``pace`` allows."""
 
-    def __init__(self, heard: Callable[[GossipMessage], None]) -> None:
+    def __init__(self, heard: Callable[[GossipMessage], None], pace: Pace) -> None:
         self._heard = heard
+        self._pace = pace
         self._examined_bytes = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -89,6 +91,8 @@ class GossipIn:
     async def serve(self, stream: Stream) -> None:
         """Read a gossip stream to its end; raises `PeerFault`, StreamReset or ConnectionLost."""
         while (frame := await stream.read_frame(GOSSIP_FRAME_BYTES_MAX)) is not None:
+            self._pace.spend(units_of_gossip(len(frame)))
+            await self._pace.wait()
             message = decode(frame)
             if not isinstance(message, GossipMessage):
                 raise PeerFault(Fault.MALFORMED, "a gossip stream carries gossip alone")

@@ -27,7 +27,7 @@ from cis.model import NodeId
 from cis.wire.bulletins import BulletinStatement
 
 AGE_MS = 120_000
-RUNS_KEPT_MAX = 16
+RUNS_KEPT_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)

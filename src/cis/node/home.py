@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -10,6 +11,9 @@ from pathlib import Path
 
 SOCKET_PATH_MAX = 100
 """Bytes of a Unix socket's path that every system takes (Linux 108, macOS 104, with the final NUL)."""
+
+_CREDENTIAL = b"credential"
+"""How settings name what a relay asks for."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,49 @@ class Home:
         return self.folder / "peers.json"
 
     @property
+    def store(self) -> Path:
+        """The store's truth, sealed memories and all."""
+        return self.folder / "memory.db"
+
+    def private_files(self) -> list[Path]:
+        """Return the files that nobody but the owner may open, whether they are there or not.
+
+        The settings are among them once they hold a credential.
+        """
+        databases = [self.store, self.folder / "index.db"]
+        beside = [Path(f"{path}{end}") for path in databases for end in ("", "-wal", "-shm")]
+        return [self.identity, self.store_key, *beside, self.peers, self.log, *self._secret_config()]
+
+    def _secret_config(self) -> list[Path]:
+        with contextlib.suppress(OSError):
+            if _CREDENTIAL in self.config.read_bytes():
+                return [self.config]
+        return []
+
+    @property
     def log(self) -> Path:
         """Where a detached node writes its log."""
         return self.folder / "node.log"
 
     @property
+    def pairing(self) -> Path:
+        """When codes of pairing failed lately."""
+        return self.folder / "pairing.json"
+
+    @property
     def socket(self) -> Path:
         """The control socket: in the home, or where the home's path is too long for one, in a folder of our own."""
-        inside = self.folder / "control.sock"
+        inside = self._real_folder / "control.sock"
         if len(os.fsencode(inside)) <= SOCKET_PATH_MAX:
             return inside
         mark = hashlib.blake2b(os.fsencode(self.folder.resolve()), digest_size=8).hexdigest()
         base = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
         return base / f"cis-{_user()}-{mark}" / "control.sock"
+
+    @property
+    def _real_folder(self) -> Path:
+        """The folder itself where the home is a link to it: what is in it is its owner's, whoever made the link."""
+        return self.folder.resolve() if self.folder.is_symlink() else self.folder
 
     @property
     def exists(self) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from cis.errors import CisError, Fault, PeerFault, Unavailable, UsageError
 from cis.model import NodeId
-from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits
+from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits, Stream
 from cis.node.greeting import HANDSHAKE_S, greet_as_dialler
 from cis.node.local import LocalNode
 from cis.node.memory_of_peers import remember_peer
-from cis.trust import HandshakeKey, Local, Membership, Ticket
+from cis.trust import ClusterKeys, HandshakeKey, Local, Membership, Ticket
 from cis.wire.joining import (
     JOIN_BYTES_MAX,
     JoinGranted,
@@ -24,6 +26,10 @@ from cis.wire.messages import Open, decode, encode
 JOIN_S = 15.0
 LIMITS = NetLimits(handshake_timeout_s=3.0, handshake_retries=1)
 """Somebody waits at a terminal: an address that does not answer is given up sooner than by a running node."""
+BATCH_BYTES_MAX = 512 << 10
+BATCH_ENTRIES_MAX = 1024
+LOG_BYTES_MAX = 256 << 20
+"""What a joiner takes of a log; no honest one comes near it."""
 
 
 def check_may_join(local: LocalNode, ticket: Ticket) -> None:
@@ -56,16 +62,37 @@ async def join(local: LocalNode, ticket: Ticket, name: str) -> Membership:
     host, certificate = _any_address(ticket), Certificate.generate()
     async with await Endpoint.open(host, 0, certificate, limits=LIMITS, on_connection=_refuse) as endpoint:
         connection = await _reach(endpoint, local, ticket)
-        async with asyncio.timeout(JOIN_S):
-            entries = await _request(connection, local, name)
-        connection.close(Fault.NONE, "joined")
+        admitted = await request_membership(connection, local, ticket, name)
+    await asyncio.to_thread(move_into, local, admitted)
+    return admitted.membership
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What an issuer gave this node, which has not moved in yet."""
+
+    ticket: Ticket
+    membership: Membership
+    keys: ClusterKeys
+
+
+async def request_membership(connection: Connection, local: LocalNode, ticket: Ticket, name: str) -> Admitted:
+    """Ask to be admitted, on a connection authenticated with the ticket, which is then closed."""
+    async with asyncio.timeout(JOIN_S):
+        entries = await _request(connection, local, name)
+    connection.close(Fault.NONE, "joined")
     membership = Membership(ticket.cluster, entries)
     if membership.member(local.identity.node) is None:
         raise PeerFault(Fault.MALFORMED, "the issuer's answer holds no grant for this node")
-    keys = membership.keys_of(local.identity, local.cluster.keys.private)
-    await asyncio.to_thread(local.adopt, ticket.cluster, keys, membership)
+    keys = membership.keys_of(local.identity, ClusterKeys.none(local.cluster.keys.private))
+    return Admitted(ticket, membership, keys)
+
+
+def move_into(local: LocalNode, admitted: Admitted) -> None:
+    """Leave the cluster of one for the one this node was admitted to; no network may run on it meanwhile."""
+    ticket = admitted.ticket
+    local.adopt(ticket.cluster, admitted.keys, admitted.membership)
     remember_peer(local, ticket.issuer, ticket.addresses)
-    return membership
 
 
 async def serve_join(local: LocalNode, connection: Connection, node: NodeId, ticket: bytes) -> str:
@@ -79,13 +106,27 @@ async def serve_join(local: LocalNode, connection: Connection, node: NodeId, tic
     if not isinstance(request, JoinRequest):
         raise PeerFault(Fault.MALFORMED, "expected a request to join")
     entries = await asyncio.to_thread(local.cluster.admit, local.store, ticket, node, request)
-    await stream.write_frame(encode_join(JoinGranted(entries)))
+    for frame in _granted(entries):
+        await stream.write_frame(frame)
     stream.finish()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HANDSHAKE_S):
             await connection.wait_closed()  # by the joiner, once it has the answer
     connection.close(Fault.NONE, "joined")
     return local.cluster.name_of(node)
+
+
+def _granted(entries: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield the frames that bring the log to a joiner."""
+    batch: list[bytes] = []
+    size = 0
+    for raw in entries:
+        if batch and (size + len(raw) > BATCH_BYTES_MAX or len(batch) >= BATCH_ENTRIES_MAX):
+            yield encode_join(JoinGranted(tuple(batch), more=True))
+            batch, size = [], 0
+        batch.append(raw)
+        size += len(raw)
+    yield encode_join(JoinGranted(tuple(batch)))
 
 
 async def _reach(endpoint: Endpoint, local: LocalNode, ticket: Ticket) -> Connection:
@@ -120,11 +161,16 @@ async def _reach(endpoint: Endpoint, local: LocalNode, ticket: Ticket) -> Connec
 
 async def _greet(endpoint: Endpoint, local: LocalNode, ticket: Ticket, host: str, port: int) -> Connection:
     connection = await endpoint.dial(host, port)
+    await present_ticket(connection, local, ticket)
+    return connection
+
+
+async def present_ticket(connection: Connection, local: LocalNode, ticket: Ticket) -> None:
+    """Authenticate the ticket's issuer and prove that this node holds the ticket, whichever side dialled."""
     empty = Membership(ticket.cluster)
     brought = Local(local.identity, ticket.cluster, connection.certificate_hash, (), empty.digest(), empty.judge)
     key = HandshakeKey(ticket.secret, ticket.id)
     await greet_as_dialler(connection, brought, key, ticket.issuer, local.entropy)
-    return connection
 
 
 async def _request(connection: Connection, local: LocalNode, name: str) -> tuple[bytes, ...]:
@@ -132,14 +178,26 @@ async def _request(connection: Connection, local: LocalNode, name: str) -> tuple
         async with await connection.open_stream() as stream:
             await stream.write_frame(encode(Open("join")))
             await stream.write_frame(encode_join(JoinRequest(local.identity.sealing_public, name)))
-            frame = await stream.read_frame(JOIN_BYTES_MAX)
+            entries = await _read_log(stream)
             stream.finish()
     except ConnectionLost as lost:
         raise PeerFault(lost.reason.fault, lost.reason.text) from None
-    answer = decode_join(frame) if frame is not None else None
-    if not isinstance(answer, JoinGranted):
-        raise PeerFault(Fault.MALFORMED, "the request to join was not answered")
-    return answer.entries
+    return entries
+
+
+async def _read_log(stream: Stream) -> tuple[bytes, ...]:
+    entries: list[bytes] = []
+    size, more = 0, True
+    while more:
+        frame = await stream.read_frame(JOIN_BYTES_MAX)
+        answer = decode_join(frame) if frame is not None else None
+        if not isinstance(answer, JoinGranted):
+            raise PeerFault(Fault.MALFORMED, "the request to join was not answered")
+        entries += answer.entries
+        size, more = size + sum(map(len, answer.entries)), answer.more
+        if size > LOG_BYTES_MAX:
+            raise PeerFault(Fault.TOO_LARGE, "a membership log larger than any cluster needs")
+    return tuple(entries)
 
 
 def _any_address(ticket: Ticket) -> str:

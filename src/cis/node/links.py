@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import NodeId
@@ -20,15 +21,16 @@ from cis.node.auditing import AuditSummary, run_audit
 from cis.node.comparing import Vectors, answer_vectors, ask_vectors
 from cis.node.gossiping import GossipIn, GossipOut
 from cis.node.local import LocalNode
+from cis.node.paces import Quotas, Tally, gossip_pace, stream_pace, units_of_stream
 from cis.node.syncing import run_session
-from cis.wire.gossip import GossipMessage
+from cis.wire.gossip import Gossip, GossipMessage
 from cis.wire.messages import FRAME_BYTES_MAX, Open, Ping, Pong, Records, decode, encode
 
 _log = logging.getLogger(__name__)
 
 STREAM_OPENING_S = 5.0
 _PING_BYTES_MAX = 64
-BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE})
+BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE, Fault.CUT})
 """What may go wrong through no fault of the peer's: the log of a cloned disk is passed on in good faith."""
 
 
@@ -43,6 +45,7 @@ class Surroundings:
     report: Callable[[events.Event], None]
     on_record: Callable[[bytes], None]
     vetted: Callable[[GossipMessage], GossipMessage | None]
+    tally: Tally = field(default_factory=Tally)
 
 
 class PeerLink:
@@ -54,7 +57,12 @@ class PeerLink:
         self.connection = connection
         self._around = around
         self.gossip_out = GossipOut(connection, lambda: around.report(events.Overflowed(link)))
-        self.gossip_in = GossipIn(self._on_gossip)
+        self.gossip_in = GossipIn(self._on_gossip, gossip_pace(around.tally))
+        self._stream_pace = stream_pace(around.tally)
+        clock = asyncio.get_running_loop().time
+        self._quotas = Quotas(node, around.tally, clock, lambda: around.report(events.Missed(link)))
+        self.blamed = False
+        """whether the peer was at fault"""
         self._own_session = False
         self._serving = asyncio.Lock()
         self._sessions_waiting = 0
@@ -67,6 +75,7 @@ class PeerLink:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.gossip_out.run())
                 while True:
+                    await self._stream_pace.wait()
                     stream = await self.connection.accept_stream()
                     group.create_task(self._guard(self._serve_stream, stream))
         except* ConnectionLost:
@@ -80,7 +89,7 @@ class PeerLink:
         try:
             async with await self.connection.open_stream() as stream:
                 await stream.write_frame(encode(Open("sync")))
-                report = await run_session(self._around.local, stream)
+                report = await run_session(self._around.local, stream, self.node)
         except* StreamReset:
             pass  # superseded by the session the peer began
         except* ConnectionLost as group:
@@ -93,9 +102,10 @@ class PeerLink:
 
     async def audit(self, *, checked: bool = True) -> AuditSummary:
         """Hold an audit begun here, having ``checked`` the own store first; raises what `run_audit` does."""
-        async with await self.connection.open_stream() as stream:
-            await stream.write_frame(encode(Open("audit")))
-            return await run_audit(self._around.local, stream, initiator=True, checked=checked)
+        with self._in_use():
+            async with await self.connection.open_stream() as stream:
+                await stream.write_frame(encode(Open("audit")))
+                return await run_audit(self._around.local, stream, self.node, initiator=True, checked=checked)
 
     async def compare_whole(self) -> None:
         """Compare whole states, as one of the two collected what the other never had, and report the end of it."""
@@ -127,7 +137,7 @@ class PeerLink:
 
     async def compare(self, own: Vectors) -> None:
         """Ask what the peer holds of what is held here, and report it; raises as `ask_vectors`."""
-        vectors = await ask_vectors(self.connection, self._around.local, own)
+        vectors = await ask_vectors(self.connection, self._around.local, own, self.node)
         self._around.report(events.Stated(self.id, vectors))
 
     async def introduce(self, records: list[bytes]) -> None:
@@ -136,6 +146,15 @@ class PeerLink:
             await stream.write_frame(encode(Open("records")))
             await stream.write_frame(encode(Records(records)))
             stream.finish()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Say for how long the link must not be closed as not needed."""
+        self._around.report(events.Served(self.id, begun=True))
+        try:
+            yield
+        finally:
+            self._around.report(events.Served(self.id, begun=False))
 
     # --- what the peer opens -------------------------------------------------------------------------------------
 
@@ -157,6 +176,7 @@ class PeerLink:
             opening = decode(frame) if frame is not None else None
             if not isinstance(opening, Open):
                 raise PeerFault(Fault.MALFORMED, "a stream that does not say what it is for")
+            self._stream_pace.spend(units_of_stream(opening.purpose))
             match opening.purpose:
                 case "sync":
                     await self._serve_sync(stream)
@@ -167,7 +187,7 @@ class PeerLink:
                 case "ping":
                     await self._answer_pings(stream)
                 case "vectors":
-                    await answer_vectors(stream, self._around.local)
+                    await answer_vectors(stream, self._around.local, self.node)
                 case "records":
                     await self._receive_records(stream)
                 case _:
@@ -183,7 +203,8 @@ class PeerLink:
         self._sessions_waiting += 1
         async with self._serving:
             self._sessions_waiting -= 1
-            report = await run_session(self._around.local, stream)
+            with self._in_use():
+                report = await run_session(self._around.local, stream, self.node)
         self._around.report(events.SyncEnded(self.id, report))
 
     async def _serve_audit(self, stream: Stream) -> None:
@@ -192,7 +213,8 @@ class PeerLink:
             return
         self._auditing = True
         try:
-            await run_audit(self._around.local, stream, initiator=False)
+            with self._in_use():
+                await run_audit(self._around.local, stream, self.node, initiator=False)
         finally:
             self._auditing = False
 
@@ -201,6 +223,8 @@ class PeerLink:
             ping = decode(frame)
             if not isinstance(ping, Ping):
                 raise PeerFault(Fault.MALFORMED, "a ping stream carries pings alone")
+            self._stream_pace.spend(1.0)
+            await self._stream_pace.wait()
             await stream.write_frame(encode(Pong(ping.number, self._around.local.clock_ms())))
 
     async def _receive_records(self, stream: Stream) -> None:
@@ -212,6 +236,8 @@ class PeerLink:
             self._around.on_record(raw)
 
     def _on_gossip(self, message: GossipMessage) -> None:
+        if isinstance(message, Gossip) and not self._quotas.admit(message.body):
+            return
         vetted = self._around.vetted(message)
         if vetted is not None:
             self._around.report(events.GossipReceived(self.id, vetted))
@@ -222,6 +248,7 @@ class PeerLink:
             error = error.exceptions[0]
         if isinstance(error, PeerFault) and error.fault not in BLAMELESS:
             _log.warning("closing the connection with %s: %s", self._name(), error)
+            self.blamed = True
             self.connection.close(error.fault, error.detail)
         return str(error) or type(error).__name__
 

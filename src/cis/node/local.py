@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
-import msgspec
-
-from cis.crdt import Shape
 from cis.errors import CisError, StoreError, UsageError
-from cis.model import Kind, SpaceId
+from cis.model import NodeId, SpaceId
 from cis.node.cluster import Cluster
+from cis.node.governing import Governing, compromised
 from cis.node.home import Home
-from cis.store.author import Write
-from cis.store.ledger import forget_former, load_cluster, save_cluster
-from cis.store.read import Reader, Recalled
+from cis.node.moving import move_in
+from cis.node.recording import record_changes
+from cis.node.renamed import Renamed
+from cis.node.unfinished import begun_identity
+from cis.node.unlocking import unlock
+from cis.store.decisions import Decision, Decisions, read_decisions
+from cis.store.ledger import load_cluster, owes_withdrawal, save_cluster
 from cis.store.store import Setting, Store
 from cis.trust import (
-    PRIVATE,
-    PUBLIC,
     ClusterKeys,
     Identity,
     Label,
@@ -28,14 +29,15 @@ from cis.trust import (
     create_identity,
     create_store_key,
     found,
-    load_identity,
     load_store_key,
     read_entry,
 )
-from cis.trust.sealing import Entropy, SpaceKeys
-from cis.wire.content import Content
+from cis.trust.keyfile import write_identity
+from cis.trust.rights import check_scope
+from cis.trust.sealing import Entropy
+from cis.wire.membership import NO_SPACE, Role
 
-WRITES_AT_ONCE = 2048
+_log = logging.getLogger(__name__)
 
 
 def system_clock_ms() -> int:
@@ -58,16 +60,20 @@ class LocalNode:
         self.identity = identity
         self.clock_ms = clock_ms
         self.entropy = entropy
+        self.renamed: tuple[Renamed, ...] = ()
+        """What was called otherwise when memories were last moved, since this was opened."""
         key = load_store_key(home.store_key, identity)
         setting = Setting(
             node=identity.node,
             sign=self._sign_link,
             authority=lambda space: self.cluster.authority(space),  # noqa: PLW0108 - the cluster is loaded below
-            judge=lambda node, space, head: self.cluster.judge(node, space, head),  # noqa: PLW0108 - as above
+            judge=lambda *changeset: self.cluster.judge(*changeset),  # noqa: PLW0108 - as above
+            limit=lambda *log: self.cluster.limit(*log),  # noqa: PLW0108 - as above
             clock_ms=clock_ms,
             entropy=entropy,
         )
         self.store = Store(home.folder, key, setting)
+        self._decisions = Decisions(self.store.execute, clock_ms)
         try:
             self._load()
         except BaseException:
@@ -75,36 +81,41 @@ class LocalNode:
             raise
 
     @classmethod
-    def create(cls, home: Home, name: str, *, entropy: Entropy = os.urandom) -> Self:
-        """Make identity, store and a cluster of one; `UsageError` where there is one already."""
-        if home.exists:
+    def create(
+        cls,
+        home: Home,
+        name: str,
+        *,
+        entropy: Entropy = os.urandom,
+        identity: Identity | None = None,
+        recovery: NodeId | None = None,
+    ) -> Self:
+        """Make identity (unless given), store and a cluster of one; `UsageError` where there is one already.
+
+        Where the making of a home was cut short it goes on, with the identity there. ``recovery`` is the identity that
+        outranks all admins, if the cluster is to have one.
+        """
+        begun = begun_identity(home)
+        if home.exists and (begun is None or identity not in (None, begun)):
             raise UsageError(f"{home.folder} already holds a node: `cis status` shows it")
         home.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.folder.chmod(0o700)
-        identity = create_identity(home.identity, entropy)
-        create_store_key(home.store_key, identity, entropy)
-        return cls._found(home, identity, name, entropy)
-
-    @classmethod
-    def _found(cls, home: Home, identity: Identity, name: str, entropy: Entropy) -> Self:
-        founded = found(identity, name, entropy, system_clock_ms())
-        key = load_store_key(home.store_key, identity)
-        setting = Setting(identity.node, lambda _: b"", lambda _: b"", lambda *_: None, system_clock_ms, entropy)
-        entry = read_entry(founded.entry)
-        with Store(home.folder, key, setting) as store:
-            store.execute(
-                lambda connection: save_cluster(
-                    connection, founded.membership.cluster, founded.keys.encode(), [(entry.id, founded.entry)]
-                )
-            ).result()
+        if begun is not None:
+            identity = begun
+        elif identity is None:
+            identity = create_identity(home.identity, entropy)
+        else:
+            write_identity(home.identity, identity, None, b"", entropy)
+        if not home.store_key.exists():
+            create_store_key(home.store_key, identity, entropy)
+        founded = found(identity, name, entropy, system_clock_ms(), recovery or b"")
+        store_cluster(home, identity, founded.membership.cluster, founded.keys.encode(), [founded.entry])
         return cls(home, identity, entropy=entropy)
 
     @classmethod
     def open(cls, home: Home, **options: Callable[..., object]) -> Self:
-        """Open an existing home; `UsageError` says to run ``cis init`` where there is none."""
-        if not home.exists:
-            raise UsageError(f"there is no node in {home.folder} yet: run `cis init` first")
-        return cls(home, load_identity(home.identity), **options)  # type: ignore[arg-type] # clock and entropy of tests
+        """Open an existing home, asking for its passphrase where it has one; raises as `unlock` does."""
+        return cls(home, unlock(home), **options)  # type: ignore[arg-type] # clock and entropy of tests
 
     def __enter__(self) -> Self:
         return self
@@ -144,45 +155,65 @@ class LocalNode:
             record = load_cluster(reader.connection)
         if record is None:
             raise StoreError(
-                f"{self.store.path} holds no cluster: put it back from a backup; if this node is new and holds "
-                f"nothing yet, remove {self.home.folder} and run `cis init` again"
+                f"{self.store.path} holds no cluster: put it back from a backup; if this node is new and its making "
+                "was cut short, `cis init` goes on with it"
             )
         self.cluster = Cluster(self.identity, record, self.entropy, self.clock_ms)
-        self.cluster.load_invitations(self.store)
-        for name, keys in self.cluster.spaces().items():
-            self.store.add_space(keys, name, replicated=name != PRIVATE)
-        if record.former_keys is not None and record.former_keys != record.keys:
-            self._move_in(ClusterKeys.decode(record.former_keys))
+        self.cluster.invitations.load(self.store)
+        self.cluster.open_spaces(self.store)
+        if self.store.execute(owes_withdrawal).result():
+            self.cluster.withdraw(self.store)
+        if record.former is not None and record.former_keys is not None and record.former_keys != record.keys:
+            self.renamed = move_in(self, record.former, ClusterKeys.decode(record.former_keys))
+        self.cluster.on_change(lambda changed: record_changes(self, changed))
+        if self.cluster.is_admin and compromised(self.cluster.membership):
+            try:
+                self.keep_up()
+            except CisError as error:
+                _log.warning("the keys a removed member knows could not be renewed: %s", error)
 
-    def _move_in(self, former: ClusterKeys) -> None:
-        """Write the public memories of the cluster left behind again in this one, then forget its logs."""
-        for keys in former.spaces.values():
-            self.store.add_space(keys, PUBLIC, replicated=False)
-            with self.store.snapshot() as reader:
-                writes: list[Write] = []
-                for recalled in self._alive(reader, keys):
-                    if self.store.reader.recall(self.cluster.public, recalled.key) is None:
-                        writes += _again(recalled, self.cluster.public, self.clock_ms())
-                    if len(writes) >= WRITES_AT_ONCE:
-                        self._write_all(writes)
-                        writes = []
-                self._write_all(writes)
-        spaces = [space for space in former.spaces if space not in self.cluster.keys.spaces]
-        self.store.execute(lambda connection: forget_former(connection, spaces)).result()
-        self.store.renew_incarnation()
-        for space in spaces:
-            self.store.keys.pop(space, None)
+    # --- what admins decide ----------------------------------------------------------------------------------
 
-    def _write_all(self, writes: list[Write]) -> None:
-        """Write, or raise the first error: nothing of the former cluster is forgotten before all is written."""
-        for outcome in self.store.write(writes).result():
-            if isinstance(outcome, CisError):
-                raise outcome
+    def revoke(self, node: NodeId, spaces: Sequence[SpaceId] = (), recovery: Identity | None = None) -> None:
+        """Remove a member from the cluster, or from some spaces; with the recovery key where no admin is left.
 
-    def _alive(self, reader: Reader, keys: SpaceKeys) -> list[Recalled]:
-        found = (reader.recall_by_id(memory, keys.space) for memory in reader.memories(keys.space))
-        now_ms = self.clock_ms()
-        return [recalled for recalled in found if recalled is not None and not recalled.expired(now_ms)]
+        What it wrote up to now stays, nothing it writes from now on counts, and all keys it knew are renewed. Raises
+        `Denied` for a node that is no admin, `UsageError` for a node that cannot be removed.
+        """
+        self.cluster.issue(self.store, self._governing(recovery).revocation(node, tuple(spaces)))
+
+    def grant(self, node: NodeId, role: Role, spaces: Sequence[SpaceId] = (), recovery: Identity | None = None) -> None:
+        """Give a node that is or was a member a role in spaces, the public one where none is named; as `revoke`."""
+        check_scope(role, spaces)
+        opened = tuple(spaces) or (self.cluster.public,)
+        self.cluster.issue(self.store, self._governing(recovery).grant(node, role, opened))
+
+    def rotate(self, space: SpaceId | None = None) -> None:
+        """Renew the key of a space; of all, and the discovery key, where none is named. Raises as `revoke`."""
+        spaces = (NO_SPACE, *self.cluster.membership.spaces()) if space is None else (space,)
+        self.cluster.issue(self.store, self._governing().rotation(spaces))
+
+    def create_space(self, name: str, members: Sequence[NodeId] = ()) -> SpaceId:
+        """Make a space that these members share with all admins, and return its id. Raises as `revoke`."""
+        known = set(self.cluster.membership.spaces())
+        changed = self.cluster.issue(self.store, self._governing().new_space(name, members))
+        return next(space for space in changed.spaces if space not in known)
+
+    def keep_up(self) -> bool:
+        """Renew keys that removed members know and hand out missing ones, as admins do; False where all is well."""
+        return bool(self.cluster.issue(self.store, self._governing().upkeep()).entries)
+
+    def decisions(self, limit: int) -> list[Decision]:
+        """Return what was decided about other nodes last, the newest last."""
+        found: list[Decision] = self.store.execute(lambda connection: read_decisions(connection, limit)).result()
+        return found  # read where they are written, so after those that wait to be
+
+    def record(self, what: str, node: NodeId | None, detail: str = "") -> None:
+        """Note a decision; returns at once."""
+        self._decisions.record(what, node, detail)
+
+    def _governing(self, recovery: Identity | None = None) -> Governing:
+        return Governing(self.cluster, recovery or self.identity, self.entropy, self.clock_ms)
 
     def _sign_link(self, message: bytes) -> bytes:
         label = Label.CHANGESET.value
@@ -190,14 +221,14 @@ class LocalNode:
         return self.identity.sign(Label.CHANGESET, message[len(label) :])
 
 
-def _again(recalled: Recalled, space: SpaceId, now_ms: int) -> list[Write]:
-    """The writes that make the same memory anew, with what is left of its time to live."""
-    kinds = {Shape.REGISTER: Kind.PUT, Shape.COUNTER: Kind.COUNT, Shape.SET: Kind.ADD}
-    contents: list[Content] = [part.content for part in recalled.parts if part.content is not None]
-    if recalled.expires_ms:
-        left_ms = recalled.expires_ms - now_ms
-        contents = [msgspec.structs.replace(content, ttl_ms=left_ms) for content in contents]
-    return [Write(space, kinds[recalled.shape], content) for content in contents]
+def store_cluster(home: Home, identity: Identity, cluster: bytes, keys: bytes, entries: Iterable[bytes]) -> None:
+    """Make the store of a home that has its store's key, with a cluster in it."""
+    rows = [(read_entry(raw).id, raw) for raw in entries]
+    nobody = Setting(
+        identity.node, lambda _: b"", lambda _: b"", lambda *_: None, lambda *_: None, system_clock_ms, os.urandom
+    )
+    with Store(home.folder, load_store_key(home.store_key, identity), nobody) as store:
+        store.execute(lambda connection: save_cluster(connection, cluster, keys, rows)).result()
 
 
 def default_name(host: str) -> str:

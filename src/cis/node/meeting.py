@@ -4,43 +4,54 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from typing import NoReturn
 
-from cis.errors import CisError, Fault, PeerFault
+from cis.errors import CisError, Denied, Fault, PeerFault
 from cis.model import Candidate, NodeId
 from cis.net import Connection, ConnectionLost, Endpoint
 from cis.node import events
+from cis.node.appeals import Appeals
 from cis.node.contacts import Contacts
+from cis.node.dialling import UNWANTED_PAUSE_S
 from cis.node.events import LinkId
 from cis.node.finding import Finder, Problems, place_of
-from cis.node.greeting import reach, welcome
+from cis.node.greeting import NO_KEY_FITS, first_frame, reach, welcome
 from cis.node.joining import serve_join
 from cis.node.links import PeerLink, Surroundings
 from cis.node.local import LocalNode
+from cis.node.paces import Tally
+from cis.node.pairing import Desk
+from cis.node.quarantine import Quarantine
 from cis.node.records import targets_in
 from cis.peers import Target
 from cis.trust import KeyUsed
+from cis.trust.acl import REFUSAL, Access, Mode
 from cis.trust.records import read_record
 
 _log = logging.getLogger(__name__)
 
-_BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED})
-"""What only a peer that breaks the protocol is closed on for."""
-_UNWANTED = frozenset({Fault.NONE, Fault.BANNED, Fault.PARTED})
+_BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH})
+"""What only a peer that breaks the protocol is closed on for; UNAUTHORISED is also what removing a member ends with."""
+_UNWANTED = frozenset({Fault.NONE, Fault.BANNED, Fault.PARTED, Fault.UNAUTHORISED})
 """What a peer closes a connection for that it does not want for now."""
+REMOVED = "this node was removed from the cluster: ask an admin (`cis acl show` there)"
+_REFUSING = frozenset({Fault.UNAUTHORISED, Fault.NOT_MEMBER})
+"""What a peer gives as its reason that wants no connection with this node until somebody there decides otherwise."""
+NO_KEY_PAUSE_S = 30.0
 RECORDS_TOLD_ON_MAX = 32
 """Members up to which new records are told on to all links at once; in larger clusters shuffles bring them."""
 
 
 @dataclass(frozen=True)
 class Around:
-    """What meeting others needs of the node; ``joined`` is told of a member that joined here."""
+    """What meeting others needs of the node."""
 
     report: Callable[[events.Event], None]
     spawn: Callable[[Coroutine[None, None, None]], None]
     candidates: Callable[[], tuple[Candidate, ...]]
-    joined: Callable[[NodeId], None]
 
 
 class Meeting:
@@ -50,11 +61,15 @@ class Meeting:
         self.links: dict[LinkId, PeerLink] = {}
         self.skews_ms: dict[NodeId, int] = {}
         self.problems = Problems()
+        self.tally = Tally()
         self.finder = Finder(local, around.report, self.problems)
+        self.quarantine = Quarantine()
+        self.desk = Desk(local, lambda: [(one.host, one.port) for one in around.candidates()], self._on_joined)
         self.endpoint: Endpoint
         self._local = local
         self._around = around
         self._contacts = Contacts(local.cluster)
+        self._appeals = Appeals(local, time.monotonic)
         self._numbers = itertools.count(1)
 
     async def dial(self, target: Target) -> None:
@@ -63,7 +78,8 @@ class Meeting:
             await self.connect(target)
         except PeerFault as fault:
             pointless = fault.fault is Fault.SELF
-            self._around.report(events.DialFailed(target, fault.detail, pointless))
+            pause_s = NO_KEY_PAUSE_S if fault.detail == NO_KEY_FITS else _pause_s(fault.fault)
+            self._around.report(events.DialFailed(target, fault.detail, pointless, pause_s))
             if not pointless:
                 self.problems.note(place_of(target), fault.detail)
         except ConnectionLost as lost:
@@ -74,26 +90,46 @@ class Meeting:
 
     async def connect(self, target: Target) -> NodeId:
         """Dial a target and return who answered; raises what went wrong."""
+        cluster = self._local.cluster
+        solitary = cluster.acl.mode is Mode.SOLITARY
+        if solitary or (target.node is not None and cluster.verdict(target.node).access is Access.REFUSE):
+            why = "the mode is solitary" if target.node is None else cluster.verdict(target.node).why
+            raise Denied(f"the access list of this node does not admit a connection there: {why}")
         node, connection = await reach(self.endpoint, self._local, target)
         self._adopt(connection, node, target)
         return node
 
     async def welcome(self, connection: Connection) -> None:
         """Let whoever connected prove itself, and serve it or let it join."""
+        begun = None
         try:
-            outcome = await welcome(self._local, connection)
+            if self.desk.waits:
+                begun = await first_frame(connection)
+                if self.desk.takes(begun[1]):
+                    await self.desk.serve(connection, *begun)
+                    return
+            if self._local.cluster.acl.mode is Mode.SOLITARY:
+                raise PeerFault(Fault.REFUSED, "the mode is solitary: nobody is let in")
+            outcome = await welcome(self._local, connection, begun)
             if outcome.key_used is KeyUsed.TICKET and outcome.ticket_id is not None:
                 name = await serve_join(self._local, connection, outcome.node, outcome.ticket_id)
                 _log.info("%s joined the cluster", name)
-                self._around.joined(outcome.node)
+                self._on_joined(outcome.node)
             else:
                 self._adopt(connection, outcome.node, None)
         except PeerFault as fault:
+            self.tally[f"handshake_{fault.fault.name.lower()}"] += 1
+            if not isinstance(fault, TurnedAway):
+                self._local.record("refused", None, fault.detail)
             self.problems.note("an incoming connection", fault.detail)
             connection.close(fault.fault, fault.detail if outcome_known(fault) else "")
         except (CisError, TimeoutError) as error:
+            self.tally["handshake_broken_off"] += 1
             self.problems.note("an incoming connection", str(error))
             connection.close(Fault.REFUSED, "")
+
+    def _on_joined(self, node: NodeId) -> None:
+        self._local.record("joined", node, self._local.cluster.name_of(node))
 
     async def introduce(self, link: PeerLink) -> None:
         """Tell a peer the records known here, and ask it for its clock."""
@@ -114,9 +150,50 @@ class Meeting:
         return targets_in(record, self.endpoint.address) if record.node == node else ()
 
     def _adopt(self, connection: Connection, node: NodeId, via: Target | None) -> None:
+        """Begin to serve a connection, unless this node wants none with that member; `PeerFault` then."""
+        verdict = self._local.cluster.verdict(node)
+        if self._local.cluster.membership.revoked(node):
+            if via is None and self._appeals.may_be_heard(node):
+                self._around.spawn(self._hear_out(connection, node))
+                return
+            self._turn_away(connection, node, "it was removed from the cluster", REMOVED)
+        if verdict.access is Access.REFUSE:
+            self._turn_away(connection, node, verdict.why, REFUSAL)
+        if verdict.access is Access.QUARANTINE:
+            self._local.record("quarantined", node, verdict.why)
+            self._around.spawn(self._isolate(connection, node, via))
+            return
+        self._local.record("admitted", node, verdict.why)
+        self._take_up(connection, node, via)
+
+    def _turn_away(self, connection: Connection, node: NodeId, why: str, told: str) -> NoReturn:
+        self._local.record("refused", node, why)
+        connection.close(Fault.UNAUTHORISED, told)
+        raise TurnedAway(Fault.UNAUTHORISED, why)
+
+    async def _hear_out(self, connection: Connection, node: NodeId) -> None:
+        """Let a removed admin show what it decided; it is let in only when it comes again."""
+        restored = await self._appeals.hear(connection, node)
+        self._local.record("heard", node, "a member again by what it showed" if restored else "it stays removed")
+        if restored:
+            connection.close(Fault.SHUTDOWN, "what this node showed makes it a member again: it may connect")
+        else:
+            connection.close(Fault.UNAUTHORISED, REMOVED)
+
+    async def _isolate(self, connection: Connection, node: NodeId, via: Target | None) -> None:
+        """Keep a connection without using it; what was dialled is not dialled again until it ends."""
+        ended = await self.quarantine.hold(connection, node)
+        if via is not None:
+            self._around.report(events.DialFailed(via, f"in quarantine here, until: {ended}"))
+
+    def _take_up(self, connection: Connection, node: NodeId, via: Target | None) -> None:
         number = next(self._numbers)
         around = Surroundings(
-            self._local, self._around.report, lambda raw: self._on_record(raw, number), self._contacts.vetted
+            self._local,
+            self._around.report,
+            lambda raw: self._on_record(raw, number),
+            self._contacts.vetted,
+            self.tally,
         )
         link = PeerLink(number, node, connection, around)
         self.links[link.id] = link
@@ -126,15 +203,17 @@ class Meeting:
         self._around.report(events.Connected(link.id, node, via))
 
     async def _serve(self, link: PeerLink) -> None:
-        reason, blamed, unwanted = "the node ended", False, False
+        reason, blamed, unwanted, pause_s = "the node ended", False, False, 0.0
         try:
             closed = await link.serve()
-            reason, blamed = str(closed), not closed.by_peer and closed.fault in _BLAMED
-            unwanted = closed.by_peer and not closed.transport and closed.fault in _UNWANTED
+            reason, blamed = str(closed), link.blamed or (not closed.by_peer and closed.fault in _BLAMED)
+            if closed.by_peer and not closed.transport:
+                unwanted, pause_s = closed.fault in _UNWANTED, _pause_s(closed.fault)
+            self.tally[f"closed_{closed.fault.name.lower()}"] += blamed
         finally:
             self.links.pop(link.id, None)
             link.connection.close(Fault.INTERNAL, "internal error")  # closed already, unless serving it failed
-            self._around.report(events.Lost(link.id, reason, blamed, unwanted))
+            self._around.report(events.Lost(link.id, reason, blamed, unwanted, pause_s))
 
     def _on_record(self, raw: bytes, teller: LinkId) -> None:
         """Take in what a record tells; while the cluster is small, tell the others of it, once."""
@@ -149,6 +228,14 @@ class Meeting:
             await link.introduce([raw])
         except CisError:
             _log.debug("a record could not be told on", exc_info=True)
+
+
+class TurnedAway(PeerFault):
+    """A node that proved itself is wanted no connection with, which is on record."""
+
+
+def _pause_s(fault: Fault) -> float:
+    return UNWANTED_PAUSE_S if fault in _REFUSING else 0.0
 
 
 def outcome_known(fault: PeerFault) -> bool:

@@ -6,7 +6,7 @@ import heapq
 import itertools
 from collections.abc import Hashable, Iterable
 
-from cis.gossip import Gossip, GossipConfig
+from cis.gossip import Gossip, GossipConfig, GossipStatistics
 from cis.gossip import language as gossip
 from cis.model import NodeId
 
@@ -27,6 +27,10 @@ class Overlay:
     def room(self) -> int:
         """How many more neighbours the active view takes."""
         return max(0, NEIGHBOURS_MAX - len(self.neighbours))
+
+    def statistics(self) -> GossipStatistics:
+        """Return what the machine counted since the start."""
+        return self._machine.statistics()
 
     def handle(self, event: gossip.GossipEvent, now: float) -> list[gossip.GossipEffect]:
         """Give the machine an event; returns what it decides, but for timers, which are kept here."""

@@ -27,7 +27,10 @@ class RecordShelf:
         """Return this node's record and the live ones of others."""
         now_ms = self._local.clock_ms()
         own = self.own(candidates)
-        others = [raw for record, raw in self._held.values() if record.expires_ms > now_ms]
+        member = self._local.cluster.membership.member
+        others = [
+            raw for record, raw in self._held.values() if record.expires_ms > now_ms and member(record.node) is not None
+        ]
         return [own, *others[: RECORDS_MAX - 1]]
 
     def own(self, candidates: tuple[Candidate, ...]) -> bytes:

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 ASKED_AGAIN_S = 600.0
 """How long a member that did not have the same bodies is not asked for them again."""
+PAUSE_S = 30.0
+"""How long no member is asked again, whatever else has come to be missing."""
 
 
 class Recovery:
@@ -73,16 +75,17 @@ class Recovery:
         now = asyncio.get_running_loop().time()
         for link in self._links():
             what, when = self._asked.get(link.node, (b"", 0.0))
-            if link.node != self._source and (what != lacking or now - when >= ASKED_AGAIN_S):
+            pause_s = ASKED_AGAIN_S if what == lacking else PAUSE_S
+            if link.node != self._source and (link.node not in self._asked or now - when >= pause_s):
                 return link
         return None
 
 
 def bodies_missing(local: LocalNode) -> int:
-    """Return how many living changes of the public space came without their body from every member so far."""
+    """Return how many living changes of shared spaces came without their body from every member so far."""
     return len(_missing(local))
 
 
 def _missing(local: LocalNode) -> list[Dot]:
     with local.store.snapshot() as reader:
-        return unheld_bodies(reader, local.cluster.public)
+        return [dot for space in local.cluster.shared() for dot in unheld_bodies(reader, space)]

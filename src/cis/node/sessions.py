@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from random import Random
 
-from cis.model import NodeId
+from cis.model import NodeId, SpaceId
 from cis.node import events
 from cis.node.events import LinkId
 from cis.node.table import Link, LinkTable
@@ -25,12 +26,25 @@ JITTER = 0.1
 """By how much of it each interval is shortened or lengthened at random, so that nodes do not act in chorus."""
 
 
-class Sessions:
-    """Plans sessions over a table of links; ``interval_s`` is that of periodic ones with one random neighbour."""
+Sharing = Callable[[], Mapping[SpaceId, Collection[NodeId]]]
+"""The spaces of this node that not all members share, and with whom it shares each."""
 
-    def __init__(self, table: LinkTable, neighbours: Collection[NodeId], rng: Random, interval_s: float) -> None:
+
+@dataclass(frozen=True)
+class Around:
+    """What sessions need to know: who the neighbours are, who shares what, and how a node is got at (False: not)."""
+
+    neighbours: Collection[NodeId]
+    sharing: Sharing
+    dial: Callable[[NodeId, float], bool]
+
+
+class Sessions:
+    """Plans sessions over a table of links; ``interval_s`` is that of periodic ones."""
+
+    def __init__(self, table: LinkTable, around: Around, rng: Random, interval_s: float) -> None:
         self._table = table
-        self._neighbours = neighbours
+        self._around = around
         self._rng = rng
         self._interval_s = interval_s
         self._round_at: float | None = None
@@ -86,6 +100,18 @@ class Sessions:
             if link.id != source:
                 self.want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
 
+    def reach(self, space: SpaceId, now: float, *, everyone: bool = False) -> None:
+        """Plan a session with a member that shares a space, or all that are connected; dial one where none is."""
+        nodes = self._around.sharing().get(space, ())
+        links = [link for link in self._table if link.node in nodes]
+        for link in links if everyone or not links else [self._rng.choice(links)]:
+            self.want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
+        if not links and nodes:
+            ordered = sorted(nodes)
+            for node in self._rng.sample(ordered, len(ordered)):
+                if self._around.dial(node, now):
+                    break
+
     def want(self, link: Link, at: float) -> None:
         """Plan a session, unless an earlier one is planned."""
         link.sync_at = at if link.sync_at is None else min(link.sync_at, at)
@@ -93,10 +119,7 @@ class Sessions:
     def due(self, now: float) -> Iterator[events.Effect]:
         """Yield the sessions to begin now."""
         if self._round_at is not None and self._round_at <= now:
-            reachable = self._reachable()
-            self._round_at = now + self._pause_s() if reachable else None
-            if reachable:
-                self.want(self._rng.choice(reachable), now)
+            self._begin_round(now)
         for link in self._table:
             if link.compare_due:
                 link.compare_due = False
@@ -110,9 +133,20 @@ class Sessions:
         moments = [link.sync_at for link in self._table if link.sync_at is not None and not link.syncing]
         return min([*moments, *((self._round_at,) if self._round_at is not None else ())], default=None)
 
+    def _begin_round(self, now: float) -> None:
+        """Have a session with a random neighbour, and in each space it does not share with somebody who does."""
+        reachable = self._reachable()
+        self._round_at = now + self._pause_s() if reachable else None
+        if reachable:
+            met = self._rng.choice(reachable)
+            self.want(met, now)
+            for space, nodes in self._around.sharing().items():
+                if met.node not in nodes:
+                    self.reach(space, now)
+
     def _reachable(self) -> list[Link]:
         """The links with neighbours; all of them while gossip has none."""
-        links = [link for link in self._table if link.node in self._neighbours]
+        links = [link for link in self._table if link.node in self._around.neighbours]
         return links or list(self._table)
 
     def _pause_s(self) -> float:

@@ -17,9 +17,17 @@ from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
 from cis.node.local import LocalNode
 from cis.node.syncing import standing
 from cis.node.topics import SYSTEM_PREFIX
-from cis.store.collection import START, collect, truncate
+from cis.store.collection import START, collect, raise_floor, truncate
 from cis.store.read import Reader
-from cis.store.stability import RETIRED_MS, advance, count_silence, give_up_catching_up, reportable, save_report
+from cis.store.stability import (
+    RETIRED_MS,
+    count_silence,
+    drop_hidden,
+    give_up_catching_up,
+    reportable,
+    save_report,
+    stable_floor,
+)
 from cis.wire.bulletins import PAYLOAD_BYTES_MAX
 from cis.wire.messages import REPLICAS_MAX, Replica, Seq, Space
 
@@ -52,8 +60,8 @@ class Stability:
         self._local = local
         self._collects = collects
         self._retired_ms = retired_ms
-        self._reported = b""
-        self._rounds_silent = 0
+        self._reported: dict[SpaceId, tuple[bytes, int]] = {}
+        """what was reported last, and for how many rounds it has not been said again"""
         self._unfinished = True
         """whether what was replaced may have been buried since the last collection"""
         self._catching_up: Counter[SpaceId] = Counter()
@@ -65,34 +73,37 @@ class Stability:
         except msgspec.MsgspecError:
             return
         space = SpaceId(report.space)
-        if space == self._local.cluster.public:
+        if space in self._local.cluster.shared_with(author):
             vector = VersionVector({ReplicaId(replica): seq for replica, seq in report.seqs})
             self._local.store.execute(lambda connection: save_report(connection, space, author, vector))
 
-    def round(self) -> bytes | None:
-        """Collect what is stable by now; return this node's report where it is new, or others may have missed it."""
+    def round(self) -> list[bytes]:
+        """Collect what is stable by now; return this node's reports that are new, or that others may have missed."""
         cluster, own = self._local.cluster, self._local.identity.node
-        others = [member.node for member in cluster.membership.members() if member.node != own]
-        public = self._advance(cluster.public, others)
-        private = self._advance(cluster.private, [])
-        fresh = public or private
+        spaces = cluster.shared_with(own)
+        fresh = self._advance(cluster.private, [])
+        for space in spaces:
+            readers = cluster.membership.readers(space)  # who keeps it blind cannot report: nobody waits for that
+            fresh |= self._advance(space, [member.node for member in readers if member.node != own])
         if fresh or self._unfinished:
             self._collect()
         self._unfinished = fresh
         with self._local.store.snapshot() as reader:
-            report = _report(reader, cluster.public)
-        self._rounds_silent += 1
-        told_already = report == self._reported and self._rounds_silent < REPEATED_AFTER_ROUNDS
-        if told_already or len(report) > PAYLOAD_BYTES_MAX:
-            return None
-        self._reported, self._rounds_silent = report, 0
-        return report
+            reports = {space: _report(reader, space) for space in spaces}
+        return [report for space, report in reports.items() if self._is_news(space, report)]
+
+    def _is_news(self, space: SpaceId, report: bytes) -> bool:
+        reported, silent = self._reported.get(space, (b"", 0))
+        told_already = report == reported and silent + 1 < REPEATED_AFTER_ROUNDS
+        news = not told_already and len(report) <= PAYLOAD_BYTES_MAX
+        self._reported[space] = (report, 0) if news else (reported, silent + 1)
+        return news
 
     def _advance(self, space: SpaceId, others: list[NodeId]) -> bool:
         """Raise the floor of a space; True where there may be something to collect."""
         now_ms = self._local.clock_ms()
 
-        def task(connection: apsw.Connection) -> bool:
+        def task(connection: apsw.Connection) -> tuple[VersionVector, bool]:
             count_silence(connection, space, others, now_ms)
             reader = Reader(connection, {})
             catching_up = standing(reader, space).catching_up
@@ -100,10 +111,13 @@ class Stability:
             if self._catching_up[space] > CATCH_UP_ROUNDS_MAX:
                 _log.warning("part of what was collected elsewhere never came: going on without it")
                 give_up_catching_up(connection, space)
-            return self._collects and not catching_up and advance(connection, space, self._retired_ms)
+            floor = VersionVector() if catching_up else stable_floor(connection, space, self._retired_ms)
+            return floor, self._collects and raise_floor(connection, space, floor)
 
-        done: bool = self._local.store.execute(task).result()
-        return done
+        floor, fresh = self._local.store.execute(task).result()
+        while self._local.store.execute(partial(drop_hidden, space=space, floor=floor)).result():
+            pass  # in steps, whether history is collected or not: no removal calls these bodies back
+        return bool(fresh)
 
     def _collect(self) -> None:
         """Collect in steps, between which others may write."""
@@ -115,3 +129,8 @@ class Stability:
 
 def _report(reader: Reader, space: SpaceId) -> bytes:
     return msgspec.msgpack.encode(_Report(space, list(reportable(reader, space).seqs.items())))
+
+
+def space_of(report: bytes) -> SpaceId:
+    """Return the space that a report made here is about, whose readers alone are told of it."""
+    return SpaceId(_decode(report).space)

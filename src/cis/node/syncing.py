@@ -11,15 +11,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 
 from cis.errors import CisError, Fault, PeerFault
-from cis.model import ReplicaId, SpaceId
+from cis.model import NodeId, ReplicaId, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
 from cis.node.snapshots import SnapshotThread
 from cis.store.log import LogReader
 from cis.store.merge import Applied
 from cis.store.read import Reader
+from cis.store.stability import give_up_unbacked
+from cis.store.store import Store
 from cis.sync import (
     WINDOW_BYTES,
     AddEntries,
@@ -43,6 +46,8 @@ _log = logging.getLogger(__name__)
 INBOX_BYTES_MAX = WINDOW_BYTES + (2 << 20)
 SESSION_STALL_S = 120.0
 """A session in which nothing happens for so long is given up; the next one resumes."""
+SESSION_S_MAX = 900.0
+"""So is one that takes longer: its snapshot keeps the store's journal from being reused."""
 
 
 def standing(reader: Reader, space: SpaceId) -> Standing:
@@ -70,6 +75,18 @@ class StoreIndex:
         return frame, segment.first + len(segment.records) // RECORD.size - 1
 
 
+def give_up_floors(store: Store, standings: Mapping[SpaceId, Standing], report: Report) -> None:
+    """After a session that ended well: give up what was taken over of floors that the peer could not back by it.
+
+    ``standings`` are those of before. A liar could else keep a node waiting for what there is not.
+    """
+    for space, stated in report.stated.items():
+        if standings[space].catching_up and space not in report.to_compare:
+            given_up: bool = store.execute(partial(give_up_unbacked, space=space, stated=stated)).result()
+            if given_up:
+                _log.warning("a peer stated that all members had changes it could not give: they are not waited for")
+
+
 @dataclass(frozen=True, slots=True)
 class _Fetched:
     fetch: Fetch
@@ -85,10 +102,10 @@ class _Merged:
 _Event = bytes | _Fetched | _Merged | CisError
 
 
-async def run_session(local: LocalNode, stream: Stream) -> Report:
+async def run_session(local: LocalNode, stream: Stream, peer: NodeId) -> Report:
     """Hold one session to its end; raises `PeerFault`, StreamReset, ConnectionLost or TimedOut."""
     with SnapshotThread(local.store, "cis-session") as snapshot:
-        index = await snapshot.run(lambda: StoreIndex(snapshot.open(), [local.cluster.public]))
+        index = await snapshot.run(lambda: StoreIndex(snapshot.open(), local.cluster.shared_with(peer)))
         return await _Runner(local, stream, index, snapshot).run()
 
 
@@ -135,13 +152,15 @@ class _Runner:
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> Report:
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(SESSION_S_MAX), asyncio.TaskGroup() as group:
             reading = group.create_task(self._read())
             try:
                 await self._drive(group)
             finally:
                 reading.cancel()
-        return self._session.report
+        report = self._session.report
+        await asyncio.to_thread(give_up_floors, self._local.store, self._index.standings(), report)
+        return report
 
     async def _drive(self, group: asyncio.TaskGroup) -> None:
         await self._perform(self._session.start(), group)
@@ -161,7 +180,7 @@ class _Runner:
                 return self._session.fetched(fetch, frame, last)
             case _Merged(size, Applied() as applied):
                 return self._session.merged(size, applied.changes)
-            case _Merged(size, PeerFault(fault=Fault.FORKED | Fault.EXCESSIVE) as aside):
+            case _Merged(size, PeerFault(fault=Fault.FORKED | Fault.EXCESSIVE | Fault.CUT) as aside):
                 self._session.report.refused = aside.detail  # that log stays as it is; all else goes on
                 return self._session.merged(size, 0)
             case _Merged(_, CisError() as error):

@@ -49,6 +49,10 @@ class Link:
     """whole states are to be compared before all can be exchanged"""
     released: bool = False
     """gossip needs it no longer"""
+    served: int = 0
+    """sessions and audits under way on it that were not begun by this node's plan"""
+    served_at: float = 0.0
+    """when the last of them ended"""
     closing: bool = False
     """it is being closed as not needed"""
     status: SyncStatus = field(default_factory=SyncStatus)
@@ -61,7 +65,7 @@ class Link:
     @property
     def used_at(self) -> float:
         """When it was last of use to anything but gossip."""
-        return max(self.since, self.synced_at)
+        return max(self.since, self.synced_at, self.served_at)
 
 
 class LinkTable:

@@ -7,36 +7,55 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import msgspec
 
-from cis.errors import CisError, PeerFault, UsageError
-from cis.model import NodeId
+from cis.errors import CisError, Denied, PeerFault, UsageError
+from cis.model import NodeId, SpaceId
 from cis.node.hearing import Hearing, Message
 from cis.node.local import LocalNode
-from cis.trust import read_entry
-from cis.trust.bulletins import Told, open_bulletin, read_bulletin, seal_bulletin
+from cis.trust.bulletins import Told, open_any, read_bulletin, seal_bulletin
 from cis.trust.sealing import SpaceKeys
-from cis.wire.bulletins import PAYLOAD_BYTES_MAX, SESSION_LENGTH, TOPIC_BYTES_MAX
+from cis.wire.bulletins import (
+    PAYLOAD_BYTES_MAX,
+    SESSION_LENGTH,
+    TOPIC_BYTES_MAX,
+    BulletinContent,
+    BulletinStatement,
+)
 from cis.wire.membership import ENTRY_BYTES_MAX
 
 _log = logging.getLogger(__name__)
 
 SYSTEM_PREFIX = "cis/"
 MEMBERSHIP = SYSTEM_PREFIX + "membership"
+CHANGES = SYSTEM_PREFIX + "changes"
+"""A segment of a space that not all members share, sealed to those who do."""
 WAITING_MAX = 1024
 """Messages that may wait for one reader; then the oldest is dropped and counted."""
+_ENTRY_OVERHEAD = 16
 _ENTRIES = msgspec.msgpack.Decoder(list[bytes])
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a bulletin is: fit to be passed on; showing that more is missing here; bringing membership entries."""
+    """What a bulletin is: fit to be passed on; showing that more is missing here; bringing entries, or a change."""
 
     sound: bool
     gap: bool = False
     entries: tuple[bytes, ...] = ()
+    change: tuple[SpaceId, bytes] | None = None
+    """the frame of a segment, and the space under whose key it came"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What this run of the node has told so far under the key of one space."""
+
+    id: bytes
+    number: int = 0
 
 
 class Listening:
@@ -73,17 +92,34 @@ class Listening:
         return self._waiting.popleft(), dropped
 
 
-class Topics:
-    """Belongs to the loop's thread; ``tell`` gives a bulletin made here to gossip."""
+class Timer(Protocol):
+    """Something planned."""
 
-    def __init__(self, local: LocalNode, tell: Callable[[bytes], None]) -> None:
+    def cancel(self) -> None:
+        """Take it back."""
+
+
+class Clock(Protocol):
+    """What plans and tells time, as an event loop does."""
+
+    def time(self) -> float:
+        """Return seconds."""
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back at a time."""
+
+
+class Topics:
+    """Belongs to the thread of its ``clock``, else of the loop; ``tell`` gives a bulletin made here to gossip."""
+
+    def __init__(self, local: LocalNode, tell: Callable[[bytes], None], clock: Clock | None = None) -> None:
         self._local = local
         self._tell = tell
-        self._loop = asyncio.get_running_loop()
-        self._run = local.entropy(SESSION_LENGTH)
-        self._number = 0
+        self._clock: Clock = clock or asyncio.get_running_loop()
+        self._runs: dict[SpaceId, _Run] = {}
+        """of each space under whose key something is told, so that who cannot open it misses no number"""
         self._hearing = Hearing()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
         self._listening: dict[int, Listening] = {}
         self._system: dict[str, Callable[[Message], None]] = {}
 
@@ -97,34 +133,53 @@ class Topics:
                 f"a message of {len(payload):,} bytes: at most {PAYLOAD_BYTES_MAX:,}; write it as a memory instead "
                 "(`cis memory set`), and broadcast its key"
             )
-        self._deliver(self._say(topic, payload))
-
-    def tell_system(self, topic: str, payload: bytes) -> None:
-        """Tell the nodes of all members something of the system's own."""
-        assert topic.startswith(SYSTEM_PREFIX), topic
-        self._say(topic, payload)
-
-    def tell_membership(self, node: NodeId) -> None:
-        """Tell all members of the entries that made a node one."""
-        entries = [
-            raw
-            for raw in self._local.cluster.membership.entries_missing_from()
-            if (grant := read_entry(raw).grant) is not None and grant.subject == node
-        ]
-        payload = msgspec.msgpack.encode(entries)
-        if len(payload) <= PAYLOAD_BYTES_MAX:
-            self.tell_system(MEMBERSHIP, payload)
-
-    def _say(self, topic: str, payload: bytes) -> Message:
-        local = self._local
-        self._number += 1
-        told = Told(self._run, self._number, local.clock_ms(), topic, payload)
-        self._tell(seal_bulletin(local.identity, self._keys(), told, local.entropy))
-        return Message(topic, local.identity.node, told.sent_ms, payload)
-
-    def _keys(self) -> SpaceKeys:
         cluster = self._local.cluster
-        return cluster.keys.spaces[cluster.public]
+        self._deliver(self._say(topic, payload, cluster.writing_keys(cluster.public)))
+
+    def tell_system(self, topic: str, payload: bytes, space: SpaceId | None = None) -> None:
+        """Tell the nodes of all members something of the system's own, or those that read a space.
+
+        Nothing is told by a node that may tell nothing there.
+        """
+        assert topic.startswith(SYSTEM_PREFIX), topic
+        cluster = self._local.cluster
+        try:
+            keys = cluster.writing_keys(space or cluster.public)
+        except Denied:
+            return
+        self._say(topic, payload, keys)
+
+    def tell_membership(self, entries: Iterable[bytes], keys: SpaceKeys) -> None:
+        """Tell all members of new membership entries, those that are too large left to sessions.
+
+        ``keys`` are those of the public space before these entries: they may renew it, and nobody has the new one yet.
+        """
+        batch: list[bytes] = []
+        size = 0
+        for raw in entries:
+            if batch and size + len(raw) + _ENTRY_OVERHEAD > PAYLOAD_BYTES_MAX:
+                self._say(MEMBERSHIP, msgspec.msgpack.encode(batch), keys)
+                batch, size = [], 0
+            if len(raw) + _ENTRY_OVERHEAD <= PAYLOAD_BYTES_MAX:
+                batch.append(raw)
+                size += len(raw) + _ENTRY_OVERHEAD
+        if batch:
+            self._say(MEMBERSHIP, msgspec.msgpack.encode(batch), keys)
+
+    def tell_change(self, space: SpaceId, frame: bytes) -> bool:
+        """Tell a segment of a space to those who share it; False where sessions must bring it."""
+        if len(frame) > PAYLOAD_BYTES_MAX:
+            return False
+        self._say(CHANGES, frame, self._local.cluster.keys.spaces[space])
+        return True
+
+    def _say(self, topic: str, payload: bytes, keys: SpaceKeys) -> Message:
+        local = self._local
+        run = self._runs.get(keys.space) or _Run(local.entropy(SESSION_LENGTH))
+        self._runs[keys.space] = run = replace(run, number=run.number + 1)
+        told = Told(run.id, run.number, local.clock_ms(), topic, payload)
+        self._tell(seal_bulletin(local.identity, keys, told, local.entropy, public=local.cluster.public))
+        return Message(topic, local.identity.node, told.sent_ms, payload)
 
     # --- hearing -------------------------------------------------------------------------------------------------
 
@@ -140,14 +195,23 @@ class Topics:
         if not judged.fresh:
             return Verdict(sound=judged.recent)
         try:
-            content = open_bulletin(statement, self._keys())
+            space, content = open_any(statement, self._local.cluster.readable())
         except PeerFault as fault:
             _log.warning("%s told what cannot be read: %s", self._local.cluster.name_of(author), fault)
             return Verdict(sound=False)
         except CisError:
-            return Verdict(sound=True, gap=True)
-        message = Message(content.topic, author, statement.sent_ms, content.payload)
-        self._deliver_all(self._hearing.accept(statement, message, self._loop.time()))
+            return Verdict(sound=True, gap=not self._local.cluster.knows_epoch(statement.epoch))
+        return self._open(statement, space, content)
+
+    def _open(self, statement: BulletinStatement, space: SpaceId, content: BulletinContent) -> Verdict:
+        """Deliver what is told to all, and return what is for the node itself: entries, or a change."""
+        for_all, author = space == self._local.cluster.public, NodeId(statement.author)
+        topic = content.topic if for_all or content.topic.startswith(SYSTEM_PREFIX) else CHANGES
+        payload = content.payload if topic != CHANGES else b""
+        message = Message(topic, author, statement.sent_ms, payload)
+        self._deliver_all(self._hearing.accept(statement, message, self._clock.time()))
+        if content.topic == CHANGES:
+            return Verdict(sound=True, change=None if for_all else (space, content.payload))
         return Verdict(sound=True, entries=_entries_in(message) if content.topic == MEMBERSHIP else ())
 
     def _deliver_all(self, messages: Iterable[Message]) -> None:
@@ -157,10 +221,10 @@ class Topics:
         if self._timer is not None:
             self._timer.cancel()
         due = self._hearing.next_due()
-        self._timer = self._loop.call_at(due, self._on_due) if due is not None else None
+        self._timer = self._clock.call_at(due, self._on_due) if due is not None else None
 
     def _on_due(self) -> None:
-        self._deliver_all(self._hearing.due(self._loop.time()))
+        self._deliver_all(self._hearing.due(self._clock.time()))
 
     def _deliver(self, message: Message) -> None:
         if message.topic.startswith(SYSTEM_PREFIX):

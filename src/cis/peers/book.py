@@ -32,6 +32,8 @@ BACKOFF_CEILING_S = 60.0
 BACKOFF_FLOOR_S = 0.1
 PEERS_MAX = 4096
 ADDRESSES_MAX = 16
+KEPT_S = 30 * 86_400.0
+"""How long an address is kept after it last led to its peer, or was last told of."""
 DIALS_AT_ONCE = 4
 """Dials of one peer begun together; a peer with more addresses has them tried as these fail."""
 
@@ -56,6 +58,10 @@ class Address:
     dialling: bool = False
     failed: bool = False
     """tried in vain in the round of dials under way"""
+    known_at: float = 0.0
+    """when it last led to the peer, or was last told of"""
+    in_use: bool = False
+    """the connection there is was dialled to it"""
 
 
 @dataclass(slots=True)
@@ -105,7 +111,7 @@ class PeerBook:
         return self._peers.get(node)
 
     def sighted(self, target: Target, now: float) -> None:
-        """A provider, a ticket, a record or a setting says a node may be reached there."""
+        """A provider, a ticket, a record or a setting says a node may be reached there; ``now`` is when it said so."""
         if target.node == self._own:
             return
         peer = self._at(target)
@@ -118,8 +124,10 @@ class PeerBook:
                 if not idle:
                     return
                 peer.addresses.remove(max(idle, key=lambda one: one.failures - one.successes))
-            peer.addresses.append(Address(target.host, target.port, target.source))
+            peer.addresses.append(Address(target.host, target.port, target.source, known_at=now))
             peer.due_at = min(peer.due_at, now)
+        else:
+            known.known_at = max(known.known_at, now)
 
     def due(self, now: float, settled: Collection[NodeId]) -> list[Target]:
         """Return the dials to make now, and count them as under way; ``settled`` nodes are not dialled."""
@@ -162,6 +170,21 @@ class PeerBook:
             for address in peer.addresses:
                 address.failed = False
 
+    def postpone(self, target: Target, until: float) -> None:
+        """A dial that was due is not made: its peer is due again then."""
+        peer = self._peers.get(_place(target))
+        if peer is not None:
+            peer.due_at = max(peer.due_at, until)
+            for address in peer.addresses:
+                if (address.host, address.port) == (target.host, target.port):
+                    address.dialling = False
+
+    def worked(self, target: Target) -> bool:
+        """Tell whether the target's address ever led to its peer."""
+        peer = self._peers.get(_place(target))
+        found = peer.addresses if peer is not None else []
+        return any(one.successes for one in found if (one.host, one.port) == (target.host, target.port))
+
     def connected(self, node: NodeId, now: float, via: Target | None) -> None:
         """A connection with the node is authenticated; ``via`` is what was dialled, None when it dialled us."""
         if via is not None and via.node is None:
@@ -176,6 +199,7 @@ class PeerBook:
             address.failed = False
             if via is not None and (address.host, address.port) == (via.host, via.port):
                 address.successes, address.dialling, address.failed = address.successes + 1, False, False
+                address.known_at, address.in_use = now, True
 
     def lost(self, node: NodeId, now: float, reason: str) -> None:
         """The last connection with the node ended."""
@@ -183,6 +207,22 @@ class PeerBook:
         if peer is not None:
             peer.state, peer.last_error, peer.seen_at = State.INACTIVE, reason, now
             peer.due_at = now + self._rng.uniform(0, BACKOFF_BASE_S)
+            for address in peer.addresses:
+                if address.in_use:
+                    address.known_at, address.in_use = now, False
+
+    def expire(self, now: float) -> None:
+        """Forget the addresses that have led nowhere for long, and that nobody tells of any more."""
+        for place, peer in list(self._peers.items()):
+            peer.addresses = [
+                one for one in peer.addresses if one.in_use or one.dialling or now - one.known_at <= KEPT_S
+            ]
+            if peer.node is None and not peer.addresses:
+                del self._peers[place]
+
+    def remove(self, node: NodeId) -> None:
+        """Forget a node and all its addresses."""
+        self._peers.pop(node, None)
 
     def forget(self, target: Target) -> None:
         """The address leads to this very node: it is nobody else's."""

@@ -14,6 +14,7 @@ from cis.gossip import (
     NeighbourUp,
     Received,
     Release,
+    Removed,
     Send,
     SetTimer,
     TimerExpired,
@@ -156,6 +157,18 @@ def test_a_lost_neighbour_is_replaced_from_the_passive_view_at_once(desk: Desk) 
     desk.tell(Unlinked(node(2)))
     assert NeighbourDown(node(2)) in desk.effects
     assert desk.of(Dial) == [Dial(*contact(6))]
+
+
+def test_a_removed_node_is_no_neighbour_is_not_asked_again_and_told_to_nobody(desk: Desk) -> None:
+    desk.befriend(1, 2)
+    desk.tell(Heard(*contact(3)))
+    for number in (2, 3):
+        desk.tell(Removed(node(number)))
+    assert node(2) not in desk.views.active
+    for number in (2, 3):
+        assert node(number) not in {*desk.views.known.passive, *desk.views.known.lost, *desk.views.known.absent}
+    desk.seek(3600.0)
+    assert not {one.node for one in desk.of(Dial)} & {node(2), node(3)}
 
 
 def test_who_does_not_answer_holds_nobody_up(desk: Desk) -> None:

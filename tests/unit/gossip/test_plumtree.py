@@ -282,6 +282,7 @@ def test_ids_and_bodies_remembered_are_bounded_in_number_size_and_age() -> None:
     for number in range(200):
         desk.pass_on(1, b"%d" % number)
     assert (len(desk.tree.messages), desk.tree.messages.kept) == (50, 20)
+    assert desk.tree.messages.crowded_out == 150
     desk.pass_on(1, bytes(990))
     assert desk.tree.messages.kept < 20
     assert desk.gossip(1, b"199") == []
@@ -291,6 +292,15 @@ def test_ids_and_bodies_remembered_are_bounded_in_number_size_and_age() -> None:
     desk.now += CONFIG.seen_s
     desk.tree.messages.sweep(desk.now)
     assert len(desk.tree.messages) == 0
+
+
+def test_what_came_as_far_as_may_be_is_not_passed_on() -> None:
+    desk = Desk()
+    assert (CONFIG.hops_max, CONFIG.seen_max, CONFIG.seen_s) == (16, 65_536, 120.0)
+    assert desk.pass_on(1, b"near", hops=CONFIG.hops_max - 1)
+    assert desk.tree.too_far == 0
+    assert desk.pass_on(1, b"far", hops=CONFIG.hops_max) == []
+    assert desk.tree.too_far == 1
 
 
 def test_trees_remembered_are_bounded_and_the_one_unused_longest_goes() -> None:

@@ -158,3 +158,27 @@ def test_a_node_that_broke_the_protocol_is_shut_out_for_a_while(core: Core) -> N
 def test_nothing_is_planned_when_nothing_is_known(core: Core) -> None:
     assert core.next_timer() is None
     assert core.handle(events.Ticked(), 0.0) == []
+
+
+def test_a_removed_node_is_closed_on_forgotten_and_not_dialled(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH), pinned=True), 0.0)
+    connect(core, 1, HIGH, dialled=True)
+    (close,) = core.handle(events.Removed({HIGH: "removed from the cluster by ana"}), 1.0)
+    assert close == events.Close(1, Fault.UNAUTHORISED, "removed from the cluster by ana")
+    assert core.connected() == set()
+    assert core.book.get(HIGH) is None
+    assert core.handle(events.Lost(1, "closed here", blamed=True), 1.1) == []
+    assert core.handle(events.Ticked(), BAN_S * 2) == []
+
+
+def test_a_member_the_access_list_refuses_is_parted_with_and_dialled_once_it_is_let_in(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    connect(core, 1, HIGH, dialled=True)
+    (close,) = core.handle(events.Barred(frozenset({HIGH}), "not here"), 1.0)
+    assert close == events.Close(1, Fault.UNAUTHORISED, "not here")
+    assert core.handle(events.Lost(1, "closed here", blamed=True), 1.1) == []
+    (refused,) = connect(core, 2, HIGH, dialled=False, now=2.0)
+    assert isinstance(refused, events.Close)
+    assert refused.fault is Fault.UNAUTHORISED
+    assert core.handle(events.Ticked(), BAN_S) == []
+    assert core.handle(events.Barred(frozenset(), ""), BAN_S + 1) == [events.Dial(target(HIGH))]

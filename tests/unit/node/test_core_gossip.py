@@ -8,7 +8,7 @@ import pytest
 
 from cis.errors import Fault
 from cis.gossip import language as gossip
-from cis.model import NodeId
+from cis.model import NodeId, SpaceId
 from cis.node import events
 from cis.node.core import IDLE_S, Core
 from cis.node.dialling import UNWANTED_PAUSE_S
@@ -245,3 +245,68 @@ def test_records_and_sightings_are_heard_by_gossip(core: Core, machine: Scripted
     core.handle(events.Sighted(target(HIGH)), 0.0)
     core.handle(events.Recorded(LOW, b"record", (target(LOW),)), 0.0)
     assert machine.told == [gossip.Heard(HIGH), gossip.Heard(LOW, b"record")]
+
+
+def test_gossip_forgets_a_removed_node(core: Core, machine: Scripted) -> None:
+    settle(core, 1, HIGH)
+    core.handle(events.Removed({HIGH: "removed"}), 1.0)
+    assert machine.told[1:] == [gossip.Unlinked(HIGH), gossip.Removed(HIGH)]
+    core.handle(events.GossipReceived(1, Disconnect()), 1.1)
+    assert len(machine.told) == 3
+
+
+def test_whoever_refused_this_node_is_left_alone_even_by_gossip_but_not_by_the_user(
+    core: Core, machine: Scripted
+) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    core.handle(events.DialFailed(target(HIGH), "denied there", pause_s=UNWANTED_PAUSE_S), 0.1)
+    machine.decides.append([gossip.Dial(HIGH, b"record")])
+    assert core.handle(events.TopicAsked(b""), 10.0) == []
+    assert machine.told[-1] == gossip.DialFailed(HIGH)
+    assert core.handle(events.Ticked(), 100.0) == []
+    assert core.handle(events.MeetingAsked(HIGH), 101.0) == [events.Dial(target(HIGH))]
+
+
+# --- spaces that not all share ------------------------------------------------------------------------------------
+
+SPACE = SpaceId(bytes(16))
+
+
+@pytest.fixture
+def sharing(machine: Scripted) -> Core:
+    """A node that shares a space with HIGH alone."""
+    book = PeerBook(OWN, Random(1))
+    shared = {SPACE: frozenset({HIGH})}
+    return Core(OWN, book, machine, Random(1), INTERVAL_S, lambda node, _: [target(node)], lambda: shared)
+
+
+def test_what_is_missing_in_a_space_is_asked_of_one_that_shares_it(sharing: Core) -> None:
+    settle(sharing, 1, HIGH)
+    settle(sharing, 2, LOW)
+    sharing.handle(events.SpaceStirred(SPACE), 10.0)
+    assert sharing.handle(events.Ticked(), 11.0) == [events.Synchronise(1)]
+
+
+def test_one_that_shares_a_space_is_dialled_where_none_is_connected(sharing: Core) -> None:
+    sharing.handle(events.Sighted(target(HIGH)), 0.0)
+    sharing.handle(events.DialFailed(target(HIGH), "not yet"), 0.0)
+    settle(sharing, 1, LOW, now=0.01)
+    assert events.Dial(target(HIGH)) in sharing.handle(events.SpaceStirred(SPACE), 0.02)
+
+
+def test_what_cannot_be_told_of_a_space_is_offered_to_all_connected_that_share_it(machine: Scripted) -> None:
+    shared = {SPACE: frozenset({HIGH, OTHERS[0]})}
+    book = PeerBook(OWN, Random(1))
+    core = Core(OWN, book, machine, Random(1), INTERVAL_S, lambda node, _: [target(node)], lambda: shared)
+    for link, node in enumerate((HIGH, LOW, OTHERS[0]), 1):
+        settle(core, link, node)
+    core.handle(events.SpaceStirred(SPACE, ours=True), 10.0)
+    assert core.handle(events.Ticked(), 11.0) == [events.Synchronise(1), events.Synchronise(3)]
+
+
+def test_every_interval_each_space_is_compared_with_one_that_shares_it(sharing: Core, machine: Scripted) -> None:
+    machine.decides += [[gossip.NeighbourUp(LOW)]]
+    settle(sharing, 1, LOW)
+    settle(sharing, 2, HIGH)
+    begun = sharing.handle(events.Ticked(), INTERVAL_S * 1.2) + sharing.handle(events.Ticked(), INTERVAL_S * 1.2 + 1)
+    assert {effect.link for effect in begun if isinstance(effect, events.Synchronise)} == {1, 2}
