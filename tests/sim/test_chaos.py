@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
+from cis.sim.byzantine import ATTEMPTS
 from cis.sim.chaos import Outcome, run_chaos
 from cis.sim.scenarios import Chaos, load_scenario
 
@@ -26,6 +29,16 @@ def test_a_cluster_is_safe_at_every_step_and_agrees_once_healed(seed: int) -> No
 @pytest.mark.parametrize("seed", [1, 2])
 def test_each_fault_by_itself_is_survived(name: str, seed: int) -> None:
     assert run(name, seed).wrongs == ()
+
+
+def test_the_byzantine_member_attempts_everything_and_nothing_is_accepted() -> None:
+    outcomes = [run("byzantine", seed) for seed in range(1, 16)]
+    assert [outcome.wrongs for outcome in outcomes] == [()] * len(outcomes)
+    counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
+    for what in ("revocations", "grants_again", "demotions", "rotations", "feuds"):
+        assert counts[what] > 0, what
+    rare = {"abuse_of_office", "reused_dots", "relayed_removed"}
+    assert [kind for kind in ATTEMPTS if not counts[f"attempt {kind}"] and kind not in rare] == []
 
 
 def test_a_cluster_larger_than_its_views_agrees() -> None:

@@ -26,7 +26,7 @@ def test_many_seeds_at_once_come_to_what_they_come_to_one_by_one(capsys: pytest.
     assert at_once == one_by_one
     assert at_once["passed"]
     assert at_once["seeds"] == 4
-    assert at_once["divergences"] == at_once["lost"] == at_once["resurrected"] == at_once["unauthorised"] == 0
+    assert at_once["divergences"] == at_once["lost"] == at_once["resurrected"] == at_once["accepted"] == 0
     assert at_once["deliveries"] > 0
 
 

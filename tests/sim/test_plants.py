@@ -15,11 +15,16 @@ KINDS = {
     "withheld-body": "lost",
     "lost-tombstone": "resurrected",
     "early-acknowledgement": "lost",
-    "unauthorised-accepted": "unauthorised",
-    "unsigned-accepted": "unauthorised",
+    "unauthorised-accepted": "accepted",
+    "unsigned-accepted": "accepted",
     "private-offered": "leaked",
     "order-broken": "disordered",
     "read-twice": "duplicates",
+    "nothing-revived": "lost",
+    "unnamed-log-kept": "accepted",
+    "removed-not-parted-with": "accepted",
+    "cut-lifted-by-claim": "accepted",
+    "hidden-body-dropped": "lost",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from cis.errors import CisError
+from cis.model import NodeId
 from cis.node.auditing import AuditWork
 from cis.sync.audit_effects import AuditEffect, AuditFinished, Drop
 from cis.sync.session import Send, SendFrame
@@ -23,7 +24,14 @@ class AuditRun:
     """One side of one audit; ``on_end`` is told of its end, with the error if there was one."""
 
     def __init__(
-        self, node: SimNode, end: End, stream: int, on_end: Callable[[AuditRun, CisError | None], None], *, own: bool
+        self,
+        node: SimNode,
+        end: End,
+        stream: int,
+        on_end: Callable[[AuditRun, CisError | None], None],
+        peer: NodeId,
+        *,
+        own: bool,
     ) -> None:
         self.stream = stream
         self.over = False
@@ -33,7 +41,7 @@ class AuditRun:
         self._open = contextlib.ExitStack()
         reader = self._open.enter_context(node.store.snapshot())
         local = cast("LocalNode", node)  # what the work needs of one is there
-        self._work = AuditWork(local, reader, None, initiator=own)
+        self._work = AuditWork(local, reader, node.cluster.shared_with(peer), {}, initiator=own)
 
     def start(self) -> None:
         """Open with the spaces and their vectors."""
@@ -67,14 +75,15 @@ class AuditRun:
     def _perform(self, effect: AuditEffect) -> list[AuditEffect]:
         match effect:
             case Send(message):
-                self._end.send(self.stream, encode(message))
+                self._end.send(self.stream, self._node.outgoing(encode(message)))
             case SendFrame(frame):
                 self._end.send(self.stream, frame)
             case AuditFinished():
                 self.give_up(None)
             case Drop():
                 answer = self._work.answer(effect)
-                self._node.world.adopted(self._node)
+                self._node.world.count("adoptions")
+                self._node.world.changed(self._node)
                 return answer
             case _:
                 return self._work.answer(effect)

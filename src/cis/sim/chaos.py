@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from random import Random
 
 from cis.sim.judgement import in_step, settle
 from cis.sim.oracle import Wrong
 from cis.sim.scenarios import Chaos
+from cis.sim.sealing import seeded_sealing
 from cis.sim.storm import Storm
 from cis.sim.world import World, scratch
 
@@ -30,7 +35,8 @@ class Outcome:
 
 def run_chaos(scenario: Chaos, nodes: int, seed: int) -> Outcome:
     """Run one seed; it ends with the first rule that is broken."""
-    with scratch() as folder, World(scenario, nodes, seed, folder) as world:
+    sealing = seeded_sealing(Random(seed))
+    with quiet(), sealing, scratch() as folder, World(scenario, nodes, seed, folder) as world:
         try:
             Storm(world)
             _go(world, scenario.duration_s)
@@ -42,15 +48,32 @@ def run_chaos(scenario: Chaos, nodes: int, seed: int) -> Outcome:
         return Outcome(seed, world.kernel.trace, tuple(world.oracle.wrongs), counts, heal_s)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Log nothing but errors: what is done to these nodes is meant."""
+    log = logging.getLogger("cis")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 def _settle(world: World) -> None:
     """Heal the cluster, and judge what has come of it."""
     oracle = world.oracle
     if not oracle.wrongs:
         world.heal()
         _converge(world, world.kernel.now + world.scenario.heal_within_s)
-    if not oracle.wrongs:
-        settle(oracle, world.honest)
-    for node in world.honest:
+    groups = world.oracle.membership.current(world.honest)
+    world.counts["schisms"] += len(groups) > 1
+    if len(groups) > 1:
+        oracle.membership.check_schism(groups)
+    for members in groups:
+        if not oracle.wrongs:
+            settle(oracle, members)
+    for node in (node for members in groups for node in members):
         if not oracle.wrongs:
             node.store.rest()
             oracle.check_whole(node)
@@ -70,6 +93,11 @@ def _converge(world: World, until: float) -> None:
         _go(world, world.kernel.now + STEP_S)
         for node in world.honest:
             if node.up:  # upkeep that brings no change tells nobody of its commit
+                node.store.rest()
                 world.oracle.check(node)
-        if all(node.up for node in world.nodes) and in_step(world.oracle, world.honest):
+        if all(node.up for node in world.nodes) and _in_step(world):
             break
+
+
+def _in_step(world: World) -> bool:
+    return all(in_step(world.oracle, group) for group in world.oracle.membership.current(world.honest))

@@ -11,6 +11,7 @@ from cis.errors import CisError, Fault, PeerFault
 from cis.model import Candidate, NodeId
 from cis.node import events
 from cis.node.contacts import Contacts
+from cis.node.links import BLAMELESS
 from cis.node.records import RecordShelf, targets_in
 from cis.peers import Target
 from cis.sim.exchanges import Exchanges
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from cis.sim.node import SimNode
 
 BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED})
-BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE})
 RECORDS_TOLD_ON_MAX = 32
 
 
@@ -56,16 +56,16 @@ class Conversation:
         """Return who is at the other side."""
         return self._node.world.members.identities[end.peer.party.number].node
 
-    def close(self, link: events.LinkId, fault: Fault, reason: str) -> None:
-        """End a connection with a reason."""
+    def close(self, link: events.LinkId, fault: Fault, reason: str, *, blamed: bool = False) -> None:
+        """End a connection with a reason; ``blamed`` where the peer is at fault."""
         end = self.ends.get(link)
         if end is not None:
-            end.close(fault, reason, blamed=fault in BLAMED)
+            end.close(fault, reason, blamed=blamed)
 
     def blame(self, end: End, error: CisError) -> None:
         """End a connection for a fault of the peer's; other errors leave it."""
         if isinstance(error, PeerFault) and error.fault not in BLAMELESS:
-            self.close(end.link, error.fault, error.detail)
+            self.close(end.link, error.fault, error.detail, blamed=error.fault in BLAMED)
 
     def vanish(self) -> None:
         """The node is gone without a word."""

@@ -37,10 +37,14 @@ class Exchanges:
         return self._runs.get((end.link, stream))
 
     def drop(self, link: events.LinkId | None = None) -> None:
-        """Let go what goes on over a link, or over all."""
+        """Let go what goes on over a link that is lost, or over all as the node is gone."""
         for place in [place for place in self._runs if link in {None, place[0]}]:
-            self._runs.pop(place).drop()
+            run = self._runs.pop(place)
             self._own_session.pop(place[0], None)
+            if link is not None and isinstance(run, AuditRun):
+                run.give_up(PeerFault(Fault.NONE, "the connection ended"))
+            else:
+                run.drop()
 
     def synchronise(self, link: events.LinkId) -> None:
         """Begin a session."""
@@ -89,7 +93,7 @@ class Exchanges:
 
     def _begin_session(self, end: End, stream: int) -> None:
         self._node.world.count("sessions")
-        run = SessionRun(self._node, end, stream, partial(self._session_ended, end))
+        run = SessionRun(self._node, end, stream, partial(self._session_ended, end), self._talk.node_at(end))
         self._runs[end.link, stream] = run
         run.start()
 
@@ -110,7 +114,8 @@ class Exchanges:
 
     def _begin_audit(self, end: End, stream: int, ended: Ended, *, own: bool) -> None:
         self._node.world.count("audits")
-        run = AuditRun(self._node, end, stream, partial(self._audit_ended, end, ended), own=own)
+        on_end = partial(self._audit_ended, end, ended)
+        run = AuditRun(self._node, end, stream, on_end, self._talk.node_at(end), own=own)
         self._runs[end.link, stream] = run
         run.start()
 

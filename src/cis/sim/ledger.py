@@ -6,10 +6,10 @@ asked for. The ledger reads headers by itself and shares no code with the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from cis.model import Dot, Kind, MemoryId, Ref, ReplicaId
+from cis.model import Dot, Kind, MemoryId, Ref, ReplicaId, VersionVector
 from cis.model.ids import REPLICA_ID_LENGTH
 from cis.trust.signing import verify
 from cis.wire.content import Content
@@ -35,8 +35,10 @@ class Fact:
     place: tuple[int, int]
     """first and last number of its changeset"""
     author: int
-    sound: bool = True
-    """False for what its author had no right to write"""
+    epoch: int
+    """under whose key its body is sealed"""
+    authority: bytes
+    """the membership entry by which its author claims the right to write"""
 
     @property
     def ms(self) -> int:
@@ -63,37 +65,61 @@ class Intent:
 
 @dataclass
 class Ledger:
-    """Facts by dot: more than one only where an author equivocated."""
+    """Facts by dot: more than one only where an author equivocated, or somebody who has its key."""
 
     facts: dict[Dot, list[Fact]] = field(default_factory=dict)
     intents: dict[Dot, Intent] = field(default_factory=dict)
     forked: set[ReplicaId] = field(default_factory=set)
+    """logs of which some hold one branch and some another"""
+    _written: dict[ReplicaId, int] = field(default_factory=dict)
+    _taken: dict[Dot, bytes] = field(default_factory=dict)
     _of_memory: dict[MemoryId, list[Fact]] = field(default_factory=dict)
 
-    def record(self, segment: Segment, author: int, *, sound: bool = True) -> list[Fact]:
+    def record(self, segment: Segment, author: int) -> list[Fact]:
         """Take in a segment at its source."""
-        fresh = list(facts_of(segment, author, sound=sound))
+        fresh = list(facts_of(segment, author))
         for fact in fresh:
             known = self.facts.setdefault(fact.dot, [])
+            self._written[fact.dot.replica] = max(fact.dot.seq, self._written.get(fact.dot.replica, 0))
             if all(one.link != fact.link for one in known):
                 known.append(fact)
                 self._of_memory.setdefault(fact.memory, []).append(fact)
-            if len(known) > 1:
-                self.forked.add(fact.dot.replica)
         return fresh
+
+    def taken(self, fact: Fact) -> None:
+        """Some node holds this: if another holds something else in its place, the log is forked."""
+        if self._taken.setdefault(fact.dot, fact.link) != fact.link:
+            self.forked.add(fact.dot.replica)
+
+    def written_of(self, vector: VersionVector) -> VersionVector:
+        """Return a vector as far as there is anything: a liar may have stated it."""
+        return VersionVector({one: min(seq, self._written.get(one, 0)) for one, seq in vector.seqs.items()})
 
     def of_memory(self, memory: MemoryId) -> list[Fact]:
         """Return all facts about one memory."""
         return self._of_memory.get(memory, [])
 
-    def is_named(self, fact: Fact) -> bool:
-        """Tell whether anything ever written replaces it."""
-        return fact.dot not in alive([*self._of_memory[fact.memory], fact])
+    def is_named(self, fact: Fact, unless: Callable[[Fact], bool] = lambda _: False) -> bool:
+        """Tell whether anything ever written replaces it, leaving out some."""
+        return fact.dot not in alive([*(one for one in self._of_memory[fact.memory] if not unless(one)), fact])
 
     def mean(self, dot: Dot, intent: Intent) -> None:
         """Keep what a write meant, and with it all that what it replaces had replaced."""
         closed = [self.intents[one].over for one in intent.over if one in self.intents]
         self.intents[dot] = replace(intent, over=intent.over.union(*closed))
+
+    def mean_as_written(self, dot: Dot, content: Content) -> None:
+        """Keep what a change of the Byzantine member's means: what it says."""
+        if len(self.facts[dot]) == 1:
+            self.intents[dot] = Intent(content, over=self._named_by(self.facts[dot][0]))
+
+    def over(self, fact: Fact) -> frozenset[Dot]:
+        """Return what a change was meant to replace; of one whose author wrote two under its dot, what it names."""
+        return self.intents[fact.dot].over if len(self.facts[fact.dot]) == 1 else self._named_by(fact)
+
+    def _named_by(self, fact: Fact) -> frozenset[Dot]:
+        others = [one for one in self.of_memory(fact.memory) if one.dot != fact.dot]
+        return frozenset(one.dot for one in others if one.dot not in alive([one, fact]))
 
     def intend(self, kind: Kind, content: Content, dot: Dot, seen: Iterable[Fact]) -> Intent:
         """Return what a write means that was made when ``seen`` was alive of its memory."""
@@ -112,13 +138,13 @@ class Ledger:
         return None if intent is None else intent.content.value
 
 
-def facts_of(segment: Segment, author: int, *, sound: bool) -> Iterator[Fact]:
+def facts_of(segment: Segment, author: int) -> Iterator[Fact]:
     """Read the changes of a segment."""
     links = verify(segment).links
     replica = ReplicaId(segment.replica)
     change = ref = extra = 0
     for at, (previous, link) in enumerate(zip((segment.previous, *links), links, strict=False)):
-        _, _, count, refs, *_ = HEADER.unpack_from(segment.headers, HEADER.size * at)
+        _, epoch, count, refs, _, _, authority = HEADER.unpack_from(segment.headers, HEADER.size * at)
         listed = [replica, *_rows(segment.refs[REPLICA_ID_LENGTH * ref : REPLICA_ID_LENGTH * (ref + refs)])]
         for place in range(change, change + count):
             record = segment.records[RECORD.size * place : RECORD.size * (place + 1)]
@@ -128,7 +154,9 @@ def facts_of(segment: Segment, author: int, *, sound: bool) -> Iterator[Fact]:
             names = tuple(Ref(listed[where], seq, prefix) for where, seq, prefix in packed)
             dot = Dot(replica, segment.first + place)
             bounds = (segment.first + change, segment.first + change + count - 1)
-            yield Fact(dot, stamp, MemoryId(memory), Kind(kind), names, link, previous, bounds, author, sound)
+            yield Fact(
+                dot, stamp, MemoryId(memory), Kind(kind), names, link, previous, bounds, author, epoch, authority
+            )
             extra += extras
         change, ref = change + count, ref + refs
 
@@ -144,6 +172,11 @@ def alive(facts: Iterable[Fact]) -> dict[Dot, Fact]:
         else:
             exact.add(Dot(ref.replica, ref.seq))
     return {dot: one for dot, one in given.items() if dot not in exact and dot.seq > prefix.get(dot.replica, 0)}
+
+
+def name(replica: ReplicaId, seq: int) -> str:
+    """A dot, short enough to read."""
+    return f"{replica[:2].hex()}'{replica[-2:].hex()}:{seq}"
 
 
 def _rows(refs: bytes) -> Iterator[ReplicaId]:

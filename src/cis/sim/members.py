@@ -1,7 +1,6 @@
 """The members of a simulated cluster: identities, the membership log and the keys, all grown from the seed.
 
-Grants are signed as always, but carry no sealed keys (HPKE draws its own randomness): each member is handed the
-same secrets directly. The last member may only read; what it writes nobody may accept.
+The founder and one or two more are admins, each made one by an admin before it; the last member may only read.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ from dataclasses import dataclass
 from random import Random
 
 from cis.model import NodeId, SpaceId
-from cis.trust import PRIVATE, PUBLIC, ClusterKeys, Identity, Membership, found, space_id
-from cis.trust.entries import hash_attachment, sign_entry
+from cis.trust import PRIVATE, PUBLIC, ClusterKeys, Identity, found, space_id
 from cis.trust.keys import private_keys
-from cis.wire.membership import EntryKind, Grant, Role, Statement, encode_part
+from cis.wire.membership import Grant, Role
 
 START_MS = 1_700_000_000_000
 """What every clock shows when a run begins."""
@@ -21,13 +19,14 @@ START_MS = 1_700_000_000_000
 
 @dataclass(frozen=True)
 class Members:
-    """Who takes part: members 0 to n - 1, the founder first, then the one that may only read."""
+    """Who takes part: the founder first, the one that may only read last."""
 
     identities: tuple[Identity, ...]
     cluster: bytes
     entries: tuple[bytes, ...]
     """the founding grant, then one for each further member, in order"""
     keys: tuple[ClusterKeys, ...]
+    """what each holds once it knows its own grant"""
 
     @property
     def public(self) -> SpaceId:
@@ -49,32 +48,27 @@ class Members:
         return next(number for number, one in enumerate(self.identities) if one.node == node)
 
 
-def gather(count: int, rng: Random) -> Members:
-    """Found a cluster of ``count`` writers and one reader."""
+def gather(count: int, rng: Random, *, evil_admin: bool = False) -> Members:
+    """Found a cluster of ``count`` writers, some of them admins, and one reader; the last writer may be Byzantine."""
     identities = [Identity.generate(rng.randbytes) for _ in range(count + 1)]
-    founder = identities[0]
-    founded = found(founder, "m0", rng.randbytes, START_MS)
-    entries, keys = [founded.entry], [founded.keys]
+    founded = found(identities[0], "m0", rng.randbytes, START_MS)
+    membership, held = founded.membership, [founded.keys]
+    entries, admins = [founded.entry], [identities[0]]
     for number, identity in enumerate(identities[1:], start=1):
-        role = Role.READER if number == count else Role.WRITER
+        role = _role(number, count, rng, evil_admin=evil_admin)
         grant = Grant(identity.node, identity.sealing_public, f"m{number}", role, tuple(founded.keys.spaces))
-        raw = _grant(founder, founded.membership, grant, rng)
-        founded.membership.add(raw)
+        raw = membership.grant(rng.choice(admins), grant, founded.keys, rng.randbytes, START_MS)
+        membership.add(raw)
         entries.append(raw)
-        own = private_keys(founded.membership.cluster, rng.randbytes)
-        keys.append(ClusterKeys(founded.keys.discovery, founded.keys.spaces, own))
-    return Members(tuple(identities), founded.membership.cluster, tuple(entries), tuple(keys))
+        admins += [identity] if role is Role.ADMIN else []
+        own = private_keys(membership.cluster, rng.randbytes)
+        held.append(membership.keys_of(identity, ClusterKeys.none(own)))
+    return Members(tuple(identities), membership.cluster, tuple(entries), tuple(held))
 
 
-def _grant(founder: Identity, membership: Membership, grant: Grant, rng: Random) -> bytes:
-    statement = Statement(
-        EntryKind.GRANT,
-        membership.cluster,
-        tuple(membership.ids()[-1:]),
-        founder.node,
-        START_MS,
-        rng.randbytes(16),
-        encode_part(grant),
-        hash_attachment(b""),
-    )
-    return sign_entry(founder, statement, b"")
+def _role(number: int, count: int, rng: Random, *, evil_admin: bool) -> Role:
+    if number == count:
+        return Role.READER
+    if number == count - 1 and number > 1:
+        return Role.ADMIN if evil_admin else Role.WRITER
+    return Role.ADMIN if number == 1 or (number == 2 and rng.random() < 0.5) else Role.WRITER

@@ -7,7 +7,7 @@ restart opens them again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol, cast
@@ -19,19 +19,22 @@ from cis.node import events
 from cis.node.cluster import Cluster
 from cis.node.core import Core
 from cis.node.hearing import Message
+from cis.node.links import BLAMELESS
 from cis.node.stability import STABILITY, Stability
 from cis.peers import PeerBook, Target
-from cis.sim.conversing import BLAMELESS, Conversation
+from cis.sim.conversing import Conversation
 from cis.sim.kernel import Kernel, Plan
 from cis.sim.members import START_MS, Members
 from cis.sim.recovering import Recovering
 from cis.sim.telling import Telling
+from cis.sim.upkeep import Upkeep
 from cis.store.engine import Commit
-from cis.store.ledger import load_cluster, save_cluster
+from cis.store.ledger import load_cluster, owes_withdrawal, save_cluster
 from cis.store.store import Setting, Store
 from cis.trust import Identity, read_entry
+from cis.trust.entries import id_of
 from cis.trust.identity import Label
-from cis.trust.sealing import SpaceKeys
+from cis.wire.membership import Role
 from cis.wire.messages import encode, is_segment
 
 if TYPE_CHECKING:
@@ -61,8 +64,8 @@ class Surroundings(Protocol):
     def read(self, node: SimNode, message: Message) -> None:
         """A reader at the node got a message."""
 
-    def adopted(self, node: SimNode) -> None:
-        """The node took over what another collected."""
+    def changed(self, node: SimNode) -> None:
+        """The node is another, though no change was committed: entries took effect, or what others collected."""
 
     def count(self, what: str) -> None:
         """Something happened."""
@@ -71,10 +74,13 @@ class Surroundings(Protocol):
 class SimNode:
     """Member ``number``; `start` and `crash` it as often as you like.
 
-    ``sync_s`` is the interval of sessions, ``collect_s`` that of collecting what is stable, 0 for never.
+    ``sync_s`` is the interval of sessions, ``collect_s`` that of telling what is held, and with ``collects`` of
+    collecting what is stable; 0 for never.
     """
 
-    def __init__(self, world: Surroundings, number: int, folder: Path, sync_s: float, collect_s: float) -> None:
+    def __init__(
+        self, world: Surroundings, number: int, folder: Path, sync_s: float, collect_s: float, *, collects: bool = True
+    ) -> None:
         self.world = world
         self.number = number
         self.identity = world.members.identities[number]
@@ -90,9 +96,11 @@ class SimNode:
         self.talk: Conversation
         self.telling: Telling
         self.recovering: Recovering
+        self.upkeep: Upkeep
         self.stability: Stability
         self._sync_s = sync_s
         self._collect_s = collect_s
+        self._collects = collects
         self._chance = Random(world.kernel.rng.getrandbits(64))
         self._reported: deque[events.Event] = deque()
         self._timer: Plan | None = None
@@ -103,9 +111,10 @@ class SimNode:
         return self.identity.node
 
     @property
-    def public_keys(self) -> SpaceKeys:
-        """The keys of the space all share."""
-        return self.cluster.keys.spaces[self.cluster.public]
+    def writes(self) -> bool:
+        """Whether its users may write, as far as it knows."""
+        role = self.cluster.membership.space_role(self.id, self.cluster.public)
+        return role in {Role.ADMIN, Role.WRITER}
 
     def entropy(self, length: int) -> bytes:
         """Return bytes drawn from the seed, in place of the system's."""
@@ -132,20 +141,21 @@ class SimNode:
         self.store = Store(self.folder, STORE_KEY, self._setting(), threaded=False)
         record = self.store.execute(load_cluster).result()
         self.cluster = Cluster(self.identity, record, self.entropy, self.clock_ms)
-        for name, keys in self.cluster.spaces().items():
-            self.store.add_space(keys, name, replicated=keys.space != self.cluster.private)
+        self.cluster.open_spaces(self.store)
+        if self.store.execute(owes_withdrawal).result():
+            self.cluster.withdraw(self.store)
         self.store.on_commit(lambda commit: self.world.committed(self, commit))
-        self.talk, self.recovering = Conversation(self), Recovering(self)
-        self.telling = Telling(self, self._read)
-        self.stability = Stability(cast("LocalNode", self))  # what it needs of one is here
+        self.talk, self.recovering, self.upkeep = Conversation(self), Recovering(self), Upkeep(self)
+        self.telling = Telling(self, lambda message: self.world.read(self, message))
+        self.stability = Stability(cast("LocalNode", self), collects=self._collects)  # what it needs of one is here
         rng = Random(self._chance.getrandbits(64))
         gossip = Gossip(self.id, self.talk.own_record, rng)
-        self.core = Core(self.id, PeerBook(self.id, rng), gossip, rng, self._sync_s, self.talk.targets_of)
+        book, targets_of = PeerBook(self.id, rng), self.talk.targets_of
+        self.core = Core(self.id, book, gossip, rng, self._sync_s, targets_of, self.cluster.sharing)
         self._reported.clear()
         self.lives += 1
         self.up = True
-        for target in self.sightings:
-            self.report(events.Sighted(target))
+        self.upkeep.begin()
         if self._collect_s:
             self.later(self._collect_s * self._chance.uniform(0.5, 1.5), self._collect)
 
@@ -157,26 +167,19 @@ class SimNode:
 
     def _collect(self) -> None:
         """Collect what all members have had, and tell them what this node holds."""
-        report = self.stability.round()
         self.world.count("collections")
-        if report is not None:
-            self.report(events.TopicAsked(self.telling.tell(STABILITY, report)))
+        for report in self.stability.round():
+            self.telling.topics.tell_system(STABILITY, report)
         self.later(self._collect_s * self._chance.uniform(0.5, 1.5), self._collect)
 
-    def _read(self, message: Message) -> None:
-        if message.topic == STABILITY:
-            self.stability.take(message.author, message.payload)
-        else:
-            self.world.read(self, message)
-
-    def broadcast(self, topic: str) -> None:
+    def broadcast(self) -> None:
         """Tell all members something, as a user does."""
-        self.report(events.TopicAsked(self.telling.tell(topic, self.telling.next_words())))
+        self.telling.tell_news()
 
-    def later(self, delay_s: float, action: Callable[[], None]) -> None:
+    def later(self, delay_s: float, action: Callable[[], None]) -> Plan:
         """Do something after a while, if this life of the node lasts that long."""
         core = self.core
-        self.world.kernel.after(delay_s, lambda: action() if self.up and self.core is core else None)
+        return self.world.kernel.after(delay_s, lambda: action() if self.up and self.core is core else None)
 
     def report(self, event: events.Event) -> None:
         """Give the core an event and perform what it decides; what this leads to has its turn afterwards."""
@@ -211,7 +214,8 @@ class SimNode:
             self.id,
             signer(self.identity),
             lambda space: self.cluster.authority(space),  # noqa: PLW0108 - the cluster is loaded after the store
-            lambda node, space, head: self.cluster.judge(node, space, head),  # noqa: PLW0108 - as above
+            lambda *changeset: self.cluster.judge(*changeset),  # noqa: PLW0108 - as above
+            lambda *log: self.cluster.limit(*log),  # noqa: PLW0108 - as above
             self.clock_ms,
             self.entropy,
         )
@@ -244,18 +248,32 @@ class SimNode:
                 self.talk.introduce(link)
 
     def _examine(self, link: events.LinkId, id_: bytes, body: bytes) -> None:
-        """Look at what came by gossip: commit a segment, open a bulletin."""
+        """Look at what came by gossip, as `cis.node.examining` does: commit a segment, open a bulletin."""
         end = self.talk.ends.get(link)
         try:
             if is_segment(body):
                 self.report(events.Examined(id_, sound=True, gap=self.store.merge(body).result().gap))
-            else:
-                heard = self.telling.take(body)
-                self.report(events.Examined(id_, heard.sound, heard.gap))
+                return
+            verdict = self.telling.topics.take(body)
         except PeerFault as fault:
             if end is not None:
                 self.talk.blame(end, fault)
             self.report(events.Examined(id_, sound=False, gap=fault.fault in BLAMELESS))
+            return
+        if verdict.entries:
+            self._learn_told(id_, verdict.entries)
+        else:
+            self.report(events.Examined(id_, verdict.sound, verdict.gap))
+
+    def _learn_told(self, id_: bytes, entries: Iterable[bytes]) -> None:
+        """Add what a bulletin told; its author answers for it, not who passed it on."""
+        try:
+            self.upkeep.learn(entries)
+        except PeerFault:
+            self.report(events.Examined(id_, sound=False, gap=True))
+            return
+        known = all(self.cluster.membership.knows(id_of(raw)) for raw in entries)
+        self.report(events.Examined(id_, sound=True, gap=not known))
 
 
 def signer(identity: Identity) -> Callable[[bytes], bytes]:

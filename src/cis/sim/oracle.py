@@ -8,13 +8,18 @@ did not write or had no right to write. `cis.sim.judgement` has the last word.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from cis.model import CHANGE_FUTURE_LIMIT_MS, Dot, Kind, MemoryId, ReplicaId, VersionVector
-from cis.sim.ledger import BEARING, Fact, Intent, Ledger, alive
+from cis.sim.law import Law
+from cis.sim.ledger import BEARING, Fact, Intent, Ledger, alive, name
+from cis.sim.members import Members
+from cis.sim.membership_judge import MembershipJudge
+from cis.sim.recalling import recall
+from cis.store.read import stable
 
 if TYPE_CHECKING:
     from cis.node.hearing import Message
@@ -26,14 +31,18 @@ WRONGS = (
     "divergences",
     "lost",
     "resurrected",
-    "unauthorised",
+    "accepted",
     "duplicates",
     "leaked",
     "disordered",
     "accused",
     "defects",
 )
-"""What can be found; `Wrong.kind` is one of these. A defect is an exception nobody expected."""
+"""What can be found; `Wrong.kind` is one of these.
+
+Accepted is what was taken in that nobody wrote, or that its author had no right to. A defect is an exception nobody
+expected.
+"""
 
 
 @dataclass(frozen=True)
@@ -55,14 +64,20 @@ class Shadow:
     claims: VersionVector = field(default_factory=VersionVector)
     """what it holds, and what lies below its stable floor: of that it knows by comparison what has ended"""
     floor: VersionVector = field(default_factory=VersionVector)
+    stable: VersionVector = field(default_factory=VersionVector)
+    """the part of the floor that all members reported to have"""
     owes: bool = False
     """whether it has yet to compare again since it took over a floor"""
     effective: dict[MemoryId, dict[Dot, Fact]] = field(default_factory=dict)
     waiting: list[Fact] = field(default_factory=list)
     """claimed, but dated too far ahead to take effect"""
     unseen: set[Dot] = field(default_factory=set)
-    """claimed with a floor, of a forked log: which branch it is shows when it comes"""
+    """claimed with a floor: of a forked log, which branch it is shows when it comes; or void, and not to come"""
     acknowledged: set[Dot] = field(default_factory=set)
+    lawful: frozenset[bytes] = frozenset()
+    """the membership entries by which it was judged last"""
+    ends: dict[ReplicaId, int] = field(default_factory=dict)
+    """where logs were cut off by the entries that came last"""
     private: dict[str, bytes] = field(default_factory=dict)
 
     @property
@@ -95,6 +110,22 @@ class Shadow:
     def _held(self, facts: Iterable[Fact]) -> list[Fact]:
         return [one for one in facts if one.dot in self.holds]
 
+    def give_up(self, facts: Iterable[Fact]) -> None:
+        """Forget what was cut off."""
+        gone = {one.dot for one in facts}
+        for one in facts:
+            self.effective.get(one.memory, {}).pop(one.dot, None)
+        self.waiting = [one for one in self.waiting if one.dot not in gone]
+        self.unseen = {dot for dot in self.unseen if dot.seq < self.ends.get(dot.replica, dot.seq + 1)}
+        self.claims = _shortened(self.claims, self.ends)
+
+    def unclaim(self, claims: VersionVector) -> None:
+        """Forget what was claimed for a floor that was given up, and never came."""
+        if next(self.claims.missing_in(claims), None) is not None:
+            known = [*self.waiting, *(one for of in self.effective.values() for one in of.values())]
+            self.give_up([one for one in known if one.dot not in claims])
+            self.unseen = {dot for dot in self.unseen if dot in claims}
+
     def take(self, facts: Iterable[Fact], now_ms: int) -> set[MemoryId]:
         """Take in what is newly claimed, and let what has waited take effect; returns the memories it touches."""
         touched = set()
@@ -110,12 +141,23 @@ class Shadow:
 class Oracle:
     """Fed by the world; what it finds stands in ``wrongs``."""
 
-    def __init__(self, ledger: Ledger, count: int) -> None:
+    def __init__(self, ledger: Ledger, members: Members, liar: int | None) -> None:
         self.ledger = ledger
-        self.shadows = [Shadow() for _ in range(count)]
+        self._members = {one.node: number for number, one in enumerate(members.identities) if number != liar}
+        self.membership = MembershipJudge(members.cluster, members.public, ledger, self.found)
+        self.shadows = [Shadow() for _ in members.identities]
+        self._held = [VersionVector() for _ in members.identities]
+        """all that each node ever claimed"""
         self.wrongs: list[Wrong] = []
         self._backups: dict[int, Shadow] = {}
         self.orphans: set[Dot] = set()
+        """lost with a disk when nobody else held them"""
+        self.restored: set[int] = set()
+        """nodes whose files were put back once"""
+        self.risked: set[Dot] = set()
+        """lost with a disk, whoever else held them"""
+        self.forgone: set[Dot] = set()
+        """cut off at the node that wrote them: should the cut itself turn out void, they may be gone"""
         self._read_up_to: dict[tuple[int, int, bytes], int] = {}
 
     def found(self, kind: str, text: str) -> None:
@@ -130,34 +172,74 @@ class Oracle:
         now_ms = node.clock_ms()
         for segment in commit.written:
             if segment.space == node.cluster.public:
-                for fact in self.ledger.record(segment, node.number):
-                    if fact.ms > now_ms + CHANGE_FUTURE_LIMIT_MS:
-                        self.found("disordered", f"m{node.number} dates a change beyond its own clock's reach")
-        self.check(node)
+                facts = self.ledger.record(segment, node.number)
+                self.membership.written(node, facts)
+                if any(fact.ms > now_ms + CHANGE_FUTURE_LIMIT_MS for fact in facts):
+                    self.found("disordered", f"m{node.number} dates a change beyond its own clock's reach")
+        if not node.upkeep.learning:
+            self.check(node)
 
     def check(self, node: SimNode) -> None:
         """Compare what has changed of the node since it was last looked at."""
         shadow, reader, now_ms = self.shadows[node.number], node.store.reader, node.clock_ms()
+        held = shadow.holds
         shadow.holds, shadow.floor = reader.vector(node.cluster.public), reader.floor(node.cluster.public)
-        shadow.owes = reader.owes(node.cluster.public)
-        claims = shadow.holds.join(shadow.floor)
-        for replica, first, last in shadow.claims.missing_in(claims):
+        shadow.stable, shadow.owes = stable(reader, node.cluster.public), reader.owes(node.cluster.public)
+        claims = shadow.holds.join(self.ledger.written_of(shadow.floor))
+        self._held[node.number] = self._held[node.number].join(claims)
+        touched = self._withdrawn(node, shadow)
+        for replica, first, last in _shortened(held, shadow.ends).missing_in(claims):
             if replica not in self.ledger.forked:
                 self.found("lost", f"m{node.number} no longer holds {name(replica, first)}..{last}")
+        shadow.unclaim(claims)
         fresh = self.facts(node, reader, shadow.claims, claims)
         shadow.claims = claims
-        for memory in sorted(shadow.take(fresh, now_ms)):
+        for memory in sorted(touched | shadow.take(fresh, now_ms)):
             self._compare(node, reader, memory)
 
-    def check_whole(self, node: SimNode) -> None:
+    def _withdrawn(self, node: SimNode, shadow: Shadow) -> set[MemoryId]:
+        """Take back, where the membership has changed, what it no longer lets stand; returns the memories touched."""
+        law = self.membership.law(node)
+        lawful = frozenset(item.id for item in law.items)
+        if lawful == shadow.lawful:
+            shadow.ends = {}
+            return set()
+        shadow.lawful, shadow.ends = lawful, {}
+        known = [*shadow.waiting, *(one for of in shadow.effective.values() for one in of.values())]
+        ends: dict[ReplicaId, int] = {}
+        for fact in sorted(known, key=lambda one: one.dot):
+            if fact.dot.replica not in ends and self.is_void(node, fact):
+                ends[fact.dot.replica] = fact.place[0]
+        gone = [one for one in known if one.dot.seq >= ends.get(one.dot.replica, one.dot.seq + 1)]
+        for fact in gone:
+            if fact.dot in shadow.holds and fact.dot.replica not in self.ledger.forked:
+                self.found("accepted", f"m{node.number} keeps {name(*fact.dot)}, which is cut off")
+        shadow.ends = ends
+        shadow.give_up(gone)
+        self.forgone.update(fact.dot for fact in gone if fact.author == node.number)
+        return {fact.memory for fact in gone}
+
+    def is_void(self, node: SimNode, fact: Fact) -> bool:
+        """Tell whether a change counts for nothing by what a node knows; what all have had goes on counting."""
+        (first, last), replica = fact.place, fact.dot.replica
+        law = self.membership.law(node)
+        if not law.voids(node.cluster.public, replica, last, fact.authority):
+            return False
+        return not (first <= self.shadows[node.number].stable.contiguous(replica) and self._had_by_all(law, fact))
+
+    def _had_by_all(self, law: Law, fact: Fact) -> bool:
+        """Tell whether every member a node knows of held a change at some time, so that it may count as stable."""
+        return all(fact.dot in self._held[self._members[node]] for node in law.roles if node in self._members)
+
+    def check_whole(self, node: SimNode, *, to_the_end: bool = False) -> None:
         """Look at everything: after a restart, and in the end."""
         shadow = self.shadows[node.number]
         self.check(node)
         for memory in sorted(shadow.effective):
             self._compare(node, node.store.reader, memory)
-            self._recall(node, memory)
+            recall(self, node, memory, to_the_end=to_the_end)
         for dot in sorted(shadow.acknowledged):
-            if dot not in shadow.claims:
+            if dot not in shadow.claims and not self.is_forgone(node, dot):
                 self.found("lost", f"m{node.number} acknowledged {name(*dot)} and does not hold it")
         for key, value in sorted(shadow.private.items()):
             recalled = node.store.reader.recall(node.cluster.private, key)
@@ -172,7 +254,8 @@ class Oracle:
         if not shadow.catching_up:
             return shown
         alive_there = {one.change.dot for one in node.store.reader.rows.live(memory)}
-        return {dot: one for dot, one in shown.items() if dot in alive_there}
+        due = {one.dot for one in shadow.waiting}  # they take effect with the write itself
+        return {dot: one for dot, one in shown.items() if dot in alive_there | due}
 
     def acknowledged(self, node: SimNode, memory: MemoryId, dot: Dot, intent: Intent, before: set[Dot]) -> None:
         """A write was acknowledged: ``before`` was alive of the memory then, ``intent.over`` is what it replaces."""
@@ -204,13 +287,17 @@ class Oracle:
             known = self.ledger.facts.get(dot, [])
             fact = known[0] if len(known) == 1 else self._chosen(node, reader, known)
             unseen.discard(dot)
-            if fact is None and dot.replica in self.ledger.forked:
+            told_only = dot not in self.shadows[node.number].holds
+            if known and (fact is None or (told_only and self.is_void(node, fact))):
                 unseen.add(dot)
             elif fact is None:
-                self.found("unauthorised", f"m{node.number} holds {name(*dot)}, which nobody wrote")
-            elif not fact.sound:
-                self.found("unauthorised", f"m{node.number} took in {name(*dot)} of a member without the right")
+                self.found("accepted", f"m{node.number} holds {name(*dot)}, which nobody wrote")
+            elif self.is_void(node, fact):
+                self.found(
+                    "accepted", f"m{node.number} took in {name(*dot)}, which m{fact.author} had no right to write"
+                )
             else:
+                self.ledger.taken(fact)
                 self._require_written(node, reader, fact, new)
                 facts.append(fact)
         return facts
@@ -225,7 +312,7 @@ class Oracle:
         if link is None and last > floor:
             self.found("lost", f"m{node.number} claims {name(replica, last)} and does not hold it")
         elif link not in {None, fact.link}:
-            self.found("unauthorised", f"m{node.number} holds another {name(replica, last)} than was written")
+            self.found("accepted", f"m{node.number} holds another {name(replica, last)} than was written")
         if first > 1 and claims.contiguous(replica) >= last:
             before = self._link(node, reader, replica, first - 1)
             if before != fact.previous and (before is not None or first - 1 > floor):
@@ -235,8 +322,15 @@ class Oracle:
         return reader.link_at(node.cluster.public, replica, seq)
 
     def _chosen(self, node: SimNode, reader: Reader, known: Sequence[Fact]) -> Fact | None:
-        """Tell which of two contents of one dot a node holds; None where the dot lies inside a changeset."""
-        return next((one for one in known if self._link(node, reader, *one.dot) == one.link), None)
+        """Tell which of several contents of one dot a node holds; None where it holds none yet."""
+        return next((one for one in known if self._link(node, reader, one.dot.replica, one.place[1]) == one.link), None)
+
+    def is_forgone(self, node: SimNode, dot: Dot) -> bool:
+        """Tell whether a write was cut off by what a node knows."""
+        law = self.membership.law(node)
+        return any(
+            law.voids(node.cluster.public, dot.replica, one.place[1], one.authority) for one in self.ledger.facts[dot]
+        )
 
     def _compare(self, node: SimNode, reader: Reader, memory: MemoryId) -> None:
         shadow = self.shadows[node.number]
@@ -250,41 +344,13 @@ class Oracle:
                 self.found("lost", f"m{node.number} holds {name(*dot)}, which nothing replaces, and does not show it")
         for dot in sorted(shown - most):
             kind = "resurrected" if dot in held else "divergences"
-            self.found(kind, f"m{node.number} shows {name(*dot)}, which {self._why(held, dot)}")
+            self.found(kind, f"m{node.number} shows {name(*dot)}, which {_why(held, dot)}")
 
     def _ended(self, fact: Fact) -> bool:
         """Tell whether a change was replaced by one below somebody's floor: who catches up may hear of that first."""
         stable = reduce(VersionVector.join, (shadow.floor for shadow in self.shadows))
         known = [one for one in self.ledger.of_memory(fact.memory) if one.dot in stable]
         return fact.dot not in alive([fact, *known])
-
-    def _recall(self, node: SimNode, memory: MemoryId) -> None:
-        """Read a memory as a user does, and compare with what was written."""
-        held = self.shadows[node.number].effective[memory]
-        if self.shadows[node.number].catching_up:
-            return
-        living = [held[dot] for dot in self.shadows[node.number].living(memory)[1]]
-        if any(one.dot not in self.ledger.intents for one in held.values()):
-            return  # the Byzantine member's own
-        recalled = node.store.reader.recall_by_id(memory, node.cluster.public)
-        parts = {} if recalled is None else {part.change.dot: part.content for part in recalled.parts}
-        beside = {} if recalled is None else {part.change.dot: part.content for part in recalled.siblings}
-        newest = max(living, key=lambda one: (one.stamp, one.dot), default=None)
-        wanted = {one.dot for one in living if newest is not None and one.kind is newest.kind is not Kind.PUT}
-        wanted |= {newest.dot} if newest is not None else set()
-        if set(parts) != wanted or set(beside) != {one.dot for one in living} - wanted:
-            self.found("divergences", f"m{node.number} reads another memory than it holds: {sorted(parts)}")
-        for dot, content in sorted({**parts, **beside}.items()):
-            if content is None and self.ledger.is_named(held[dot]):
-                continue  # whoever sent it knew what replaces it, which has not come yet, or is held back
-            if content is None or not self.ledger.intents[dot].reads(content):
-                self.found("lost", f"m{node.number} shows {name(*dot)} without what was written")
-
-    def _why(self, held: dict[Dot, Fact], dot: Dot) -> str:
-        if dot not in held:
-            return "it does not claim to hold, or which has not taken effect"
-        over = [one for one in held.values() if dot not in alive([held[dot], one])]
-        return "is replaced by " + ", ".join(f"{one.kind.name.lower()} {name(*one.dot)}" for one in over)
 
     def read(self, node: SimNode, message: Message) -> None:
         """A reader got a message: once, and after those its author told before it."""
@@ -307,15 +373,31 @@ class Oracle:
         """The copied files were put back: what only they held since is excused."""
         old = self.shadows[node.number]
         new = self.shadows[node.number] = copy.deepcopy(self._backups[node.number])
+        self.restored.add(node.number)
         elsewhere = [self.shadows[other.number].claims for other in others if other is not node]
         for replica, first, last in old.claims.missing_in(new.claims):
             dots = [Dot(replica, seq) for seq in range(first, last + 1)]
+            self.risked.update(dots)
             self.orphans.update(dot for dot in dots if not any(dot in claims for claims in elsewhere))
 
 
-def name(replica: ReplicaId, seq: int) -> str:
-    """A dot, short enough to read."""
-    return f"{replica[:2].hex()}'{replica[-2:].hex()}:{seq}"
+def _why(held: dict[Dot, Fact], dot: Dot) -> str:
+    if dot not in held:
+        return "it does not claim to hold, or which has not taken effect"
+    over = [one for one in held.values() if dot not in alive([held[dot], one])]
+    return "is replaced by " + ", ".join(f"{one.kind.name.lower()} {name(*one.dot)}" for one in over)
+
+
+def _shortened(vector: VersionVector, ends: Mapping[ReplicaId, int]) -> VersionVector:
+    """Return a vector without what lies at these numbers or beyond."""
+    seqs = {one: min(seq, ends.get(one, seq + 1) - 1) for one, seq in vector.seqs.items()}
+    beyond = {
+        one: tuple(
+            (first, min(last, ends.get(one, last + 1) - 1)) for first, last in of if first < ends.get(one, last + 1)
+        )
+        for one, of in vector.beyond.items()
+    }
+    return VersionVector(seqs, {one: of for one, of in beyond.items() if of})
 
 
 def _in_effect(fact: Fact, now_ms: int) -> bool:

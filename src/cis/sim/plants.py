@@ -25,7 +25,8 @@ from cis.model import Hlc, Kind, NodeId, ReplicaId, SpaceId, VersionVector
 from cis.model.ids import INCARNATION_LENGTH
 from cis.node.hearing import Hearing, Judged
 from cis.node.syncing import StoreIndex
-from cis.store.admission import Judge, check
+from cis.sim import trust_plants
+from cis.store.admission import Gate, check
 from cis.store.database import fetch
 from cis.store.engine import Engine
 from cis.store.incarnation import current_replica
@@ -177,8 +178,8 @@ def awaited_forgotten() -> Iterator[None]:
 def unauthorised_accepted() -> Iterator[None]:
     """Nobody's right to write is asked."""
 
-    def trusting(frame: bytes, shared: Collection[SpaceId], _: Judge) -> Verified | PeerFault:
-        return check(frame, shared, lambda *_: None)
+    def trusting(frame: bytes, shared: Collection[SpaceId], _: Gate) -> Verified | PeerFault:
+        return check(frame, shared, Gate(lambda *_: None, lambda *_: None, lambda *_: 0))
 
     with mock.patch("cis.store.engine.check", trusting):
         yield
@@ -275,7 +276,7 @@ def collected_early() -> Iterator[None]:
     def hasty(connection: apsw.Connection, space: SpaceId, *_: int) -> VersionVector:
         return VersionVector(Reader(connection, {}).vector(space).seqs)
 
-    with mock.patch("cis.store.stability.stable_floor", hasty):
+    with mock.patch("cis.node.stability.stable_floor", hasty):
         yield
 
 
@@ -320,4 +321,14 @@ PLANTS: dict[str, Planted] = {
     "states-not-compared": Planted(states_not_compared, "collect", seed=8),
     "order-broken": Planted(order_broken, "chaos"),
     "read-twice": Planted(read_twice, "chaos"),
+    "cuts-joined-by-min": Planted(trust_plants.cuts_joined_by_min, "byzantine", nodes=5),
+    "nothing-revived": Planted(trust_plants.nothing_revived, "byzantine", nodes=5),
+    "judged-by-arrival": Planted(trust_plants.judged_by_arrival, "byzantine", nodes=5),
+    "removed-admin-obeyed": Planted(trust_plants.removed_admin_obeyed, "byzantine", nodes=5),
+    "unnamed-log-kept": Planted(trust_plants.unnamed_log_kept, "byzantine", nodes=5),
+    "hidden-body-dropped": Planted(trust_plants.hidden_body_dropped, "byzantine", seed=35, nodes=5),
+    "removed-not-parted-with": Planted(trust_plants.removed_not_parted_with, "byzantine", nodes=5),
+    "known-key-used": Planted(trust_plants.known_key_used, "byzantine", nodes=5),
+    "cut-lifted-by-claim": Planted(trust_plants.cut_lifted_by_claim, "byzantine", seed=20, nodes=5),
+    "unknowing-blamed": Planted(trust_plants.unknowing_blamed, "byzantine", seed=63, nodes=5),
 }

@@ -11,7 +11,8 @@ from cis.store.audit import unheld_bodies
 if TYPE_CHECKING:
     from cis.sim.node import SimNode
 
-ASKED_AGAIN_S = 600.0
+ASKED_AGAIN_S = 15.0
+"""How long a member is not asked for the same again: less than in a node, as a run is short."""
 
 
 class Recovering:
@@ -27,6 +28,12 @@ class Recovering:
         """Look what is missing, and ask other members than the session's."""
         if changes:
             self._source = source
+        if not self._running:
+            self._recover("")
+
+    def after_withdrawal(self) -> None:
+        """Look what is missing since changes were cut off: what they had replaced. Anybody may have it."""
+        self._source = None
         if not self._running:
             self._recover("")
 

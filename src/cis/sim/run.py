@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from cis import __version__
 from cis.errors import UsageError
+from cis.sim.byzantine import ATTEMPTS
 from cis.sim.chaos import Outcome, run_chaos
 from cis.sim.oracle import WRONGS
 from cis.sim.plants import PLANTS
@@ -27,7 +28,8 @@ PLANT_SEEDS = 40
 HAPPENED = (
     "deliveries", "drops", "duplicated", "reordered", "partitions", "crashes", "restores", "churn", "clock_jumps",
     "cuts", "connections", "sessions", "sessions_completed", "writes", "private_writes", "commits", "broadcasts",
-    "messages_read", "audits", "collections", "adoptions", "byzantine_deeds",
+    "messages_read", "audits", "collections", "adoptions", "revocations", "grants_again", "demotions", "rotations",
+    "feuds", "schisms", "turned_away", "byzantine_deeds",
 )  # fmt: skip
 """What is counted to prove that something happened."""
 Progress = Callable[[int], None]
@@ -66,6 +68,8 @@ class ChaosReport:
     passed: bool
     wrongs: dict[str, int]
     happened: dict[str, int]
+    attempts: dict[str, int]
+    """of the Byzantine member, by kind"""
     heal_s_max: float
     trace: str
     failures: tuple[Failure, ...]
@@ -136,6 +140,7 @@ def simulate_chaos(request: Request, scenario: Chaos, progress: Progress) -> Cha
         passed=not wrongs,
         wrongs={kind: wrongs[kind] for kind in WRONGS},
         happened={what: counts[what] for what in HAPPENED},
+        attempts={what: counts[f"attempt {what}"] for what in ATTEMPTS} if scenario.byzantine else {},
         heal_s_max=round(max(outcome.heal_s for outcome in outcomes), 1),
         trace=outcomes[0].trace if len(outcomes) == 1 else traces.hexdigest(),
         failures=tuple(_failure(scenario.name, nodes, outcome) for outcome in outcomes if outcome.wrongs),

@@ -16,7 +16,9 @@ from cis.sim.swarm import SwarmScenario
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
-FaultName = Literal["partition", "crash", "leave", "restore", "clock", "cut", "rest", "evil"]
+FaultName = Literal[
+    "partition", "crash", "leave", "restore", "clock", "cut", "rest", "evil", "revoke", "feud", "demote", "rotate"
+]
 
 
 class LinkTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +46,8 @@ class Chaos(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     heal_within_s: Seconds = 180.0
     sync_interval_s: Seconds = 5.0
     collect_s: Seconds = 0.0
-    """between two collections of what all members have had, 0 for none"""
+    """between two reports of what is held, and two collections of what all members have had; 0 for none"""
+    collects: bool = True
     topology: Literal["mesh", "random", "line"] = "random"
     degree: Annotated[int, msgspec.Meta(ge=1, le=200)] = 4
     """neighbours each node knows of, in a random topology"""

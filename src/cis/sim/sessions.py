@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cis.errors import CisError, Fault, PeerFault
-from cis.node.syncing import StoreIndex
+from cis.model import NodeId
+from cis.node.syncing import StoreIndex, give_up_floors
 from cis.sync import AddEntries, Effect, Fetch, Finished, InspectOwn, Merge, Send, SendFrame, Session
 from cis.wire.messages import decode, encode, is_segment
 
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
 
 FETCH_S = 0.001
 """What reading a segment takes."""
-_SET_ASIDE = frozenset({Fault.FORKED, Fault.EXCESSIVE})
+_SET_ASIDE = frozenset({Fault.FORKED, Fault.EXCESSIVE, Fault.CUT})
 
 
 class SessionRun:
     """One side of one session; ``on_end`` is told of its end, with the error if there was one."""
 
     def __init__(
-        self, node: SimNode, end: End, stream: int, on_end: Callable[[SessionRun, CisError | None], None]
+        self, node: SimNode, end: End, stream: int, on_end: Callable[[SessionRun, CisError | None], None], peer: NodeId
     ) -> None:
         self.stream = stream
         self._node = node
@@ -34,7 +35,7 @@ class SessionRun:
         self._on_end = on_end
         self._open = contextlib.ExitStack()
         reader = self._open.enter_context(node.store.snapshot())
-        self._index = StoreIndex(reader, [node.cluster.public])
+        self._index = StoreIndex(reader, node.cluster.shared_with(peer))
         self.machine = Session(self._index.standings(), node.cluster.membership, node.store.replica)
         self._arrived: deque[bytes] = deque()
         self.over = False
@@ -80,10 +81,11 @@ class SessionRun:
                 case Merge(size):
                     waiting.extend(self.machine.merged(size, self._merge(self._arrived.popleft())))
                 case AddEntries(entries):
-                    self._node.cluster.add_entries(entries, self._node.store)
+                    self._node.upkeep.learn(entries)
                 case InspectOwn():
                     self._inspect_own(effect)
                 case Finished():
+                    give_up_floors(self._node.store, self._index.standings(), self.machine.report)
                     self.drop()
                     self._on_end(self, None)
 
@@ -105,5 +107,7 @@ class SessionRun:
         store = self._node.store
         held = store.reader.vector(seen.space).contiguous(store.replica)
         link = store.reader.link_at(seen.space, store.replica, seen.seq)
+        if link is None and seen.seq <= store.reader.floor(seen.space).contiguous(store.replica):
+            return  # collected since the peer had it
         if seen.seq > held or (seen.head and (link is None or not link.startswith(seen.head))):
             store.renew_incarnation()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from cis.errors import CisError
 from cis.model import Kind
 from cis.node import events
+from cis.sim.decrees import Decrees
 from cis.sim.disk import fail_next_commit
 from cis.sim.wires import DETECTION_S
 from cis.store.author import Write
@@ -51,6 +52,7 @@ class Storm:
         self._rng = world.kernel.rng
         self._values = 0
         self._backups: set[int] = set()
+        decrees = Decrees(world, self)
         self._faults: dict[str, Callable[[], None]] = {
             "partition": self._partition,
             "crash": self._crash,
@@ -60,6 +62,10 @@ class Storm:
             "cut": self._cut,
             "rest": self._rest,
             "evil": self._evil,
+            "revoke": decrees.revoke,
+            "feud": decrees.feud,
+            "demote": decrees.demote,
+            "rotate": decrees.rotate,
         }
         scenario = world.scenario
         scale = max(1.0, len(world.nodes) / scenario.nodes)
@@ -85,9 +91,12 @@ class Storm:
         for _ in range(self._rng.choice((1, 1, 1, 3))):
             node = self._someone(self._world.writers)
             if node is not None:
-                self._write_at(node)
+                self.write_at(node)
 
-    def _write_at(self, node: SimNode) -> None:
+    def write_at(self, node: SimNode) -> None:
+        """Write at an honest node, if it is up and its users may."""
+        if not (node.honest and node.up and node.writes):
+            return
         if self._rng.random() < PRIVATE:
             self._write_privately(node)
             return
@@ -131,27 +140,32 @@ class Storm:
         node = self._someone()
         if node is not None:
             self._world.count("broadcasts")
-            node.broadcast("news")
+            node.broadcast()
 
     # --- faults ----------------------------------------------------------------------------------------------------
 
     def _partition(self) -> None:
         """Part the cluster in two, both ways or one way, for a while."""
-        rng, network = self._rng, self._world.network
+        rng = self._rng
         numbers = [node.number for node in self._world.nodes]
         inside = set(rng.sample(numbers, rng.randrange(1, len(numbers))))
         directions = rng.choice(("both", "both", "in", "out"))
+        self.separate(inside, directions, rng.uniform(0.5, 10.0))
+
+    def separate(self, inside: Collection[int], directions: str, lasting_s: float) -> None:
+        """Part some nodes from all others, both ways, or only what goes in or out."""
+        network = self._world.network
         self._world.count("partitions")
         self._world.kernel.note("partition", sorted(inside), directions)
         for one in sorted(inside):
-            for other in numbers:
+            for other in range(len(self._world.nodes)):
                 if other not in inside:
                     if directions != "in":
                         network.block(one, other)
                     if directions != "out":
                         network.block(other, one)
         self._world.kernel.after(DETECTION_S, self._world.ways.notice_partitions)
-        self._world.kernel.after(rng.uniform(0.5, 10.0), network.unblock_all)
+        self._world.kernel.after(lasting_s, network.unblock_all)
 
     def _crash(self) -> None:
         node = self._someone()
@@ -161,8 +175,8 @@ class Storm:
         if how == "in a commit":
             fail_next_commit(node.store, node.number)
             return
-        if how == "after a write" and node in self._world.writers:
-            self._write_at(node)
+        if how == "after a write":
+            self.write_at(node)
         self._world.crash(node, self._rng.uniform(0.2, 6.0))
 
     def _leave(self) -> None:
@@ -192,8 +206,8 @@ class Storm:
         """Start a node whose disk was put back; now and then it writes before it has met anybody."""
         if not node.up:
             self._world.start(node)
-            if self._rng.random() < 0.5 and node in self._world.writers:
-                self._write_at(node)
+            if self._rng.random() < 0.5:
+                self.write_at(node)
 
     def _set_clock(self) -> None:
         node = self._someone()

@@ -1,73 +1,52 @@
-"""A simulated node's topics: bulletins made and opened as `cis.node.topics` does, read as `cis.node.hearing` says."""
+"""A simulated node's topics: `cis.node.topics` on the virtual clock, and what its users tell and read there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from cis.errors import CisError
-from cis.model import NodeId
-from cis.node.hearing import Hearing, Message
-from cis.trust.bulletins import Told, open_bulletin, read_bulletin, seal_bulletin
-from cis.wire.bulletins import SESSION_LENGTH
+from cis.node import events
+from cis.node.stability import STABILITY
+from cis.node.topics import SYSTEM_PREFIX, Topics
 
 if TYPE_CHECKING:
+    from cis.node.hearing import Message
+    from cis.node.local import LocalNode
+    from cis.sim.kernel import Plan
     from cis.sim.node import SimNode
 
+NEWS = SYSTEM_PREFIX + "news"
+"""What users of simulated nodes tell: a topic of the system's, which is read without an event loop."""
+_RUN_LENGTH = 8
 
-@dataclass(frozen=True)
-class Heard:
-    """Whether a bulletin is fit to be passed on, and whether it shows that more is missing here."""
 
-    sound: bool
-    gap: bool = False
+class NodeClock:
+    """The virtual clock, for one life of a node."""
+
+    def __init__(self, node: SimNode) -> None:
+        self._node = node
+
+    def time(self) -> float:
+        """Return virtual seconds."""
+        return self._node.world.kernel.now
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Plan:
+        """Call back if the node still lives then."""
+        return self._node.later(max(0.0, when - self.time()), callback)
 
 
 class Telling:
-    """What one life of a node tells and reads; ``read`` is given each message that a reader gets."""
+    """What one life of a node tells and reads; ``read`` is given each message of its users' that a reader gets."""
 
     def __init__(self, node: SimNode, read: Callable[[Message], None]) -> None:
-        self._node = node
-        self._read = read
-        self._run = node.entropy(SESSION_LENGTH)
+        self._run = node.entropy(_RUN_LENGTH).hex()
         self._number = 0
-        self._hearing = Hearing()
+        local = cast("LocalNode", node)  # what topics need of one is there
+        self.topics = Topics(local, lambda body: node.report(events.TopicAsked(body)), NodeClock(node))
+        self.topics.read_system(NEWS, read)
+        self.topics.read_system(STABILITY, lambda message: node.stability.take(message.author, message.payload))
 
-    def next_words(self) -> bytes:
-        """Return a payload that says which message of which run it is in."""
-        return b"%s %d" % (self._run.hex().encode(), self._number + 1)
-
-    def tell(self, topic: str, payload: bytes) -> bytes:
-        """Return the bulletin that tells all members something."""
-        node = self._node
+    def tell_news(self) -> None:
+        """Tell all members something: which message of which run it is."""
         self._number += 1
-        told = Told(self._run, self._number, node.clock_ms(), topic, payload)
-        return seal_bulletin(node.identity, node.public_keys, told, node.entropy)
-
-    def take(self, body: bytes) -> Heard:
-        """Look at a bulletin that came by gossip; `PeerFault` blames who sent it."""
-        node = self._node
-        statement = read_bulletin(body, node.cluster.public)
-        author = NodeId(statement.author)
-        if node.cluster.membership.member(author) is None:
-            return Heard(sound=False, gap=True)
-        if author == node.id:
-            return Heard(sound=True)
-        judged = self._hearing.judge(statement, node.clock_ms())
-        if not judged.fresh:
-            return Heard(sound=judged.recent)
-        try:
-            content = open_bulletin(statement, node.public_keys)
-        except CisError:
-            return Heard(sound=False)
-        message = Message(content.topic, author, statement.sent_ms, content.payload)
-        self._deliver(self._hearing.accept(statement, message, node.world.kernel.now))
-        return Heard(sound=True)
-
-    def _deliver(self, messages: list[Message]) -> None:
-        for message in messages:
-            self._read(message)
-        due, now = self._hearing.next_due(), self._node.world.kernel.now
-        if due is not None:
-            self._node.later(max(0.0, due - now), lambda: self._deliver(self._hearing.due(self._node.world.kernel.now)))
+        self.topics.tell_system(NEWS, b"%s %d" % (self._run.encode(), self._number))

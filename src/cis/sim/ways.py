@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import TYPE_CHECKING
 
+from cis.errors import PeerFault
 from cis.node import events
+from cis.node.appeals import PAUSE_S
 from cis.peers import Target
 from cis.sim.conversing import number_at
 from cis.sim.network import LinkProfile, Network
@@ -15,6 +18,7 @@ from cis.sim.scenarios import Chaos, LinkTerms
 from cis.sim.wires import Wire
 
 if TYPE_CHECKING:
+    from cis.node.cluster import Cluster
     from cis.sim.node import SimNode
 
 DIAL_TIMEOUT_S = 5.0
@@ -36,6 +40,7 @@ class Ways:
         self._inspect = inspect
         self._wires: list[Wire] = []
         self._made = 0
+        self._deaf_until: dict[tuple[int, int], float] = {}
 
     @property
     def wires(self) -> list[Wire]:
@@ -58,6 +63,15 @@ class Ways:
         round_trip_s = 2 * (profile.latency_s + rng.uniform(0, profile.jitter_s))
         node.later(round_trip_s, lambda: self._connect(node, other, target))
 
+    def _hear(self, judge: SimNode, removed: SimNode) -> None:
+        """Let a removed admin show its entries, once in a while, as `cis.node.appeals` does."""
+        now, place = self._network.kernel.now, (judge.number, removed.number)
+        if removed.id in judge.cluster.former_admins() and now >= self._deaf_until.get(place, 0.0):
+            self._deaf_until[place] = now + PAUSE_S
+            self._counts["appeals"] += 1
+            with contextlib.suppress(PeerFault):
+                judge.upkeep.learn(removed.cluster.membership.entries_missing_from(judge.cluster.membership.ids()))
+
     def _reach(self, one: int, other: int) -> bool:
         return self._network.reaches(one, other) and self._network.reaches(other, one)
 
@@ -65,9 +79,15 @@ class Ways:
         if not other.up or not self._reach(node.number, other.number):
             node.later(DIAL_TIMEOUT_S, lambda: node.report(events.DialFailed(target, "no answer")))
             return
+        if not knows_key(node.cluster, other.cluster):
+            node.report(events.DialFailed(target, "refused"))
+            return
         for judge, judged in ((other, node), (node, other)):
             chain = judged.cluster.membership.chain(judged.id)
             if judge.cluster.membership.judge(judged.id, chain) is not None:
+                self._counts["turned_away"] += 1
+                if judge is other:
+                    self._hear(other, node)
                 node.report(events.DialFailed(target, "not a member there"))
                 return
         self._made += 1
@@ -77,6 +97,14 @@ class Ways:
         self._counts["connections"] += 1
         other.talk.adopt(wire.ends[1], None)
         node.talk.adopt(wire.ends[0], target)
+
+
+def knows_key(dialler: Cluster, listener: Cluster) -> bool:
+    """Tell whether a dialler can prove that it knows the cluster: by the discovery key, or by the key the two share."""
+    answered = {key.secret for key in listener.handshake_keys()}
+    member = dialler.membership.member(listener.identity.node)
+    shared = dialler.pairwise_key(member) if member is not None else None
+    return dialler.keys.discovery_key in answered or shared in answered
 
 
 def drawn_profile(terms: LinkTerms, rng: Random) -> LinkProfile:

@@ -26,6 +26,8 @@ from cis.sim.scenarios import Chaos
 from cis.sim.ways import Ways, drawn_acquaintances, drawn_profile
 from cis.store.engine import Commit
 
+EVIL_ADMIN = 0.3
+"""In how many runs the Byzantine member is an admin."""
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 
 
@@ -36,17 +38,25 @@ class World:
         self.scenario = scenario
         self.kernel = Kernel(seed)
         rng = self.kernel.rng
-        self.members = gather(count - 1, rng)
+        self.members = gather(count - 1, rng, evil_admin=scenario.byzantine and rng.random() < EVIL_ADMIN)
         self.network = Network(self.kernel, drawn_profile(scenario.link, rng))
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger()
-        self.oracle = Oracle(self.ledger, count)
+        lies = scenario.byzantine and count > 2
+        self.oracle = Oracle(self.ledger, self.members, count - 2 if lies else None)
         self.nodes = [
-            SimNode(self, number, folder / f"m{number}", scenario.sync_interval_s, scenario.collect_s)
+            SimNode(
+                self,
+                number,
+                folder / f"m{number}",
+                scenario.sync_interval_s,
+                scenario.collect_s,
+                collects=scenario.collects,
+            )
             for number in range(count)
         ]
         self.ways = Ways(self.network, self.nodes, self.counts, self._inspect)
-        self.byzantine = Byzantine(self, self.nodes[-2], folder) if scenario.byzantine and count > 2 else None
+        self.byzantine = Byzantine(self, self.nodes[-2], folder) if lies else None
         self._defect: Exception | None = None
         for node, known in zip(self.nodes, drawn_acquaintances(scenario, count, rng), strict=True):
             node.sightings = tuple(Target(self.nodes[other].id, *address_of(other), "sim") for other in known)
@@ -59,8 +69,8 @@ class World:
 
     @property
     def writers(self) -> list[SimNode]:
-        """The honest nodes whose users may write: the last member may only read."""
-        return [node for node in self.nodes[:-1] if node.honest]
+        """The honest nodes whose users may write, as far as they know themselves."""
+        return [node for node in self.honest if node.up and node.writes]
 
     def step(self) -> None:
         """Let the next planned thing happen; a node whose power goes is down afterwards."""
@@ -150,9 +160,9 @@ class World:
         if node.honest:
             self.oracle.read(node, message)
 
-    def adopted(self, node: SimNode) -> None:
-        """A node took over what another collected."""
-        self.counts["adoptions"] += 1
+    def changed(self, node: SimNode) -> None:
+        """Look at a node that is another, though no change was committed."""
+        self.note("changed", node, len(node.cluster.membership.log.known))
         if node.honest:
             self.oracle.check(node)
 
