@@ -20,7 +20,7 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench sim sim-full docs install clean
+.PHONY: help demo test check audit fmt bench sim sim-full docs install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ help:  ## this list
 demo: $(VENV)/.runtime  ## three real nodes on this machine: join, edit apart, heal, compare
 	$(BIN)/cis demo $(ARGS)
 
-test: $(VENV)/.dev  ## all tests (ARGS='-k name' passes on to pytest)
+test: $(VENV)/.dev debian  ## all tests (ARGS='-k name' passes on to pytest)
 	$(BIN)/pytest -n 2 $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before every commit
@@ -37,6 +37,9 @@ check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before e
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/test_tidy.py
+
+audit: $(VENV)/.dev  ## security by machine: bandit, pip-audit, our own rules, secrets, doctor (ARGS='rules secrets' for some)
+	$(BIN)/python -m tools.audit $(ARGS)
 
 fmt: $(VENV)/.dev  ## format and fix what can be fixed by itself
 	$(BIN)/ruff format .
@@ -69,6 +72,19 @@ install: need-python  ## put `cis` on PATH (PREFIX=~/.local)
 clean:  ## remove the environment and everything built or cached
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Programs that tests run and pip does not have. Where they cannot be installed, the tests that need them are skipped
+# with the reason.
+DEBIAN := tshark
+
+.PHONY: debian
+debian:
+	@missing=$$(for name in $(DEBIAN); do command -v $$name >/dev/null || echo $$name; done); \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing $$missing, which tests run ..."; \
+	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
+	    >/dev/null || echo "could not install $$missing: the tests that need it are skipped"; \
+	fi
 
 .PHONY: need-python
 need-python:

@@ -14,7 +14,7 @@ from cis.store.store import Store
 from cis.sync.audit_effects import AuditEffect, AuditFinished, AuditReport
 from cis.sync.session import Send, SendFrame
 from cis.wire.messages import encode
-from tests.stores import SPACE, WAIT_S, judge_all
+from tests.stores import SPACE, WAIT_S, judge_all, no_limit
 
 Tamper = Callable[[bytes], bytes]
 
@@ -38,6 +38,7 @@ def check_and_mend(store: Store) -> Checked:
 class _Cluster:
     public = SPACE
     judge = staticmethod(judge_all)
+    limit = staticmethod(no_limit)
 
 
 class _Local:
@@ -63,7 +64,8 @@ class AuditSide:
         self.found = check_and_mend(store) if check_first else None
         self._reader = store.open_reader()
         self._reader.connection.execute("BEGIN")
-        self._work = AuditWork(cast("LocalNode", _Local(store)), self._reader, self.found, initiator=initiator)
+        found = {SPACE: self.found} if self.found is not None else {}
+        self._work = AuditWork(cast("LocalNode", _Local(store)), self._reader, [SPACE], found, initiator=initiator)
         self.audit = self._work.audit
 
     def close(self) -> None:

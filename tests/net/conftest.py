@@ -15,6 +15,12 @@ from tests.net.loopback import Node, OpenNode
 
 LoopFactories = dict[str, Callable[[], asyncio.AbstractEventLoop]]
 _OWN = {"test_endpoint", "test_hostile", "test_streams"}
+_TRUSTING = {
+    "unauthenticated_bytes_max": 1 << 40,
+    "unproven_listener_bytes_max": 1 << 40,
+    "unauthenticated_streams_max": 1 << 40,
+    "failed_per_address_burst": 1e6,
+}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> LoopFactories:
@@ -30,7 +36,7 @@ async def node() -> AsyncIterator[OpenNode]:
         async def open_node(limits: NetLimits = NetLimits(), host: str = "127.0.0.1") -> Node:  # noqa: B008 - frozen
             """Open one that lets strangers send in bulk, unless the limits given say otherwise."""
             if limits.unauthenticated_bytes_max == NetLimits().unauthenticated_bytes_max:
-                limits = replace(limits, unauthenticated_bytes_max=1 << 40)
+                limits = replace(limits, **_TRUSTING)
             accepted: asyncio.Queue[Connection] = asyncio.Queue()
             certificate = Certificate.generate()
             endpoint = await Endpoint.open(host, 0, certificate, limits=limits, on_connection=accepted.put_nowait)

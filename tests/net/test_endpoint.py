@@ -167,12 +167,13 @@ async def test_one_address_gets_only_so_many_connections(node: OpenNode) -> None
 async def test_all_together_get_only_so_many_connections(node: OpenNode) -> None:
     short = NetLimits(handshake_timeout_s=0.2, handshake_retries=0, connections_max=2)
     a, b = await node(short), await node(NetLimits(connections_max=1))
-    await a.dial(b)
+    (await a.dial(b)).mark_authenticated()
+    (await b.accepted.get()).mark_authenticated()
     with pytest.raises(TimedOut):
         await a.dial(b)
     assert b.endpoint.statistics().refused[Refusal.CONNECTIONS] >= 1
     c = await node()
-    await a.dial(c)
+    (await a.dial(c)).mark_authenticated()
     with pytest.raises(Unavailable, match="connections_max"):
         await a.dial(c)
 

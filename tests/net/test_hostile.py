@@ -17,7 +17,7 @@ _COUNT = 2000
 _HERE = ("127.0.0.1", 1)
 
 
-def _initials() -> list[bytes]:
+def initials() -> list[bytes]:
     """The first flight of an honest dialler."""
     core = QuicCore.dialling(configuration_of(NetLimits(), None), _HERE, 0.0)
     flight = []
@@ -26,7 +26,7 @@ def _initials() -> list[bytes]:
     return flight
 
 
-def _mutated(datagram: bytes, rng: random.Random) -> bytes:
+def mutated(datagram: bytes, rng: random.Random) -> bytes:
     changed = bytearray(datagram)
     for _ in range(rng.choice([1, 1, 2, 8, 64])):
         changed[rng.randrange(min(len(changed), rng.choice([8, 40, len(changed)])))] = rng.randrange(256)
@@ -71,8 +71,8 @@ async def test_random_datagrams_do_no_harm(honest: tuple[Node, Connection, Conne
 async def test_mutated_initials_do_no_harm(honest: tuple[Node, Connection, Connection]) -> None:
     node, dialler, listener = honest
     rng = random.Random(8)
-    flights = [datagram for _ in range(20) for datagram in _initials()]
-    await _bombard(node, [_mutated(rng.choice(flights), rng) for _ in range(_COUNT)])
+    flights = [datagram for _ in range(20) for datagram in initials()]
+    await _bombard(node, [mutated(rng.choice(flights), rng) for _ in range(_COUNT)])
     await _still_works(dialler, listener)
     statistics = node.endpoint.statistics()
     assert statistics.dropped[Drop.MALFORMED] > 0
@@ -81,7 +81,7 @@ async def test_mutated_initials_do_no_harm(honest: tuple[Node, Connection, Conne
 
 async def test_an_unreadable_initial_takes_no_place(honest: tuple[Node, Connection, Connection]) -> None:
     node, _, _ = honest
-    (first, *_) = _initials()
+    (first, *_) = initials()
     await _bombard(node, [first[:100] + os.urandom(len(first) - 100)])
     await until(lambda: node.endpoint.statistics().dropped.get(Drop.MALFORMED) == 1)
     assert node.endpoint.statistics().handshaking == 0
@@ -145,7 +145,7 @@ async def test_a_forged_or_foreign_retry_token_is_dropped(
     honest: tuple[Node, Connection, Connection],
 ) -> None:
     node, _, _ = honest
-    (first, *_) = _initials()
+    (first, *_) = initials()
     header = parse_long_header(first)
     assert header is not None
     head = 7 + len(header.destination_cid) + len(header.source_cid)
@@ -156,7 +156,7 @@ async def test_a_forged_or_foreign_retry_token_is_dropped(
 
 async def test_a_flood_of_strangers_takes_bounded_room(node: OpenNode) -> None:
     b = await node(NetLimits(retry_above=4, unauthenticated_max=8))
-    await _bombard(b, [_initials()[0] for _ in range(100)])
+    await _bombard(b, [initials()[0] for _ in range(100)])
     statistics = b.endpoint.statistics()
     assert statistics.handshaking == 4
     assert statistics.retries_sent == 96

@@ -55,7 +55,7 @@ class Node:
     """A provider with what it announces, and what it found."""
 
     def __init__(self, node: NodeId, port: int, key: bytes = KEY, clock: Callable[[], float] = time.time) -> None:
-        self.tags = Tags(node, lambda: key, lambda: self.members)
+        self.tags = Tags(node, lambda: [key], lambda: self.members)
         self.members = [ANA, BEN]
         self.own_tag, self.recognise = self.tags.own_tag, self.tags.recognise
         self._port = port
@@ -208,7 +208,7 @@ async def test_garbage_on_the_group_is_harmless() -> None:
 async def test_a_member_cannot_send_others_to_addresses_that_are_not_of_the_network() -> None:
     ana = Node(ANA, 7001)
     slot = int(ana.provider._clock() // SLOT_SECONDS)
-    tag = Tags(BEN, lambda: KEY, lambda: [ANA]).own_tag(slot)
+    tag = Tags(BEN, lambda: [KEY], lambda: [ANA]).own_tag(slot)
     addresses = ["169.254.169.254", "224.0.0.1", "0.0.0.0", "192.168.1.9"]
     async with stranger(properties={b"t": tag}, addresses=addresses), running(ana):
         await ana.wait_until(lambda: bool(ana.seen))

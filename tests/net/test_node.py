@@ -56,7 +56,7 @@ async def dial_as(local: LocalNode, driver: Driver, endpoint: Endpoint) -> Conne
         membership.digest(),
         membership.judge,
     )
-    key = HandshakeKey(local.cluster.keys.discovery)
+    key = HandshakeKey(local.cluster.keys.discovery_key)
     await greet_as_dialler(connection, brought, key, driver.local.identity.node, local.entropy)
     return connection
 
@@ -295,7 +295,7 @@ async def test_a_stranger_without_the_key_learns_one_code_and_is_logged_once(
 
 async def test_who_knows_the_key_but_is_no_member_is_told_so(tmp_path: Path, pair: tuple[LocalNode, LocalNode]) -> None:
     stranger = LocalNode.create(Home(tmp_path / "stranger"), "stranger")
-    cluster_id, key = pair[0].cluster.id, HandshakeKey(pair[0].cluster.keys.discovery)
+    cluster_id, key = pair[0].cluster.id, HandshakeKey(pair[0].cluster.keys.discovery_key)
     async with running(pair[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         empty = Membership(cluster_id)
