@@ -98,7 +98,8 @@ class Home:
     def status(self) -> NodeStatus:
         """Return how the node is: asked by its own client, which is much quicker than a command."""
         with connect(self.path) as node:
-            return node.call(GetStatus())
+            status: NodeStatus = node.call(GetStatus())
+            return status
 
     def wait_status(self, holds: Callable[[NodeStatus], object]) -> NodeStatus:
         """Ask how the running node is until it satisfies; returns that answer."""

@@ -17,7 +17,7 @@ from cis.node.events import PartingAsked
 from cis.node.home import Home
 from cis.node.joining import join
 from cis.node.local import LocalNode
-from cis.node.topics import CHANGES
+from cis.node.topics import CHANGES, Verdict
 from cis.peers import Target
 from cis.store.author import Write
 from cis.trust import Identity
@@ -250,7 +250,12 @@ async def test_an_admin_whose_removal_all_others_learned_first_is_heard_and_its_
 
 async def test_a_removed_admin_is_shown_nothing_and_told_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Message] = []
-    monkeypatch.setattr(appeals, "encode", lambda message: (said.append(message), encode(message))[1])
+
+    def overheard(message: Message) -> bytes:
+        said.append(message)
+        return encode(message)
+
+    monkeypatch.setattr(appeals, "encode", overheard)
     nodes = await cluster(tmp_path, "founder", "lost")
     founder, lost = nodes
     await asyncio.to_thread(founder.grant, lost.identity.node, Role.ADMIN)
@@ -329,7 +334,12 @@ async def test_a_space_of_two_of_three_nodes_replicates_between_them_and_the_thi
     async with AsyncExitStack() as stack:
         drivers = await run_all(stack, three)
         take = drivers[2].topics.take
-        monkeypatch.setattr(drivers[2].topics, "take", lambda body: (heard.append(body), take(body))[1])
+
+        def overheard(body: bytes) -> Verdict:
+            heard.append(body)
+            return take(body)
+
+        monkeypatch.setattr(drivers[2].topics, "take", overheard)
         space = await asyncio.to_thread(first.create_space, "plans", [second.identity.node])
         await until(lambda: space in second.cluster.keys.spaces)
         await put_in(first, space, "sea", b"to the north sea")

@@ -104,7 +104,7 @@ def read_everything(log: Membership) -> None:
 
 @given(given_entries=st.lists(hostile, min_size=1, max_size=5))
 @settings(max_examples=250, deadline=None)
-def test_a_signed_entry_with_anything_inside_is_taken_or_a_fault(given_entries: list[tuple]) -> None:  # type: ignore[type-arg]  # what the strategy draws
+def test_a_signed_entry_with_anything_inside_is_taken_or_a_fault(given_entries: list[tuple]) -> None:
     log = Membership(CLUSTER.log.cluster, ENTRIES)
     for kind, cluster, places, issuer, nonce, body, attachment in given_entries:
         ids = log.ids()

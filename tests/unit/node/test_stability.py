@@ -29,7 +29,8 @@ def give(giver: LocalNode, taker: LocalNode, space: SpaceId) -> None:
 
 
 def floor(node: LocalNode, space: SpaceId) -> VersionVector:
-    return node.store.execute(lambda connection: stable_floor(connection, space)).result()
+    stable: VersionVector = node.store.execute(lambda connection: stable_floor(connection, space)).result()
+    return stable
 
 
 def test_the_floor_waits_for_readers_and_not_for_who_keeps_a_space_blind(tmp_path: Path) -> None:
