@@ -98,12 +98,12 @@ class Home:
     def status(self) -> NodeStatus:
         """Return how the node is: asked by its own client, which is much quicker than a command."""
         with connect(self.path) as node:
-            status: NodeStatus = node.call(GetStatus())
-            return status
+            return node.call(GetStatus())
 
     def wait_status(self, holds: Callable[[NodeStatus], object]) -> NodeStatus:
         """Ask how the running node is until it satisfies; returns that answer."""
-        return self._wait(holds, GetStatus())
+        status: NodeStatus = self._wait(holds, GetStatus())
+        return status
 
     def wait_keys(self, *keys: str) -> None:
         """Wait until the running node lists these public memories and no others."""
