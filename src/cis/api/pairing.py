@@ -89,6 +89,11 @@ async def carry_out(place: Place, request: PairRequest, tell: Tell) -> Admitted 
     return paired.admitted
 
 
+def check_code(text: str) -> None:
+    """Raise `UsageError` for what cannot be a code, before anybody is asked anything."""
+    parse_code(text)
+
+
 async def _show(place: Place, request: ShowCode, tell: Tell) -> Paired:
     code = await place.desk.show(_terms(place.local, request))
 

@@ -357,6 +357,9 @@ def new_cid() -> bytes:
     return os.urandom(CID_BYTES)
 
 
-def batched_socket(descriptor: int) -> UdpSocketState:
-    """Wrap a bound UDP socket for batched system calls with GRO and GSO."""
+BatchedSocket = UdpSocketState
+
+
+def batched_socket(descriptor: int) -> BatchedSocket:
+    """Wrap a bound UDP socket for batched system calls with GRO and GSO; it holds a descriptor of its own."""
     return UdpSocketState(descriptor)

@@ -17,7 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cis.net.limits import Drop, EndpointCounters
-from cis.net.qh3_core import RawAddress, batched_socket
+from cis.net.qh3_core import BatchedSocket, RawAddress, batched_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,8 @@ class UdpSocket:
         self._socket = sock
         self.address = unmapped(sock.getsockname())
         self._loop = asyncio.get_running_loop()
-        self._batched = batched_socket(sock.fileno())
+        self._batched: BatchedSocket | None = batched_socket(sock.fileno())
+        """a descriptor of its own on the port, closed with the last reference; None once this is closed"""
         self._on_received = on_received
         self._counters = counters
         self._waiting: deque[tuple[list[bytes], RawAddress]] = deque()
@@ -81,7 +82,8 @@ class UdpSocket:
 
     def send_singly(self) -> None:
         """Leave the cutting into datagrams to nobody: a capture on loopback then shows what a network would carry."""
-        self._batched.disable_gso()
+        if self._batched is not None:
+            self._batched.disable_gso()
 
     async def resolve(self, host: str, port: int) -> RawAddress:
         """Find the address of ``host`` in this socket's own family; raises OSError."""
@@ -124,11 +126,14 @@ class UdpSocket:
                 self._loop.remove_writer(descriptor)
         self._waiting.clear()
         self._when_writable.clear()
+        self._batched = None
         self._socket.close()
 
     def _readable(self) -> None:
         received: Received = []
         for _ in range(_BURST):
+            if self._batched is None:
+                break  # closed by what was received
             try:
                 batch = self._batched.recv()
             except BlockingIOError:
@@ -146,15 +151,16 @@ class UdpSocket:
             self._on_received(received)
 
     def _send_now(self, datagrams: list[bytes], address: RawAddress) -> OSError | None:
-        while datagrams:
+        batched = self._batched
+        while datagrams and batched is not None:
             try:
-                sent = self._batched.send(datagrams, address)
+                sent = batched.send(datagrams, address)
             except (BlockingIOError, InterruptedError) as stop:
                 self._wait(datagrams[getattr(stop, "datagrams_sent", 0) :], address)
                 return None
             except OSError as error:
                 sent = getattr(error, "datagrams_sent", 0)
-                if failed := self._on_send_error(error, datagrams[sent:], address):
+                if failed := self._on_send_error(batched, error, datagrams[sent:], address):
                     return failed
                 sent += 1
             else:
@@ -164,19 +170,21 @@ class UdpSocket:
             datagrams = datagrams[sent:]
         return None
 
-    def _on_send_error(self, error: OSError, rest: list[bytes], address: RawAddress) -> OSError | None:
+    def _on_send_error(
+        self, batched: BatchedSocket, error: OSError, rest: list[bytes], address: RawAddress
+    ) -> OSError | None:
         """Deal with the first datagram of ``rest``: None if it is dealt with and the others may go on."""
         if error.errno == errno.EMSGSIZE:  # a path MTU probe that was too large (RFC 8899): its loss is the answer
             return None
         if len(rest) > 1:
             try:  # alone it needs no segmentation: if it passes, the interface cannot do GSO
-                self._batched.send(rest[:1], address)
+                batched.send(rest[:1], address)
             except (BlockingIOError, InterruptedError):
                 return None
             except OSError as again:
                 error = again
             else:
-                self._batched.disable_gso()
+                batched.disable_gso()
                 return None
         self._counters.dropped[Drop.UNSENDABLE] += len(rest)
         return error

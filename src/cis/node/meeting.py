@@ -207,6 +207,8 @@ class Meeting:
         try:
             closed = await link.serve()
             reason, blamed = str(closed), link.blamed or (not closed.by_peer and closed.fault in _BLAMED)
+            if not closed.by_peer and closed.text == REFUSAL:
+                reason = "this node's access list does not admit it (cis acl show)"
             if closed.by_peer and not closed.transport:
                 unwanted, pause_s = closed.fault in _UNWANTED, _pause_s(closed.fault)
             self.tally[f"closed_{closed.fault.name.lower()}"] += blamed

@@ -51,6 +51,15 @@ def kernel(udp: UdpSocket, monkeypatch: pytest.MonkeyPatch) -> _Kernel:
     return kernel
 
 
+async def test_a_closed_socket_gives_its_port_up_at_once() -> None:
+    first = await UdpSocket.bind("127.0.0.1", 0, lambda received: None, EndpointCounters())
+    port = first.address[1]
+    first.close()
+    again = await UdpSocket.bind("127.0.0.1", port, lambda received: None, EndpointCounters())
+    again.close()
+    assert first.send([b"late"], THERE) is None  # whoever still holds the closed one sends into nothing
+
+
 async def test_what_a_full_socket_did_not_take_follows_in_order(udp: UdpSocket, kernel: _Kernel) -> None:
     kernel.refusals = [(1, BlockingIOError())]
     writable = asyncio.get_running_loop().create_future()

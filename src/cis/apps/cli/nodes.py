@@ -180,7 +180,10 @@ def join(
         plan = joiner.plan()
         if plan.public_memories and not yes:
             what = "public memory" if plan.public_memories == 1 else "public memories"
-            agree(f"{plan.public_memories} {what} of this node will be shared with the cluster it joins. Go on?")
+            agree(
+                f"{plan.public_memories} {what} of this node will be shared with the cluster it joins; where it may "
+                "only read there, they stay here, in private. Go on?"
+            )
         joined = joiner.join()
     if json:
         show_json(joined)

@@ -44,6 +44,7 @@ def pair(
 
     Example: cis pair, and on the other device cis pair 42-copper-otter
     """
+    from cis.api.pairing import check_code
     from cis.api.pairing import pair as carry_out
 
     if role is not None and role not in _ROLES:
@@ -67,8 +68,12 @@ def pair(
             tell(f"should the other device have a cluster already, this one joins it, {_moving(memories)} with it")
         carry_out(home, shown, show)
         return
+    check_code(code)
     if alone and memories and not yes:
-        agree(f"This device joins the other's cluster, and {_moving(memories)} will be shared with it. Go on?")
+        agree(
+            f"This device joins the other's cluster, and {_moving(memories)} will be shared with it; where it may only "
+            "read there, they stay here, in private. Go on?"
+        )
     taken = TakeCode(code=code, at=at, role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # as above
     if not json:
         tell(
