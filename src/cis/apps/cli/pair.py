@@ -15,6 +15,10 @@ from cis.apps.cli.shared import Json, agree, home_in
 from cis.errors import UsageError
 
 SKEW_S_MAX = 600.0
+_QUESTION = (
+    "This device joins the other's cluster, and {} will be shared with it; where it may only read there, they stay "
+    "here, in private. Go on?"
+)
 _ROLES = ("admin", "writer", "reader", "blind")
 
 
@@ -70,10 +74,7 @@ def pair(
         return
     check_code(code)
     if alone and memories and not yes:
-        agree(
-            f"This device joins the other's cluster, and {_moving(memories)} will be shared with it; where it may only "
-            "read there, they stay here, in private. Go on?"
-        )
+        agree(_QUESTION.format(_moving(memories)))
     taken = TakeCode(code=code, at=at, role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # as above
     if not json:
         tell(
