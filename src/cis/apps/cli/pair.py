@@ -48,7 +48,6 @@ def pair(
 
     Example: cis pair, and on the other device cis pair 42-copper-otter
     """
-    from cis.api.pairing import check_code
     from cis.api.pairing import pair as carry_out
 
     if role is not None and role not in _ROLES:
@@ -72,9 +71,7 @@ def pair(
             tell(f"should the other device have a cluster already, this one joins it, {_moving(memories)} with it")
         carry_out(home, shown, show)
         return
-    check_code(code)
-    if alone and memories and not yes:
-        agree(_QUESTION.format(_moving(memories)))
+    _check_taken(code, 0 if yes or not alone else memories)
     taken = TakeCode(code=code, at=at, role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # as above
     if not json:
         tell(
@@ -87,6 +84,15 @@ def pair(
 
 def _moving(memories: int) -> str:
     return f"its {memories} public {'memory' if memories == 1 else 'memories'}"
+
+
+def _check_taken(code: str, memories: int) -> None:
+    """Refuse what is no code, then ask whether that many memories may move along."""
+    from cis.api.pairing import check_code
+
+    check_code(code)
+    if memories:
+        agree(_QUESTION.format(_moving(memories)))
 
 
 def _show(event: PairEvent, *, running: bool) -> None:
