@@ -12,7 +12,6 @@ from cis.sim.scenarios import Chaos, load_scenario
 
 KINDS = {
     "withheld-leaf": "divergences",
-    "withheld-body": "lost",
     "lost-tombstone": "resurrected",
     "early-acknowledgement": "lost",
     "unauthorised-accepted": "accepted",
@@ -20,11 +19,8 @@ KINDS = {
     "private-offered": "leaked",
     "order-broken": "disordered",
     "read-twice": "duplicates",
-    "nothing-revived": "lost",
     "unnamed-log-kept": "accepted",
     "removed-not-parted-with": "accepted",
-    "cut-lifted-by-claim": "accepted",
-    "hidden-body-dropped": "lost",
 }
 
 

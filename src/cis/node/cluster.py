@@ -37,7 +37,7 @@ from cis.trust.pairwise import PAIRS_MAX, Pairwise
 from cis.trust.rights import check_scope
 from cis.trust.sealing import Entropy, SpaceKeys
 from cis.wire.joining import JoinRequest
-from cis.wire.membership import Cut, EntryKind, Grant, Role
+from cis.wire.membership import Cut, Grant, Role
 
 if TYPE_CHECKING:
     import apsw
@@ -299,7 +299,7 @@ class Cluster(Directory):
         save_entries(connection, [(entry.id, entry.raw) for entry in entries])
         if keys != self.keys:
             save_keys(connection, keys.encode())
-        if any(entry.statement.kind == EntryKind.REVOKE for entry in entries):
+        if any(map(_unsettles, entries)):
             owe_withdrawal(connection)
         drop(connection, self._spent(log))
 
@@ -328,7 +328,7 @@ class Cluster(Directory):
         with self._guard:
             self.keys, self.membership = keys, log  # in this order: whoever remembers answers does so by membership
         self.open_spaces(store)
-        revokes = any(entry.statement.kind == EntryKind.REVOKE for entry in entries)
+        revokes = any(map(_unsettles, entries))
         withdrawn = self.withdraw(store) if revokes else 0
         removed = [member.node for member in members if self.membership.member(member.node) is None]
         return Changed(
@@ -362,3 +362,8 @@ def _added(log: Membership, raws: Iterable[bytes]) -> tuple[list[SignedEntry], P
         except PeerFault as fault:
             return added, fault
     return added, None
+
+
+def _unsettles(entry: SignedEntry) -> bool:
+    """Tell whether an entry may void changes: a removal, or an admin's grant, by which one may come to stand."""
+    return entry.revoke is not None or (entry.grant is not None and entry.grant.role is Role.ADMIN)

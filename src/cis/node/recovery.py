@@ -73,10 +73,10 @@ class Recovery:
 
     def _to_ask(self, lacking: bytes) -> PeerLink | None:
         now = asyncio.get_running_loop().time()
-        for link in self._links():
+        for link in sorted(self._links(), key=lambda link: link.node == self._source):  # itself last: it left them out
             what, when = self._asked.get(link.node, (b"", 0.0))
             pause_s = ASKED_AGAIN_S if what == lacking else PAUSE_S
-            if link.node != self._source and (link.node not in self._asked or now - when >= pause_s):
+            if link.node not in self._asked or now - when >= pause_s:
                 return link
         return None
 

@@ -34,6 +34,7 @@ FLOOD = 40
 GOSSIP_TAG = 40
 EQUIVOCATES = 0.4
 """In how many runs it says two things under one dot: then states cannot be compared by their hash alone."""
+ABUSES = 0.5
 ATTEMPTS = (
     "replay", "flood", "equivocation", "garbage", "impersonation", "reader_write", "reader_as_writer",
     "false_vector", "claimed_floor", "log_rollback", "withheld_removal",
@@ -126,7 +127,7 @@ class Byzantine:
             "foreign_entry": lambda _: self._tell(forger.foreign()),
             "altered_entry": lambda _: self._tell(forger.altered()),
             "backdated_entry": lambda _: self._tell(forger.backdated(self._world.oracle.membership.law(self.node))),
-            "abuse_of_office": lambda _: self._rng.random() < 0.2 and self._tell(forger.abuse(), heeded=True),
+            "abuse_of_office": lambda _: self._rng.random() < ABUSES and self._tell(forger.abuse(), heeded=True),
             "write_by_old_right": lambda ends: self._say(ends, thief.old_authority(self._overheard)),
             "new_incarnation": lambda ends: self._say(ends, thief.new_incarnation(self._overheard)),
             "forged_head": lambda ends: self._say(ends, thief.forged_head(self._overheard)),

@@ -73,6 +73,7 @@ class Ledger:
     """logs of which some hold one branch and some another"""
     _written: dict[ReplicaId, int] = field(default_factory=dict)
     _taken: dict[Dot, bytes] = field(default_factory=dict)
+    _follows: dict[Dot, bytes] = field(default_factory=dict)
     _of_memory: dict[MemoryId, list[Fact]] = field(default_factory=dict)
 
     def record(self, segment: Segment, author: int) -> list[Fact]:
@@ -87,9 +88,13 @@ class Ledger:
         return fresh
 
     def taken(self, fact: Fact) -> None:
-        """Some node holds this: if another holds something else in its place, the log is forked."""
-        if self._taken.setdefault(fact.dot, fact.link) != fact.link:
-            self.forked.add(fact.dot.replica)
+        """Some node holds this: if somebody holds another branch of it, or beside it, the log is forked."""
+        replica, (first, last) = fact.dot.replica, fact.place
+        self._follows[Dot(replica, first)] = fact.previous
+        before, after = self._taken.get(Dot(replica, first - 1)), self._follows.get(Dot(replica, last + 1))
+        same = before in {None, fact.previous} and after in {None, fact.link}
+        if self._taken.setdefault(fact.dot, fact.link) != fact.link or not same:
+            self.forked.add(replica)
 
     def written_of(self, vector: VersionVector) -> VersionVector:
         """Return a vector as far as there is anything: a liar may have stated it."""

@@ -8,7 +8,7 @@ did not write or had no right to write. `cis.sim.judgement` has the last word.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -119,11 +119,11 @@ class Shadow:
         self.unseen = {dot for dot in self.unseen if dot.seq < self.ends.get(dot.replica, dot.seq + 1)}
         self.claims = _shortened(self.claims, self.ends)
 
-    def unclaim(self, claims: VersionVector) -> None:
+    def unclaim(self, claims: VersionVector, forked: Collection[ReplicaId]) -> None:
         """Forget what was claimed for a floor that was given up, and never came."""
         if next(self.claims.missing_in(claims), None) is not None:
             known = [*self.waiting, *(one for of in self.effective.values() for one in of.values())]
-            self.give_up([one for one in known if one.dot not in claims])
+            self.give_up([one for one in known if one.dot not in claims and one.dot.replica not in forked])
             self.unseen = {dot for dot in self.unseen if dot in claims}
 
     def take(self, facts: Iterable[Fact], now_ms: int) -> set[MemoryId]:
@@ -191,7 +191,7 @@ class Oracle:
         for replica, first, last in _shortened(held, shadow.ends).missing_in(claims):
             if replica not in self.ledger.forked:
                 self.found("lost", f"m{node.number} no longer holds {name(replica, first)}..{last}")
-        shadow.unclaim(claims)
+        shadow.unclaim(claims, self.ledger.forked)
         fresh = self.facts(node, reader, shadow.claims, claims)
         shadow.claims = claims
         for memory in sorted(touched | shadow.take(fresh, now_ms)):
@@ -298,11 +298,11 @@ class Oracle:
                 )
             else:
                 self.ledger.taken(fact)
-                self._require_written(node, reader, fact, new)
+                self._require_written(node, reader, fact)
                 facts.append(fact)
         return facts
 
-    def _require_written(self, node: SimNode, reader: Reader, fact: Fact, claims: VersionVector) -> None:
+    def _require_written(self, node: SimNode, reader: Reader, fact: Fact) -> None:
         """What a node holds must be what was written, and follow what it followed."""
         (first, last), replica = fact.place, fact.dot.replica
         if fact.dot.seq != last:
@@ -313,7 +313,7 @@ class Oracle:
             self.found("lost", f"m{node.number} claims {name(replica, last)} and does not hold it")
         elif link not in {None, fact.link}:
             self.found("accepted", f"m{node.number} holds another {name(replica, last)} than was written")
-        if first > 1 and claims.contiguous(replica) >= last:
+        if first > 1 and self.shadows[node.number].holds.contiguous(replica) >= last:
             before = self._link(node, reader, replica, first - 1)
             if before != fact.previous and (before is not None or first - 1 > floor):
                 self.found("divergences", f"m{node.number} took in both branches of a fork at {name(replica, first)}")

@@ -41,10 +41,10 @@ class Recovering:
         node = self._node
         lacking = tuple(unheld_bodies(node.store.reader, node.cluster.public))
         now = node.world.kernel.now
-        for link, end in sorted(node.talk.ends.items()) if lacking else ():
-            member = node.talk.node_at(end)
+        asked = [(node.talk.node_at(end), link) for link, end in sorted(node.talk.ends.items())] if lacking else []
+        for member, link in sorted(asked, key=lambda one: one[0] == self._source):
             what, when = self._asked.get(member, ((), 0.0))
-            if member != self._source and (what != lacking or now - when >= ASKED_AGAIN_S):
+            if what != lacking or now - when >= ASKED_AGAIN_S:
                 self._asked[member] = (lacking, now)
                 self._running = True
                 node.later(0.0, partial(node.talk.exchanges.audit, link, self._recover))

@@ -134,10 +134,3 @@ def cut_lifted_by_claim() -> Iterator[None]:
 
     with mock.patch("cis.store.collection.raise_floor", believing):
         yield
-
-
-@contextlib.contextmanager
-def unknowing_blamed() -> Iterator[None]:
-    """Who passes on what a removal voids that it has not heard of is taken to break the rules."""
-    with mock.patch.object(Judging, "might_write", return_value=False):
-        yield

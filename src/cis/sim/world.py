@@ -26,7 +26,7 @@ from cis.sim.scenarios import Chaos
 from cis.sim.ways import Ways, drawn_acquaintances, drawn_profile
 from cis.store.engine import Commit
 
-EVIL_ADMIN = 0.3
+EVIL_ADMIN = 0.4
 """In how many runs the Byzantine member is an admin."""
 _MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
 
@@ -164,6 +164,7 @@ class World:
         """Look at a node that is another, though no change was committed."""
         self.note("changed", node, len(node.cluster.membership.log.known))
         if node.honest:
+            node.store.rest()  # what is due by its clock takes effect
             self.oracle.check(node)
 
     def blamed(self, node: SimNode, other: int, reason: str) -> None:

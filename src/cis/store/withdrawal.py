@@ -59,6 +59,9 @@ def withdraw(
             changes += log.cut_before(first)
             replicas.save(end)
             cut_back.append(end.replica)
+        if log.is_hollow(limit):
+            end.seq, end.base, end.link = 0, 0, GENESIS
+            replicas.save(end)
     for number, memories in touched.items():
         _forget_awaited(connection, memories)
         mend(connection, shared[number], memories, now_ms)
@@ -91,6 +94,11 @@ class _Log:
                     return first
                 standing.add(authority)
         return None
+
+    def is_hollow(self, limit: Limit) -> bool:
+        """Tell whether all that is left of a log that counts for nothing is what a peer called collected."""
+        end, cut = self._end, limit(self._space, self._end.replica)
+        return cut is not None and cut.seq == end.stable == 0 < end.seq == end.base
 
     def memories_from(self, first: int) -> list[MemoryId]:
         """Return the memories of which changes from that number on speak."""

@@ -395,3 +395,15 @@ def test_what_is_known_already_is_not_looked_at_again(team: Team) -> None:
     assert team.log.add(raw[:-1] + bytes([raw[-1] ^ 1])) == []
     with pytest.raises(PeerFault):
         team.log.add(raw[:statement] + b"DAVE" + raw[statement + 4 :])
+
+
+def test_a_right_by_the_grant_of_an_admin_removed_apart_is_void_and_yet_nobodys_fault(team: Team) -> None:
+    apart = team.copy()
+    raw = team.admit(DAVE, "dave", issuer=BOB, log=apart)
+    head = apart.authority(DAVE.node, team.public)
+    assert head is not None
+    team.revoke(ANA, BOB)
+    team.log.add(raw)
+    assert not team.log.may_write(DAVE.node, team.public, head)
+    assert team.log.might_write(DAVE.node, team.public, head)
+    assert not team.log.might_write(EVE.node, team.public, head)
