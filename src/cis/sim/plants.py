@@ -318,7 +318,7 @@ PLANTS: dict[str, Planted] = {
     "clock-dragged": Planted(clock_dragged, "clocks"),
     "held-forgotten": Planted(held_forgotten, "clocks"),
     "collected-early": Planted(collected_early, "collect"),
-    "states-not-compared": Planted(states_not_compared, "collect", seed=18),
+    "states-not-compared": Planted(states_not_compared, "collect", seed=110),
     "order-broken": Planted(order_broken, "chaos"),
     "read-twice": Planted(read_twice, "chaos"),
     "cuts-joined-by-min": Planted(trust_plants.cuts_joined_by_min, "byzantine", seed=66, nodes=5),
