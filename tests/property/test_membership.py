@@ -113,8 +113,8 @@ def replicas(subject: Identity) -> tuple[ReplicaId, ReplicaId]:
 
 def cuts_of(subject: Identity, extra: int) -> tuple[Cut, ...]:
     one, two = replicas(subject)
-    named = [Cut(PUBLIC, one, extra, bytes(32))] if extra % 3 else []
-    return (*named, *([Cut(OTHER, two, 3, bytes(32))] if extra % 5 == 0 else []))
+    named = [Cut(PUBLIC, one, extra)] if extra % 3 else []
+    return (*named, *([Cut(OTHER, two, 3)] if extra % 5 == 0 else []))
 
 
 class Model:

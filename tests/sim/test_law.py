@@ -63,7 +63,7 @@ class History:
                 return log.rotate(admin, rng.choice((NO_SPACE, public)), rng.randbytes, START_MS)
             case what:
                 named = [one for one in self.replicas if rng.random() < 0.5]
-                cuts = [Cut(public, replica, rng.randrange(9), rng.randbytes(32)) for replica in named]
+                cuts = [Cut(public, replica, rng.randrange(9)) for replica in named]
                 spaces = (public,) if what == "demote" else ()
                 return log.revoke(admin, subject.node, spaces, cuts, rng.randbytes, START_MS)
 

@@ -119,11 +119,6 @@ def _may_use(home: Home, lock: KeyringLock) -> bool:
         return True
 
 
-def open_key(folder: Path) -> None:
-    """Open the key as any command would, to find a wrong passphrase before anything is begun."""
-    unlock(Home(folder))
-
-
 def back_up(folder: Path, path: Path, passphrase: Callable[[], str]) -> str:
     """Write a backup under a passphrase, which is asked for once the key is open; returns the node's DID."""
     home = Home(folder)

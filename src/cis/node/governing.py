@@ -40,8 +40,8 @@ class Governing:
 
         def build(connection: apsw.Connection, log: Membership) -> list[bytes]:
             cuts = [
-                Cut(SpaceId(space), ReplicaId(replica), seq, link)
-                for space, replica, seq, link in logs_of(connection, subject)
+                Cut(SpaceId(space), ReplicaId(replica), seq)
+                for space, replica, seq in logs_of(connection, subject)
                 if not spaces or space in spaces
             ]
             raw = log.revoke(self._issuer, subject, spaces, cuts, self._entropy, self._clock_ms())
@@ -152,6 +152,12 @@ class Governing:
 def compromised(log: Membership) -> list[SpaceId]:
     """Return the spaces, and NO_SPACE for the discovery key, whose key in use a removed member knows."""
     return [space for space in (NO_SPACE, *log.spaces()) if log.epoch(space) is None]
+
+
+def keys_wanting(cluster: Cluster) -> bool:
+    """Tell whether this node, as an admin's, has keys to renew or to hand out."""
+    log = cluster.membership
+    return cluster.is_admin and bool(compromised(log) or log.lacking())
 
 
 def _has(log: Membership, subject: NodeId, role: Role, spaces: Iterable[SpaceId]) -> bool:

@@ -16,12 +16,12 @@ from cis.errors import CisError, Fault
 from cis.model import SpaceId
 from cis.node import events
 from cis.node.cluster import Changed
-from cis.node.governing import compromised
+from cis.node.governing import keys_wanting
 from cis.node.local import LocalNode
 from cis.node.meeting import REMOVED, Meeting
 from cis.node.topics import Topics
 from cis.trust.acl import REFUSAL, Access
-from cis.wire.membership import EntryKind, Role, decode_rotate
+from cis.wire.membership import Role, Rotate
 
 _log = logging.getLogger(__name__)
 
@@ -109,8 +109,7 @@ class Upkeep:
         """The named spaces whose keys others renewed: what was told under these before they came went unread."""
         if changed.told_under is not None:
             return []
-        statements = (entry.statement for entry in changed.entries)
-        spaces = [decode_rotate(one.body).space for one in statements if one.kind == EntryKind.ROTATE]
+        spaces = [entry.body.space for entry in changed.entries if isinstance(entry.body, Rotate)]
         sharing = self._local.cluster.sharing()
         return [space for space in sharing if space in spaces and space not in changed.spaces]
 
@@ -122,17 +121,13 @@ class Upkeep:
                 self._report(events.SyncAsked(link.node))
 
     async def _see_to_keys(self) -> None:
-        if not self._is_needed():
+        if not keys_wanting(self._local.cluster):
             return
         members = self._local.cluster.membership.members()
         admins = sum(member.role is Role.ADMIN for member in members)
         await asyncio.sleep(self._rng.uniform(0.0, SPREAD_S * admins))
-        if self._is_needed():
+        if keys_wanting(self._local.cluster):
             try:
                 await asyncio.to_thread(self._local.keep_up)
             except CisError:
                 _log.warning("keys could not be renewed this time", exc_info=True)
-
-    def _is_needed(self) -> bool:
-        cluster = self._local.cluster
-        return cluster.is_admin and bool(compromised(cluster.membership) or cluster.membership.lacking())

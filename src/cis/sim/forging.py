@@ -129,7 +129,7 @@ class Forger:
             [(replica, seq) for replica, seq in subject.store.reader.vector(public).seqs.items()] if subject.up else []
         )
         cuts = [
-            Cut(public, replica, max(0, seq + self._rng.choice((-1, 1))), self._rng.randbytes(32))
+            Cut(public, replica, max(0, seq + self._rng.choice((-1, 1))))
             for replica, seq in logs
             if replica.startswith(subject.id) and self._rng.random() < 0.5
         ]

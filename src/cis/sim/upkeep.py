@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cis.model import NodeId
 from cis.node import events
 from cis.node.cluster import Build, Changed
-from cis.node.governing import Governing, compromised
+from cis.node.governing import Governing, keys_wanting
 from cis.node.upkeep import SPREAD_S
 
 if TYPE_CHECKING:
@@ -86,13 +86,9 @@ class Upkeep:
 
     def _plan_keys(self) -> None:
         """See to keys a little later, if still nobody has: rarely more than one admin acts."""
-        if self._keys_wanting():
+        if keys_wanting(self._node.cluster):
             self._node.later(self._rng.uniform(0.0, SPREAD_S * 3), self._see_to_keys)
 
     def _see_to_keys(self) -> None:
-        if self._keys_wanting():
+        if keys_wanting(self._node.cluster):
             self.govern(Governing.upkeep)
-
-    def _keys_wanting(self) -> bool:
-        membership = self._node.cluster.membership
-        return self._node.cluster.is_admin and bool(compromised(membership) or membership.lacking())

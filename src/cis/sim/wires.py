@@ -123,10 +123,6 @@ class Wire:
         (one, link_of_one), (other, link_of_other) = parties
         self.ends = (End(self, one, link_of_one), End(self, other, link_of_other))
 
-    def joins(self, one: int, other: int) -> bool:
-        """Tell whether it runs between these two."""
-        return {one, other} == {end.party.number for end in self.ends}
-
     def break_off(self) -> None:
         """Carry nothing more; each side that is still there notices a little later."""
         if not self.broken:

@@ -119,13 +119,13 @@ def settle_withdrawal(connection: apsw.Connection) -> None:
     connection.execute("DELETE FROM meta WHERE name = 'withdrawal'")
 
 
-def logs_of(connection: apsw.Connection, node: bytes) -> list[tuple[bytes, bytes, int, bytes]]:
-    """Return (space, replica, last number, link there) of every log of a node in a replicated space."""
+def logs_of(connection: apsw.Connection, node: bytes) -> list[tuple[bytes, bytes, int]]:
+    """Return (space, replica, last number) of every log of a node in a replicated space."""
     query = (
-        "SELECT s.id, r.id, r.seq, r.link FROM replica r JOIN space s ON s.no = r.space "
+        "SELECT s.id, r.id, r.seq FROM replica r JOIN space s ON s.no = r.space "
         "WHERE s.replicated AND substr(r.id, 1, 32) = ? AND r.seq > 0 ORDER BY s.id, r.id"
     )
-    return [(bytes(space), bytes(log), seq, bytes(link)) for space, log, seq, link in fetch(connection, query, (node,))]
+    return [(bytes(space), bytes(log), seq) for space, log, seq in fetch(connection, query, (node,))]
 
 
 def load_invitations(connection: apsw.Connection) -> list[bytes]:

@@ -20,7 +20,6 @@ from cis.wire.membership import Cut, Role
 
 ANSWERS_KEPT_MAX = 16_384
 """Answers of `Judging.may_write` kept at hand; they change only when what stands of the revocations does."""
-_NO_LINK = bytes(32)
 
 
 class Judging(Members):
@@ -80,7 +79,7 @@ class Judging(Members):
             return named
         if self.rights.writes_at(node, space, self.log.everything):
             return None
-        return Cut(space, replica, 0, _NO_LINK)
+        return Cut(space, replica, 0)
 
     def refuses(self, replica: ReplicaId, space: SpaceId, authority: bytes) -> bool:
         """Tell whether a revocation that does not name this log voids what it wrote under the head ``authority``.

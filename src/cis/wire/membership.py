@@ -88,15 +88,11 @@ class Revoke(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
 
 
 class Cut(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
-    """Of this log, what lies beyond ``seq`` counts for nothing; ``link`` is that of its changesets up to there.
-
-    So a log that ends here verifies, though its author's signature over it came later.
-    """
+    """Of this log, what lies beyond ``seq`` counts for nothing."""
 
     space: Space
     replica: Replica
     seq: Annotated[int, msgspec.Meta(ge=0, lt=1 << SEQ_BITS)]
-    link: Bytes32
 
 
 class Rotate(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

@@ -203,6 +203,16 @@ def test_a_link_gossip_has_no_room_for_is_closed_once_it_lay_idle(core: Core, ma
     assert closed(core.handle(events.Ticked(), due)) == [(1, Fault.NONE)]
 
 
+def test_a_link_that_is_serving_the_peer_is_not_closed_before_that_is_over(core: Core, machine: Scripted) -> None:
+    fill_view(core, machine)
+    settle(core, 1, HIGH)
+    core.handle(events.Served(1, begun=True), 5.0)
+    assert closed(core.handle(events.Ticked(), 10 * IDLE_S)) == []
+    core.handle(events.Served(1, begun=False), 10 * IDLE_S)
+    assert closed(core.handle(events.Ticked(), 11 * IDLE_S - 0.01)) == []
+    assert closed(core.handle(events.Ticked(), 11 * IDLE_S)) == [(1, Fault.NONE)]
+
+
 def test_while_the_view_has_room_no_link_is_closed_for_being_idle(core: Core) -> None:
     settle(core, 1, HIGH)
     assert closed(core.handle(events.Ticked(), 30 * IDLE_S)) == []

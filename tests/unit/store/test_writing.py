@@ -264,6 +264,22 @@ def test_a_task_that_fails_on_a_defect_costs_no_other_job_its_answer(store: Stor
     assert store.reader.connection.execute("SELECT count(*) FROM meta WHERE name='half'").get == 0
 
 
+def test_a_task_that_the_disk_fails_leaves_nothing_half_done(store: Store) -> None:
+    def failing(connection: apsw.Connection) -> None:
+        connection.execute("INSERT INTO meta VALUES('half', x'00')")
+        raise StoreError("the disk failed")
+
+    hold = threading.Event()
+    store.execute(lambda _: hold.wait(WAIT_S))
+    futures = [store.execute(failing), store.write([put("beside", "1")])]
+    hold.set()
+    with pytest.raises(StoreError, match="the disk failed"):
+        futures[0].result(WAIT_S)
+    futures[1].result(WAIT_S)
+    assert text(store, "beside") == "1"
+    assert store.reader.connection.execute("SELECT count(*) FROM meta WHERE name='half'").get == 0
+
+
 def test_a_task_may_refuse_in_our_words(store: Store) -> None:
     def refuse(_: apsw.Connection) -> None:
         raise UsageError("no")

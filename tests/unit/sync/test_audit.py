@@ -265,6 +265,7 @@ OUT_OF_PLACE: dict[str, tuple[Callable[[], End], Message]] = {
     "an outcome before the verdicts": (compared, Outcome(0, 0, 0, 0)),
     "a verdict on what was never here": (compared, Verdicts(SPACE, [(item("other", ONE, 2), ONE, 4)])),
     "replaced by what was never claimed": (compared, Verdicts(SPACE, [(LOST, TWO, 1)])),
+    "replaced, though alive at both ends": (compared, Verdicts(SPACE, [(SHARED, ONE, 4)])),
     "dead without a floor": (compared, Verdicts(SPACE, dead=LOST)),
     "verdicts after the last": (judged, Verdicts(SPACE)),
     "a want that ends before it begins": (judged, Want(SPACE, ONE, 3, 2)),

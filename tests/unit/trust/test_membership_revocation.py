@@ -18,7 +18,6 @@ from tests.unit.trust.cluster import NOW_MS, Cluster, entropy, identity
 ANA, BOB, CAROL, DAVE, EVE = (identity(number) for number in range(1, 6))
 RECOVERY = identity(99)
 TEAM = SpaceId(b"t" * 16)
-LINK = b"l" * 32
 
 
 class Team(Cluster):
@@ -233,12 +232,12 @@ def test_a_log_counts_up_to_the_furthest_cut_that_names_it(team: Team) -> None:
     assert before is not None
     assert team.log.limit(team.public, old) is None
     one, other = team.copy(), team.copy()
-    stranger = Cut(team.public, replica_id(BOB.node, bytes(8)), 1, LINK)
-    team.revoke(ANA, DAVE, log=one, cuts=(Cut(team.public, old, 5, LINK), Cut(TEAM, new, 9, LINK), stranger))
-    team.revoke(BOB, DAVE, log=other, cuts=(Cut(team.public, old, 7, LINK),))
+    stranger = Cut(team.public, replica_id(BOB.node, bytes(8)), 1)
+    team.revoke(ANA, DAVE, log=one, cuts=(Cut(team.public, old, 5), Cut(TEAM, new, 9), stranger))
+    team.revoke(BOB, DAVE, log=other, cuts=(Cut(team.public, old, 7),))
     both = merged(team, one, other)
-    assert both.limit(team.public, old) == Cut(team.public, old, 7, LINK)
-    assert both.limit(team.public, unseen) == Cut(team.public, unseen, 0, bytes(32))
+    assert both.limit(team.public, old) == Cut(team.public, old, 7)
+    assert both.limit(team.public, unseen) == Cut(team.public, unseen, 0)
     assert both.limit(team.public, stranger.replica) is None, "a cut of another's log says nothing"
     assert not both.refuses(old, team.public, before), "named, so its limit alone decides"
     assert both.refuses(unseen, team.public, before)
@@ -249,11 +248,11 @@ def test_a_member_granted_again_writes_new_logs_but_adds_nothing_to_old_ones(tea
     before = team.log.authority(DAVE.node, team.public)
     assert before is not None
     old, new = (replica_id(DAVE.node, number.to_bytes(8, "big")) for number in range(2))
-    team.revoke(ANA, DAVE, cuts=(Cut(team.public, old, 5, LINK),))
+    team.revoke(ANA, DAVE, cuts=(Cut(team.public, old, 5),))
     team.admit(DAVE, "dave")
     after = team.log.authority(DAVE.node, team.public)
     assert after is not None
-    assert team.log.limit(team.public, old) == Cut(team.public, old, 5, LINK)
+    assert team.log.limit(team.public, old) == Cut(team.public, old, 5)
     assert team.log.limit(team.public, new) is None
     assert team.log.refuses(new, team.public, before), "a new log that claims to be from before the removal"
     assert not team.log.refuses(new, team.public, after)
@@ -366,7 +365,7 @@ def test_a_founding_entry_names_a_recovery_key_of_32_bytes_or_none() -> None:
 
 def test_cuts_travel_with_a_revocation(team: Team) -> None:
     team.admit(DAVE, "dave")
-    cut = Cut(team.public, replica_id(DAVE.node, bytes(8)), 3, LINK)
+    cut = Cut(team.public, replica_id(DAVE.node, bytes(8)), 3)
     entry = read_entry(team.revoke(ANA, DAVE, cuts=(cut,)))
     assert entry.cuts == (cut,)
     assert entry.attachment == encode_part((cut,))

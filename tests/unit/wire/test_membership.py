@@ -31,7 +31,7 @@ from cis.wire.membership import (
 
 NODE = NodeId(bytes(range(32)))
 SPACE = SpaceId(b"s" * 16)
-CUT = Cut(SPACE, replica_id(NODE, b"incarn-1"), 7, b"l" * 32)
+CUT = Cut(SPACE, replica_id(NODE, b"incarn-1"), 7)
 SEALED = Sealed(NODE, SealedKey(SPACE, 3, b"sealed"))
 PARTS: list[tuple[Part, Callable[[bytes], object]]] = [
     (Revoke(NODE, ()), decode_revoke),
