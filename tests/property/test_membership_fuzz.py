@@ -54,7 +54,6 @@ cut = st.builds(
     space,
     person.map(lambda one: replica_id(one.node, bytes(8))),
     st.integers(0, (1 << 40) - 1),
-    st.just(bytes(32)),
 )
 bodies = st.one_of(
     st.builds(

@@ -32,13 +32,12 @@ def test_each_fault_by_itself_is_survived(name: str, seed: int) -> None:
 
 
 def test_the_byzantine_member_attempts_everything_and_nothing_is_accepted() -> None:
-    outcomes = [run("byzantine", seed) for seed in range(1, 16)]
+    outcomes = [run("byzantine", seed) for seed in (*range(1, 13), 30)]  # in the 30th it withholds a removal
     assert [outcome.wrongs for outcome in outcomes] == [()] * len(outcomes)
     counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
     for what in ("revocations", "grants_again", "demotions", "rotations", "feuds"):
         assert counts[what] > 0, what
-    rare = {"abuse_of_office", "reused_dots", "relayed_removed"}
-    assert [kind for kind in ATTEMPTS if not counts[f"attempt {kind}"] and kind not in rare] == []
+    assert [kind for kind in ATTEMPTS if not counts[f"attempt {kind}"]] == []
 
 
 def test_a_cluster_larger_than_its_views_agrees() -> None:

@@ -327,7 +327,7 @@ PLANTS: dict[str, Planted] = {
     "removed-admin-obeyed": Planted(trust_plants.removed_admin_obeyed, "byzantine", nodes=5),
     "unnamed-log-kept": Planted(trust_plants.unnamed_log_kept, "byzantine", nodes=5),
     "hidden-body-dropped": Planted(trust_plants.hidden_body_dropped, "byzantine", seed=22, nodes=5),
-    "removed-not-parted-with": Planted(trust_plants.removed_not_parted_with, "byzantine", nodes=5),
+    "removed-not-parted-with": Planted(trust_plants.removed_not_parted_with, "byzantine", seed=2, nodes=5),
     "known-key-used": Planted(trust_plants.known_key_used, "byzantine", nodes=5),
     "cut-lifted-by-claim": Planted(trust_plants.cut_lifted_by_claim, "byzantine", seed=2, nodes=5),
 }

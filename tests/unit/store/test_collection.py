@@ -9,6 +9,7 @@ import pytest
 
 from cis.errors import Fault, PeerFault
 from cis.model import Dot, Kind, NodeId, ReplicaId, VersionVector
+from cis.store.audit import supply
 from cis.store.author import Write
 from cis.store.collection import START, Ended, adopt, collect, raise_floor, truncate
 from cis.store.database import open_database
@@ -145,6 +146,18 @@ def test_a_log_goes_from_its_beginning_but_for_its_last_signed_run(store: Store)
     assert base(store) == 5
     write(store, put("k", "f"))
     assert text(store, "k") == "f"
+
+
+def test_what_was_dropped_whole_since_it_was_asked_for_is_said_not_to_be_here(store: Store) -> None:
+    for number in range(5):
+        write(store, put("key", str(number)))
+    collect_below(store, vector(store))
+    assert base(store) >= 2
+    with store.snapshot() as reader:
+        frame, until = supply(reader, SPACE, store.replica, 2, 2)
+        kept, _ = supply(reader, SPACE, store.replica, base(store) + 1, 5)
+    assert (frame, until) == (None, 2)
+    assert kept is not None
 
 
 def test_what_is_left_of_a_log_verifies_and_serves_a_newcomer(store: Store, other: Store) -> None:
