@@ -6,6 +6,7 @@ must follow, until the gap closes. Two contents under one number are a fork, and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,10 +52,11 @@ class Placer:
         if fresh.segment.first <= end.floor and not verified.in_order:
             raise PeerFault(Fault.BUSY, "a change from below the stable floor, on its own: it may have been collected")
         if verified.in_order and end.seq < fresh.segment.first - 1 <= end.floor:
-            self._begin_at(fresh, end)
-            fresh = self._after_end(verified, end)
-            if fresh is None:
-                return end, []
+            return self._begin_at(fresh, end)
+        return self._continue(fresh, end)
+
+    def _continue(self, fresh: Verified, end: LogEnd) -> tuple[LogEnd, list[Verified]]:
+        """Place what begins behind the log's end."""
         if fresh.segment.first > end.seq + 1:
             if fresh.last > end.seq + BEYOND_MAX:
                 return end, []
@@ -87,12 +89,19 @@ class Placer:
         if len(collected) and fresh.segment.first + int(collected[-1]) > end.floor:
             raise PeerFault(Fault.BUSY, "changes this node never had were collected there: whole states come first")
 
-    def _begin_at(self, fresh: Verified, end: LogEnd) -> None:
-        """Take over that all before the segment is dead, and drop what is still here of it."""
-        forget_log(self._connection, end.number, fresh.segment.first - 1)
-        end.seq = end.base = fresh.segment.first - 1
-        end.link = fresh.segment.previous
-        self.absorb(end)
+    def _begin_at(self, fresh: Verified, end: LogEnd) -> tuple[LogEnd, list[Verified]]:
+        """Take over that all before the segment is dead, and drop what is still here of it.
+
+        Nothing is dropped for a segment that contradicts what is held beyond the gap.
+        """
+        before = fresh.segment.first - 1
+        begun = replace(end, seq=before, base=before, link=fresh.segment.previous)
+        self.absorb(begun)
+        rest = self._after_end(fresh, begun)
+        parts = [] if rest is None else self._continue(rest, begun)[1]
+        forget_log(self._connection, end.number, before)
+        end.seq, end.base, end.link, end.beyond = begun.seq, begun.base, begun.link, begun.beyond
+        return end, parts
 
     def _after_end(self, verified: Verified, end: LogEnd) -> Verified | None:
         """Cut off what the log holds already, comparing links where the two meet."""

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.model import Kind, Ref, ReplicaId, hlc, node_of
+from cis.model import Kind, Ref, ReplicaId, VersionVector, hlc, node_of
 from cis.store import writer
 from cis.store.author import Draft, Write, _Line
+from cis.store.collection import raise_floor
 from cis.store.log import LogReader
 from cis.store.placing import BEYOND_MAX
 from cis.store.store import Store
@@ -371,3 +372,16 @@ def test_a_clock_that_was_set_back_does_not_hide_what_is_written_next(tmp_path: 
 def test_forged_writes_go_through_the_same_door() -> None:
     """`Write` has no way to name a replica, a number or a reference."""
     assert set(Write.__dataclass_fields__) == {"space", "kind", "content"}
+
+
+def test_what_is_held_is_not_dropped_for_a_later_beginning_that_turns_out_to_be_a_fork(store: Store) -> None:
+    member = Author(2)
+    replica = replica_of(member)
+    for at, keys in ((1, "k"), (5, "ab")):
+        merge(store, forge(member, replica, *map(Content, keys), at=at))
+    store.execute(lambda connection: raise_floor(connection, SPACE, VersionVector({replica: 3}))).result(WAIT_S)
+    before = held_changes(store)
+    with pytest.raises(PeerFault) as caught:
+        merge(store, forge(member, replica, *map(Content, "xyz"), at=4), in_order=True)
+    assert caught.value.fault is Fault.FORKED
+    assert held_changes(store) == before
