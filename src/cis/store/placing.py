@@ -100,6 +100,8 @@ class Placer:
         rest = self._after_end(fresh, begun)
         parts = [] if rest is None else self._continue(rest, begun)[1]
         forget_log(self._connection, end.number, before)
+        follows = (fresh.segment.previous, rid_of(end.number, before + 1))
+        self._connection.execute("UPDATE changeset SET previous = ? WHERE rid = ?", follows)
         end.seq, end.base, end.link, end.beyond = begun.seq, begun.base, begun.link, begun.beyond
         return end, parts
 

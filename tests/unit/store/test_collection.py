@@ -13,6 +13,7 @@ from cis.store.audit import supply
 from cis.store.author import Write
 from cis.store.collection import START, Ended, adopt, collect, raise_floor, truncate
 from cis.store.database import open_database
+from cis.store.log import LogReader
 from cis.store.replicas import INCARNATIONS_MAX
 from cis.store.stability import RETIRED_MS, ROUND_MS_MAX, count_silence, reportable, save_report, stable_floor
 from cis.store.store import MEMORY_LAYOUT, Store
@@ -204,6 +205,22 @@ def test_a_beginning_left_out_counts_as_collected_only_from_a_peer_that_sends_in
     assert caught.value.fault is Fault.BUSY
     merge(other, segment, in_order=True)
     assert vector(other).contiguous(store.replica) == 3
+
+
+def test_a_beginning_left_out_leaves_what_was_held_beyond_it_to_be_served_on(store: Store, other: Store) -> None:
+    for value in "abcdef":
+        write(store, put("k", value))
+    with store.snapshot() as reader:
+        log = LogReader(reader.connection, SPACE)
+        early, middle, late = (log.segment(store.replica, *run) for run in ((1, 1), (3, 6), (4, 6)))
+    assert early is not None
+    assert middle is not None
+    assert late is not None
+    for segment in (early, middle):
+        merge(other, segment)
+    other.execute(lambda connection: raise_floor(connection, SPACE, VersionVector({store.replica: 5}))).result(WAIT_S)
+    merge(other, late, in_order=True)
+    assert [(one.first, one.previous) for one in segments(other)] == [(4, late.previous)]
 
 
 def test_what_a_member_collected_ends_here_with_all_it_names(store: Store, other: Store) -> None:
