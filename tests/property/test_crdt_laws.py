@@ -258,7 +258,7 @@ def dots_of(ranges: list[tuple[int, int, int]]) -> set[Dot]:
 def vector_of(ranges: list[tuple[int, int, int]]) -> VersionVector:
     vector = VersionVector()
     for who, first, more in ranges:
-        vector = vector.with_range(REPLICAS[who], first, first + more)
+        vector = vector.join(VersionVector.gathered({}, [(REPLICAS[who], first, first + more)]))
     return vector
 
 

@@ -12,6 +12,7 @@ from cis.sim.scenarios import Chaos, load_scenario
 
 KINDS = {
     "withheld-leaf": "divergences",
+    "reused-dot": "divergences",
     "lost-tombstone": "resurrected",
     "early-acknowledgement": "lost",
     "unauthorised-accepted": "accepted",

@@ -51,16 +51,6 @@ class VersionVector:
                 beyond[replica] = rest
         return cls(reached, beyond)
 
-    def with_range(self, replica: ReplicaId, first: int, last: int) -> VersionVector:
-        """Return the vector that also holds the dots first..last of the replica."""
-        ranges = sorted([*self.beyond.get(replica, ()), (first, last)])
-        reached, rest = _absorb(self.seqs.get(replica, 0), ranges)
-        seqs = {**self.seqs, replica: reached} if reached else dict(self.seqs)
-        beyond = {other: held for other, held in self.beyond.items() if other != replica}
-        if rest:
-            beyond[replica] = rest
-        return VersionVector(seqs, beyond, self.heads)
-
     def join(self, other: VersionVector) -> VersionVector:
         """Return the least vector that holds what either holds."""
         replicas = sorted({*self.seqs, *other.seqs})

@@ -17,7 +17,15 @@ from cis.errors import Denied, Fault, PeerFault
 from cis.model import NodeId, ReplicaId, SpaceId, node_of
 from cis.node.directory import Directory
 from cis.node.invitations import Invitations, drop, save
-from cis.store.ledger import ClusterRecord, owe_withdrawal, save_entries, save_keys, settle_withdrawal
+from cis.store.ledger import (
+    ClusterRecord,
+    owe_withdrawal,
+    owes_withdrawal,
+    save_entries,
+    save_keys,
+    settle_withdrawal,
+)
+from cis.store.stability import forget_stable
 from cis.trust import (
     PUBLIC,
     ClusterKeys,
@@ -85,8 +93,9 @@ class Cluster(Directory):
         self._guard = threading.Lock()
         """So that membership and keys are of one moment; the writer's thread takes it, so nobody may hold it while
         waiting for the writer."""
-        self._changing = threading.Lock()
-        """Held from the decision to add entries until everything that follows from them is done."""
+        self.changing = threading.Lock()
+        """Held from the decision to add entries until everything that follows from them is done, and by whoever acts on
+        who is a member: nobody holds it on the writer's thread."""
         self._listeners: list[Callable[[Changed], None]] = []
         self._pairwise = Pairwise(identity, record.cluster)
         self.invitations = Invitations(entropy, clock_ms)
@@ -186,7 +195,7 @@ class Cluster(Directory):
         told = list(raws)
         if _all_known(self.membership, told):
             return 0
-        with self._changing:
+        with self.changing:
             log = self.membership.copy()
             added, fault = _added(log, told)
             changed = None
@@ -206,7 +215,7 @@ class Cluster(Directory):
 
         Where it fails nothing has happened.
         """
-        with self._changing:
+        with self.changing:
 
             def task(connection: apsw.Connection) -> tuple[Membership, list[SignedEntry], ClusterKeys]:
                 log = self.membership.copy()  # anew each time, as the store repeats what had to be undone with others
@@ -299,7 +308,9 @@ class Cluster(Directory):
         save_entries(connection, [(entry.id, entry.raw) for entry in entries])
         if keys != self.keys:
             save_keys(connection, keys.encode())
-        if any(map(_unsettles, entries)):
+        growing = [space for space in self.shared() if _gains_readers(self.membership, log, space)]
+        forgotten = [forget_stable(connection, space) for space in growing]
+        if any(forgotten) or any(map(_unsettles, entries)):
             owe_withdrawal(connection)
         drop(connection, self._spent(log))
 
@@ -328,8 +339,9 @@ class Cluster(Directory):
         with self._guard:
             self.keys, self.membership = keys, log  # in this order: whoever remembers answers does so by membership
         self.open_spaces(store)
-        revokes = any(map(_unsettles, entries))
-        withdrawn = self.withdraw(store) if revokes else 0
+        with store.snapshot() as reader:
+            owing = owes_withdrawal(reader.connection)
+        withdrawn = self.withdraw(store) if owing else 0
         removed = [member.node for member in members if self.membership.member(member.node) is None]
         return Changed(
             tuple(entries),
@@ -362,6 +374,11 @@ def _added(log: Membership, raws: Iterable[bytes]) -> tuple[list[SignedEntry], P
         except PeerFault as fault:
             return added, fault
     return added, None
+
+
+def _gains_readers(before: Membership, after: Membership, space: SpaceId) -> bool:
+    """Tell whether the stable floor of a space waits for somebody's reports who was not waited for."""
+    return not {one.node for one in after.readers(space)} <= {one.node for one in before.readers(space)}
 
 
 def _unsettles(entry: SignedEntry) -> bool:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from time import monotonic
 
 from cis.errors import CisError
 from cis.model import Dot, NodeId
@@ -55,7 +56,7 @@ class Recovery:
     async def _recover(self) -> None:
         lacking = await self._look()
         while lacking and (link := self._to_ask(lacking)) is not None:
-            self._asked[link.node] = (lacking, asyncio.get_running_loop().time())
+            self._asked[link.node] = (lacking, monotonic())
             try:
                 await link.audit(checked=False)
             except* (CisError, TimeoutError) as group:
@@ -72,7 +73,7 @@ class Recovery:
         return digest.digest() if dots else b""
 
     def _to_ask(self, lacking: bytes) -> PeerLink | None:
-        now = asyncio.get_running_loop().time()
+        now = monotonic()
         for link in sorted(self._links(), key=lambda link: link.node == self._source):  # itself last: it left them out
             what, when = self._asked.get(link.node, (b"", 0.0))
             pause_s = ASKED_AGAIN_S if what == lacking else PAUSE_S

@@ -79,15 +79,12 @@ class Stability:
 
     def round(self) -> list[bytes]:
         """Collect what is stable by now; return this node's reports that are new, or that others may have missed."""
-        cluster, own = self._local.cluster, self._local.identity.node
-        spaces = cluster.shared_with(own)
-        fresh = self._advance(cluster.private, [])
-        for space in spaces:
-            readers = cluster.membership.readers(space)  # who keeps it blind cannot report: nobody waits for that
-            fresh |= self._advance(space, [member.node for member in readers if member.node != own])
-        if fresh or self._unfinished:
+        cluster = self._local.cluster
+        spaces = cluster.shared_with(self._local.identity.node)
+        fresh = [self._advance(space) for space in (cluster.private, *spaces)]
+        if any(fresh) or self._unfinished:
             self._collect()
-        self._unfinished = fresh
+        self._unfinished = any(fresh)
         with self._local.store.snapshot() as reader:
             reports = {space: _report(reader, space) for space in spaces}
         return [report for space, report in reports.items() if self._is_news(space, report)]
@@ -99,12 +96,12 @@ class Stability:
         self._reported[space] = (report, 0) if news else (reported, silent + 1)
         return news
 
-    def _advance(self, space: SpaceId, others: list[NodeId]) -> bool:
+    def _advance(self, space: SpaceId) -> bool:
         """Raise the floor of a space; True where there may be something to collect."""
         now_ms = self._local.clock_ms()
 
         def task(connection: apsw.Connection) -> tuple[VersionVector, bool]:
-            count_silence(connection, space, others, now_ms)
+            count_silence(connection, space, self._others(space), now_ms)
             reader = Reader(connection, {})
             catching_up = standing(reader, space).catching_up
             self._catching_up[space] = self._catching_up[space] + 1 if catching_up else 0
@@ -114,10 +111,17 @@ class Stability:
             floor = VersionVector() if catching_up else stable_floor(connection, space, self._retired_ms)
             return floor, self._collects and raise_floor(connection, space, floor)
 
-        floor, fresh = self._local.store.execute(task).result()
+        with self._local.cluster.changing:  # so that members who come meanwhile are waited for
+            floor, fresh = self._local.store.execute(task).result()
         while self._local.store.execute(partial(drop_hidden, space=space, floor=floor)).result():
             pass  # in steps, whether history is collected or not: no removal calls these bodies back
         return bool(fresh)
+
+    def _others(self, space: SpaceId) -> list[NodeId]:
+        """The members whose reports are waited for; who keeps a space blind cannot report."""
+        cluster, own = self._local.cluster, self._local.identity.node
+        readers = cluster.membership.readers(space) if space != cluster.private else ()
+        return [member.node for member in readers if member.node != own]
 
     def _collect(self) -> None:
         """Collect in steps, between which others may write."""

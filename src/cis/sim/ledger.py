@@ -71,6 +71,7 @@ class Ledger:
     intents: dict[Dot, Intent] = field(default_factory=dict)
     forked: set[ReplicaId] = field(default_factory=set)
     """logs of which some hold one branch and some another"""
+    _by_honest: set[Dot] = field(default_factory=set)
     _written: dict[ReplicaId, int] = field(default_factory=dict)
     _taken: dict[Dot, bytes] = field(default_factory=dict)
     _follows: dict[Dot, bytes] = field(default_factory=dict)
@@ -86,6 +87,13 @@ class Ledger:
                 known.append(fact)
                 self._of_memory.setdefault(fact.memory, []).append(fact)
         return fresh
+
+    def repeated(self, facts: Iterable[Fact]) -> list[Dot]:
+        """Take note of what an honest node wrote; return what one had written before, as none may whatever its disk."""
+        dots = [fact.dot for fact in facts]
+        before = [dot for dot in dots if dot in self._by_honest]
+        self._by_honest.update(dots)
+        return before
 
     def taken(self, fact: Fact) -> None:
         """Some node holds this: if somebody holds another branch of it, or beside it, the log is forked."""
@@ -108,9 +116,9 @@ class Ledger:
         """Tell whether anything ever written replaces it, leaving out some."""
         return fact.dot not in alive([*(one for one in self._of_memory[fact.memory] if not unless(one)), fact])
 
-    def mean(self, dot: Dot, intent: Intent) -> None:
-        """Keep what a write meant, and with it all that what it replaces had replaced."""
-        closed = [self.intents[one].over for one in intent.over if one in self.intents]
+    def mean(self, dot: Dot, intent: Intent, seen: Iterable[Fact]) -> None:
+        """Keep what a write meant when ``seen`` was alive, and with it all that what it replaces had replaced."""
+        closed = [self.over(one) for one in seen if one.dot in intent.over]
         self.intents[dot] = replace(intent, over=intent.over.union(*closed))
 
     def mean_as_written(self, dot: Dot, content: Content) -> None:
@@ -119,8 +127,9 @@ class Ledger:
             self.intents[dot] = Intent(content, over=self._named_by(self.facts[dot][0]))
 
     def over(self, fact: Fact) -> frozenset[Dot]:
-        """Return what a change was meant to replace; of one whose author wrote two under its dot, what it names."""
-        return self.intents[fact.dot].over if len(self.facts[fact.dot]) == 1 else self._named_by(fact)
+        """Return what a change was meant to replace; where two stand under its dot, or nobody asked, what it names."""
+        meant = self.intents.get(fact.dot) if len(self.facts[fact.dot]) == 1 else None
+        return self._named_by(fact) if meant is None else meant.over
 
     def _named_by(self, fact: Fact) -> frozenset[Dot]:
         others = [one for one in self.of_memory(fact.memory) if one.dot != fact.dot]

@@ -18,7 +18,7 @@ from cis.sim.law import Law
 from cis.sim.ledger import BEARING, Fact, Intent, Ledger, alive, name
 from cis.sim.members import Members
 from cis.sim.membership_judge import MembershipJudge
-from cis.sim.recalling import recall
+from cis.sim.recalling import may_be_late, recall
 from cis.store.read import stable
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ WRONGS = (
 Accepted is what was taken in that nobody wrote, or that its author had no right to. A defect is an exception nobody
 expected.
 """
+
+_BY_VALUE = (Kind.ADD, Kind.REMOVE)
+"""What these replace depends on what the others say: those that cannot be read here stay."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ class Oracle:
             if segment.space == node.cluster.public:
                 facts = self.ledger.record(segment, node.number)
                 self.membership.written(node, facts)
+                for dot in self.ledger.repeated(facts):
+                    self.found("divergences", f"m{node.number} writes {name(*dot)} again, and otherwise")
                 if any(fact.ms > now_ms + CHANGE_FUTURE_LIMIT_MS for fact in facts):
                     self.found("disordered", f"m{node.number} dates a change beyond its own clock's reach")
         if not node.upkeep.learning:
@@ -257,19 +262,25 @@ class Oracle:
         due = {one.dot for one in shadow.waiting}  # they take effect with the write itself
         return {dot: one for dot, one in shown.items() if dot in alive_there | due}
 
-    def acknowledged(self, node: SimNode, memory: MemoryId, dot: Dot, intent: Intent, before: set[Dot]) -> None:
+    def acknowledged(
+        self, node: SimNode, memory: MemoryId, dot: Dot, intent: Intent, before: Mapping[Dot, Fact]
+    ) -> None:
         """A write was acknowledged: ``before`` was alive of the memory then, ``intent.over`` is what it replaces."""
         shadow = self.shadows[node.number]
         shadow.acknowledged.add(dot)
-        self.ledger.mean(dot, intent)
+        self.ledger.mean(dot, intent, before.values())
         if dot not in shadow.claims:
             self.found("lost", f"m{node.number} acknowledged {name(*dot)} and does not hold it")
         if dot not in shadow.claims or shadow.catching_up:
             return
         floor = node.store.reader.floor(node.cluster.public)
         living = shadow.effective[memory]
-        wanted, found = (before - intent.over) | {dot}, set(shadow.shown(memory, node.clock_ms()))
-        unread = {one for one in found & intent.over if self.ledger.is_named(living[one])}
+        wanted, found = (before.keys() - intent.over) | {dot}, set(shadow.shown(memory, node.clock_ms()))
+        unread = {
+            one
+            for one in found & intent.over
+            if living[dot].kind in _BY_VALUE and may_be_late(self, node, living[one], to_the_end=False)
+        }
         collected = {
             one
             for one in found & intent.over

@@ -111,7 +111,7 @@ class Storm:
             elif outcome.dot is not None:
                 self._world.count("writes")
                 intent = oracle.ledger.intend(write.kind, write.content, outcome.dot, list(seen.values()))
-                oracle.acknowledged(node, memory, outcome.dot, intent, set(seen))
+                oracle.acknowledged(node, memory, outcome.dot, intent, seen)
 
     def _wish(self, node: SimNode) -> Write:
         rng = self._rng

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cis.crdt import HybridClock
-from cis.errors import CisError, PeerFault, StoreError, UsageError
+from cis.errors import CisError, Fault, PeerFault, StoreError, UsageError
 from cis.model import Hlc, ReplicaId, SpaceId
 from cis.store.admission import Gate, Judge, Limit, check
 from cis.store.author import Author, Draft, Write, Written
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     import apsw
 
+    from cis.store.replicas import LogEnd
     from cis.trust.sealing import Entropy, SpaceKeys
+    from cis.trust.signing import Verified
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,8 @@ class Signer:
     sign: Callable[[bytes], bytes]
     authority: Callable[[SpaceId], bytes]
     renew: Callable[[apsw.Connection], None]
+    reload: Callable[[apsw.Connection], None]
+    """forgets a renewal that was rolled back"""
     clock_ms: Callable[[], int]
     entropy: Entropy
 
@@ -169,7 +173,7 @@ class Engine:
             if isinstance(outcome, Applied) and outcome.changes:
                 self._clock.observe(outcome.latest, now_ms)
                 round_.merged.append(outcome)
-        self._mind_own_log()
+        self._mind_own_log(zip((verified for _, verified in foreign), outcomes, strict=True))
         tasks = [(job, job.task) for job in jobs if job.task is not None]
         for job, task in tasks:
             round_.answers.append((job, self._attempt(task)))
@@ -183,18 +187,23 @@ class Engine:
             start += len(job.writes)
         self._save_clock()
 
-    def _mind_own_log(self) -> None:
-        """Go on under a new incarnation where this replica's log was cut, or others name what it has not written.
+    def _mind_own_log(self, told: Iterable[tuple[Verified, Applied | PeerFault]]) -> None:
+        """Go on under a new incarnation where this replica's log was cut, or others know more of it than this store.
 
-        Then either this store was rolled back, or somebody means to replace what is yet to be written.
+        Then either this store was rolled back or cloned, or somebody means to replace what is yet to be written.
         """
         own = self._signer.replica()
-        if any(self._merger.awaits(end.number) for end in self._replicas.of(own)):
-            _log.warning("changes name what this replica never wrote: it goes on under a new incarnation")
+        lived = any(verified.replica == own and _is_news(outcome) for verified, outcome in told)
+        if lived or any(self._is_surpassed(end) for end in self._replicas.of(own)):
+            _log.warning("others know what this replica never wrote: it goes on under a new incarnation")
             self._signer.renew(self._connection)
         elif any(self._around.limit(space, own) is not None for space in self._replicas.spaces_of(own)):
             _log.warning("what this node wrote was cut off with its removal: it goes on under a new incarnation")
             self._signer.renew(self._connection)
+
+    def _is_surpassed(self, end: LogEnd) -> bool:
+        """Tell whether more is known of an own log than it holds: what lies behind a gap, was named, or is stable."""
+        return end.beyond or end.floor > end.seq or self._merger.awaits(end.number)
 
     def _save_clock(self) -> None:
         clocks = {_SHARED_CLOCK: self._clock, _PRIVATE_CLOCK: self._private_clock}
@@ -248,6 +257,7 @@ class Engine:
         for job in jobs:
             job.answer(error)
         self._merger.reload()
+        self._signer.reload(self._connection)
         self._clock.last = Hlc(max(self._clock.last, self._reader.latest_hlc(_SHARED_CLOCK)))
 
     # --- nothing waits -------------------------------------------------------------------------------------
@@ -284,3 +294,8 @@ class Engine:
             _log.exception("upkeep of the store failed and will be tried again; nothing is lost")
             self._merger.reload()
             return False
+
+
+def _is_news(outcome: Applied | PeerFault) -> bool:
+    """Tell whether a segment of a log showed what the log did not hold."""
+    return outcome.fault is Fault.FORKED if isinstance(outcome, PeerFault) else outcome.gap or outcome.changes > 0

@@ -47,6 +47,12 @@ def renew(connection: apsw.Connection, node: NodeId, entropy: Entropy) -> Replic
     return replica_id(node, incarnation)
 
 
+def stored_replica(connection: apsw.Connection, node: NodeId) -> ReplicaId:
+    """Return the replica that the store says it writes as."""
+    incarnation: bytes = connection.execute("SELECT value FROM meta WHERE name = 'incarnation'").get
+    return replica_id(node, incarnation)
+
+
 def _place(path: Path, marker: Path) -> bytes:
     machine = _MACHINE_ID.read_text().strip() if _MACHINE_ID.exists() else ""
     changed_ns = marker.stat().st_ctime_ns if marker.exists() else 0

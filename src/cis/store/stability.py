@@ -81,6 +81,17 @@ def stable_floor(connection: apsw.Connection, space: SpaceId, retired_ms: int = 
     return floor
 
 
+def forget_stable(connection: apsw.Connection, space: SpaceId) -> bool:
+    """Forget what all members have had: there are new ones, who have not said so. True where there was anything.
+
+    What was collected stays collected: who is new compares whole states.
+    """
+    before = connection.total_changes()
+    query = "UPDATE replica SET stable = 0 WHERE stable > 0 AND space = (SELECT no FROM space WHERE id = ?)"
+    connection.execute(query, (space,))
+    return connection.total_changes() > before
+
+
 def drop_hidden(connection: apsw.Connection, space: SpaceId, floor: VersionVector) -> bool:
     """Drop some of the bodies that were kept until what replaced them is stable; True while there may be more."""
     query = "SELECT no, id FROM replica WHERE space = (SELECT no FROM space WHERE id = ?)"

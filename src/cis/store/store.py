@@ -15,12 +15,13 @@ import logging
 import os
 import threading
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from cis.errors import StoreError
 from cis.store.database import Layout, fetch, open_database, open_reader, translated
 from cis.store.engine import Around, Commit, Engine, Signer
-from cis.store.incarnation import current_replica, renew
+from cis.store.incarnation import current_replica, renew, stored_replica
 from cis.store.index import Indexer
 from cis.store.jobs import Job
 from cis.store.read import Holdings, Reader, holdings
@@ -98,6 +99,7 @@ class Store:
                 setting.sign,
                 setting.authority,
                 self._renew,
+                partial(self._renew, undo=True),
                 setting.clock_ms,
                 setting.entropy,
             )
@@ -187,8 +189,9 @@ class Store:
         """Write as a new replica from now on."""
         self.execute(self._renew).result()
 
-    def _renew(self, connection: apsw.Connection) -> None:
-        self.replica = renew(connection, self._setting.node, self._setting.entropy)
+    def _renew(self, connection: apsw.Connection, *, undo: bool = False) -> None:
+        node, entropy = self._setting.node, self._setting.entropy
+        self.replica = stored_replica(connection, node) if undo else renew(connection, node, entropy)
 
     def on_commit(self, listener: Callable[[Commit], None]) -> None:
         """Call the listener after every commit that brought changes or withdrew some; on whichever thread."""

@@ -84,10 +84,6 @@ class EntryLog:
             admitted.extend(self._unpark(follower.entry.id))
         return admitted
 
-    def missing_parents(self) -> tuple[bytes, ...]:
-        """Return the ids that parked entries wait for, in order."""
-        return tuple(sorted(self._waiting))
-
     def _missing_parent(self, entry: SignedEntry) -> bytes | None:
         return next((parent for parent in entry.statement.parents if parent not in self.known), None)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cis.model import Kind, SpaceId, VersionVector
+from cis.node.home import Home
 from cis.node.local import LocalNode
 from cis.node.stability import Stability
 from cis.node.syncing import StoreIndex
 from cis.store.author import Write
+from cis.store.read import stable
 from cis.store.stability import stable_floor
 from cis.wire.content import Content
 from cis.wire.membership import Role
-from tests.unit.node.households import close, household, tell
+from tests.unit.node.households import admitted, close, household, tell
 
 
 def put(node: LocalNode, space: SpaceId) -> None:
@@ -75,4 +79,75 @@ def test_one_that_can_read_no_more_is_waited_for_no_more_whatever_it_reported(tm
     put(founder, public)
     collecting.round()
     assert floor(founder, public) == VersionVector({founder.store.replica: 1})
+    close(nodes)
+
+
+def stable_of(node: LocalNode, space: SpaceId) -> VersionVector:
+    with node.store.snapshot() as reader:
+        return stable(reader, space)
+
+
+def settled(founder: LocalNode, one: LocalNode) -> None:
+    """Let what one wrote be stable at the founder."""
+    public = founder.cluster.public
+    put(one, public)
+    give(one, founder, public)
+    collecting = Stability(founder)
+    for report in Stability(one).round():
+        collecting.take(one.identity.node, report)
+    collecting.round()
+    assert stable_of(founder, public) == VersionVector({one.store.replica: 1})
+
+
+def test_nothing_is_stable_when_a_member_comes_until_it_reports(tmp_path: Path) -> None:
+    nodes = household(tmp_path, ("one", Role.WRITER))
+    founder, one = nodes
+    public = founder.cluster.public
+    settled(founder, one)
+    nodes.append(admitted(founder, LocalNode.create(Home(tmp_path / "new"), "new"), Role.READER))
+    assert stable_of(founder, public) == VersionVector()
+    collecting = Stability(founder)
+    collecting.round()
+    assert stable_of(founder, public) == VersionVector()
+    give(founder, nodes[-1], public)
+    for reporting in nodes[1:]:
+        for report in Stability(reporting).round():
+            collecting.take(reporting.identity.node, report)
+    collecting.round()
+    assert stable_of(founder, public) == VersionVector({one.store.replica: 1})
+    close(nodes)
+
+
+def test_what_is_stable_stays_when_one_comes_whose_report_nobody_waits_for(tmp_path: Path) -> None:
+    nodes = household(tmp_path, ("one", Role.WRITER))
+    founder, one = nodes
+    settled(founder, one)
+    nodes.append(admitted(founder, LocalNode.create(Home(tmp_path / "new"), "new"), Role.BLIND))
+    assert stable_of(founder, founder.cluster.public) == VersionVector({one.store.replica: 1})
+    close(nodes)
+
+
+@pytest.mark.parametrize("removal_first", [False, True])
+def test_what_a_new_admin_cuts_off_before_it_had_it_goes_everywhere(tmp_path: Path, removal_first: bool) -> None:
+    """Whether a node hears of the new member or of its decision first, or of both at once."""
+    nodes = household(tmp_path, ("second", Role.ADMIN), ("one", Role.WRITER))
+    founder, second, one = nodes
+    public = founder.cluster.public
+    put(one, public)
+    give(one, second, public)
+    give(one, founder, public)
+    collecting = Stability(founder)
+    for reporting in (second, one):
+        for report in Stability(reporting).round():
+            collecting.take(reporting.identity.node, report)
+    collecting.round()
+    assert stable_of(founder, public) == VersionVector({one.store.replica: 1})
+    new = admitted(second, LocalNode.create(Home(tmp_path / "new"), "new"), Role.ADMIN)
+    nodes.append(new)
+    if not removal_first:
+        tell(second, founder)
+    new.revoke(one.identity.node)
+    tell(new, founder)
+    with founder.store.snapshot() as reader:
+        assert reader.vector(public).contiguous(one.store.replica) == 0
     close(nodes)

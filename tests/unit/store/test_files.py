@@ -12,9 +12,13 @@ import apsw
 import pytest
 
 from cis.errors import StoreError
+from cis.model import Dot, VersionVector
+from cis.store.collection import raise_floor
 from cis.store.database import open_database
+from cis.store.log import LogReader
 from cis.store.store import MEMORY_LAYOUT, Store
-from tests.stores import KEYS, SPACE, STORE_KEY, Author, merge, open_store, put, segments, text, write
+from cis.wire.messages import encode
+from tests.stores import KEYS, SPACE, STORE_KEY, WAIT_S, Author, merge, open_store, put, segments, text, write
 
 
 @pytest.fixture
@@ -230,6 +234,37 @@ def test_a_clone_writes_beside_its_original_without_a_fork(folder: Path, tmp_pat
         assert [text(store, key) for store in (one, two) for key in ("a", "b")] == ["1", "2", "1", "2"]
 
 
+@pytest.mark.parametrize("told", ["what follows", "what lies behind a gap", "another under its number"])
+def test_who_is_told_what_its_log_does_not_hold_goes_on_under_a_new_incarnation(tmp_path: Path, told: str) -> None:
+    """Its clone, unnoticed, writes under the same incarnation."""
+    with open_store(tmp_path / "one", Author(1)) as one, open_store(tmp_path / "clone", Author(1)) as clone:
+        own = one.replica
+        write(one, put("first"))
+        if told != "another under its number":
+            merge(clone, *segments(one))
+        clone.replica = own
+        for key in ("second", "third"):
+            write(clone, put(key))
+        number = {"what follows": 2, "what lies behind a gap": 3, "another under its number": 1}[told]
+        with clone.snapshot() as reader:
+            segment = LogReader(reader.connection, SPACE).segment(own, number, number)
+        assert segment is not None
+        error = one.merge(encode(segment)).exception(WAIT_S)
+        assert (error is not None) == (number == 1)
+        written = [*write(one, put("a")), *write(one, put("b"))]
+        assert one.replica != own
+        assert [outcome.dot for outcome in written] == [Dot(one.replica, 1), Dot(one.replica, 2)]
+
+
+def test_no_number_that_others_call_stable_is_written_again(folder: Path) -> None:
+    with open_store(folder, Author(1)) as store:
+        own = store.replica
+        floor = VersionVector({own: 3})
+        store.execute(lambda connection: raise_floor(connection, SPACE, floor, told=True)).result(WAIT_S)
+        write(store, put("x"))
+        assert store.replica != own
+
+
 def test_a_renewed_incarnation_lasts(folder: Path) -> None:
     with open_store(folder, Author(1)) as store:
         before = store.replica
@@ -241,6 +276,22 @@ def test_a_renewed_incarnation_lasts(folder: Path) -> None:
         assert written.dot is not None
         assert written.dot.replica == renewed
     assert replica_of(folder) == renewed
+
+
+def test_a_renewal_that_was_rolled_back_is_forgotten(folder: Path) -> None:
+    with open_store(folder, Author(1)) as store:
+        before = store.replica
+
+        def renew_and_fail(connection: apsw.Connection) -> None:
+            store._renew(connection)
+            assert store.replica != before
+            raise ValueError("a defect")
+
+        with pytest.raises(StoreError, match="a defect"):
+            store.execute(renew_and_fail).result(WAIT_S)
+        store.execute(lambda _: None).result(WAIT_S)
+        assert store.replica == before
+    assert replica_of(folder) == before
 
 
 def test_a_space_is_numbered_once(folder: Path) -> None:

@@ -330,12 +330,12 @@ def test_a_branch_that_begins_like_the_log_is_refused_where_the_log_is_intact(
     own = verify(next(segment for segment in segments(one) if segment.replica == one.replica))
     with open_store(tmp_path / "clone", Author(1)) as clone:
         half = part(own, 0, KEYS // 2)
-        clone.replica = one.replica
         signature = one.reader.connection.execute(
             "SELECT c.signature FROM changeset c JOIN replica r ON r.no = c.rid >> 40 WHERE r.id = ? AND c.link = ?",
             (one.replica, half.links[-1]),
         ).get
         merge(clone, msgspec.structs.replace(half.segment, signature=signature))
+        clone.replica = one.replica
         write(clone, *[put(f"k{number}", f"forged {number}") for number in range(KEYS)])
         branch = verify(next(segment for segment in segments(clone) if segment.replica == one.replica))
         before = state_hash(two)

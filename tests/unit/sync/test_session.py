@@ -336,7 +336,7 @@ def test_entries_are_added_before_what_follows_them() -> None:
 
 
 def test_vectors_come_back_from_the_wire_as_they_went() -> None:
-    vector = VersionVector({ME: 3}).with_range(THEM, 5, 9).with_range(THEM, 12, 12)
+    vector = VersionVector.gathered({ME: 3}, [(THEM, 5, 9), (THEM, 12, 12)])
     assert from_wire(to_wire(SPACE, Standing(vector))).vector == vector
     assert digest(from_wire(to_wire(SPACE, Standing(vector))).vector) == digest(vector)
 
