@@ -10,9 +10,11 @@ from cis.net.closing import CloseReason, ConnectionLost, StreamReset
 from cis.net.connection import Connection
 from cis.net.endpoint import Endpoint
 from cis.net.limits import ConnectionStatistics, Drop, EndpointStatistics, NetLimits, Refusal
+from cis.net.paths import Carrier, Path
 from cis.net.stream import Stream
 
 __all__ = [
+    "Carrier",
     "Certificate",
     "CloseReason",
     "Connection",
@@ -22,6 +24,7 @@ __all__ = [
     "Endpoint",
     "EndpointStatistics",
     "NetLimits",
+    "Path",
     "Refusal",
     "Stream",
     "StreamReset",

@@ -4,7 +4,8 @@ Order of the questions: is there room at all, has this address come to nothing t
 real (RFC 9000 §8.1), does it hold too much, are too many strangers waiting to prove themselves. Where they are, the
 oldest of whichever address holds most of these places gives way to a newcomer whose address holds fewer; where all
 hold one, the oldest after it had its time. What an address has not been shown to hold never counts against one that
-was shown to be real: an address is easily forged in a first packet.
+was shown to be real: an address is easily forged in a first packet. Who comes on a path a peer is expected on is
+asked none of this and takes no stranger's place; of these there may be as many again.
 """
 
 from __future__ import annotations
@@ -42,20 +43,28 @@ class Occupant:
     """whether what it sent came from its address"""
     age_s: float = 0.0
     who: object = None
+    expected: bool = False
+    """whether it came on a path a peer was expected on"""
+
+    @property
+    def unproven(self) -> bool:
+        """Whether it was let in and has not proven who it is."""
+        return self.accepted and not self.authenticated
 
     @property
     def stranger(self) -> bool:
-        """Whether it was let in and has not proven who it is."""
-        return self.accepted and not self.authenticated
+        """Whether nobody expected it either."""
+        return self.unproven and not self.expected
 
 
 @dataclass(frozen=True, slots=True)
 class Newcomer:
-    """Who asks to be let in; ``failed`` too often lately."""
+    """Who asks to be let in; ``failed`` too often lately, or ``expected`` on the path it came by."""
 
     network: str
     address_proven: bool
     failed: bool = False
+    expected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +88,15 @@ def admit(newcomer: Newcomer, occupants: Sequence[Occupant], limits: NetLimits) 
     settled = sum(one.authenticated for one in occupants)
     if settled >= limits.connections_max:
         return Refusal.CONNECTIONS
+    if newcomer.expected and sum(one.unproven and one.expected for one in occupants) < limits.unauthenticated_max:
+        return Admission.ACCEPT
     if newcomer.failed:
         return Refusal.FAILED
     here = sum(
-        one.accepted and one.network == newcomer.network and (one.proven or not newcomer.address_proven)
+        one.accepted
+        and not one.expected
+        and one.network == newcomer.network
+        and (one.proven or not newcomer.address_proven)
         for one in occupants
     )
     crowded_here = here >= limits.connections_per_address_max

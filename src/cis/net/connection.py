@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from cis.errors import Fault
 from cis.net.closing import CloseReason, ConnectionLost
-from cis.net.drive import Drive, Link
-from cis.net.limits import ConnectionStatistics, Cut, NetLimits
-from cis.net.qh3_core import ALPN, QuicCore, RawAddress
+from cis.net.drive import Drive
+from cis.net.hearing import Hearing, Registrar
+from cis.net.limits import ConnectionStatistics, NetLimits
+from cis.net.paths import unmapped
 from cis.net.streams import Streams
-from cis.net.udp import unmapped
 from cis.net.waiting import Change
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cis.errors import Fault
+    from cis.net.paths import Carrier, Path
+    from cis.net.qh3_core import QuicCore, RawAddress
     from cis.net.stream import Stream
-
-
-class Registrar(Protocol):
-    """Who keeps account of connections (``roster.Roster``)."""
-
-    def on_route(self, connection: Connection, cid: bytes, *, live: bool) -> None:
-        """Datagrams for ``cid`` are (no longer) this connection's."""
-
-    def on_established(self, connection: Connection) -> None:
-        """The QUIC handshake is done."""
-
-    def on_closing(self, connection: Connection) -> None:
-        """It has ended, but may still repeat its goodbye."""
-
-    def on_buffered(self) -> None:
-        """A connection holds so much unread that all of them together may hold too much."""
-
-    def on_cut(self, why: Cut) -> None:
-        """A connection is being ended for taking too much."""
-
-    def on_paused(self) -> None:
-        """A peer has to stop until more is read."""
-
-    def on_gone(self, connection: Connection, *, crashed: bool) -> None:
-        """It will neither send nor receive again."""
 
 
 class Connection:
     """A connection to one peer, dialled or accepted; who that is, the handshake above finds out.
 
-    ``certificate_hash`` is the SHA-256 of the listener's certificate, the same on both sides.
+    ``certificate_hash`` is the SHA-256 of the listener's certificate, the same on both sides. ``on_suspect`` is called
+    when what was sent has gone unanswered for about a second, and not again before something was answered or ``move``.
     """
 
     def __init__(
         self,
         core: QuicCore,
-        link: Link,
+        path: Path,
         registrar: Registrar,
-        address: RawAddress,
         limits: NetLimits,
         listener_hash: bytes | None,
     ) -> None:
@@ -62,18 +40,30 @@ class Connection:
         self.certificate_hash = listener_hash or b""
         self.authenticated = False
         self.established = False
+        self.on_suspect: Callable[[], None] | None = None
         self._registrar = registrar
-        self._limits = limits
         self._changed = Change()
-        self._drive = Drive(core, link, address, limits, self)
+        hearing = Hearing(self, registrar, limits, self._changed)
+        self._drive = Drive(core, path, limits, hearing)
         self._streams = Streams(self._drive, limits, registrar, is_dialler=self.is_dialler)
+        hearing.attend(self._drive, self._streams)
         if self.is_dialler:
             self._drive.flush_soon()
 
     @property
     def peer_address(self) -> tuple[str, int]:
         """Where the peer was when the connection began."""
-        return unmapped(self._drive.address)
+        return unmapped(self._drive.footing.address)
+
+    @property
+    def path(self) -> Path:
+        """Where its datagrams leave to now."""
+        return self._drive.footing.path
+
+    @property
+    def suspect(self) -> bool:
+        """Whether what was sent has gone unanswered for about a second."""
+        return self._drive.footing.suspect
 
     @property
     def rtt_s(self) -> float | None:
@@ -93,6 +83,23 @@ class Connection:
     def mark_authenticated(self) -> None:
         """Stop counting this connection among the strangers."""
         self.authenticated = True
+
+    def move(self, path: Path) -> None:
+        """Send on ``path`` from now on, streams unbroken; what comes on any path is taken.
+
+        The peer is asked at once, so that nothing waits out a timeout; it answers on its own path, which its
+        ``move`` changes.
+        """
+        self._registrar.on_moved()
+        self._drive.guarded(self._drive.probe, path)
+
+    def adopt(self, path: Path) -> None:
+        """Learn the kinds of the path it is on, and whether that is proven."""
+        self._drive.footing.path = path
+
+    def probe(self) -> None:
+        """Make the peer answer now: a path that does not is suspected about a second later."""
+        self._drive.guarded(self._drive.probe)
 
     async def open_stream(self) -> Stream:
         """Open a stream, waiting for the peer's permission; raises ConnectionLost."""
@@ -128,68 +135,21 @@ class Connection:
             unread_bytes=streams.unread_bytes,
             streams_local=streams.local,
             streams_remote=streams.remote,
+            datagrams_in=self._drive.footing.datagrams_in,
+            datagrams_out=self._drive.footing.datagrams_out,
             packets_lost=health.packets_lost,
             probe_timeouts=health.probe_timeouts,
+            rtt_s=health.rtt_s,
             paused=self._drive.core.paused,
+            path=self._drive.footing.path,
         )
 
     # What the endpoint asks.
 
-    def receive(self, datagrams: list[bytes], address: RawAddress) -> None:
+    def receive(self, datagrams: list[bytes], carrier: Carrier, address: RawAddress) -> None:
         """Take in datagrams that carry one of this connection's ids."""
-        self._drive.guarded(self._drive.receive, datagrams, address)
+        self._drive.guarded(self._drive.receive, datagrams, carrier, address)
 
     def drop(self, text: str) -> None:
         """End without a word to the peer."""
         self._drive.drop(text)
-
-    # What the core and the drive report.
-
-    def on_handshake_completed(self, alpn: str | None, *, resumed: bool) -> None:
-        """Take the certificate's hash, or stop if there is nothing to bind the handshake above to."""
-        shown = self._drive.core.peer_certificate() if self.is_dialler else None
-        if resumed or alpn != ALPN or (self.is_dialler and not shown):
-            self.close(Fault.REFUSED, "")
-            return
-        if shown:
-            self.certificate_hash = hashlib.sha256(shown).digest()
-        self.established = True
-        self._changed.notify()
-        self._registrar.on_established(self)
-
-    def on_connection_id(self, cid: bytes, *, live: bool) -> None:
-        """Pass a new or retired id on."""
-        self._registrar.on_route(self, cid, live=live)
-
-    def on_input(self) -> None:
-        """Deliver what arrived; a stranger who sends more than a handshake is dropped."""
-        self._drive.core.deliver(self, self._streams)
-        if not self.authenticated and _presumes(self._streams, self._limits, is_dialler=self.is_dialler):
-            self._registrar.on_cut(Cut.UNPROVEN)
-            self.drop("more than a handshake before it was done")
-            return
-        self._streams.on_input()
-        if self._streams.unread_bytes > self._limits.buffered_noticed_bytes:
-            self._registrar.on_buffered()
-
-    def on_flushed(self) -> None:
-        """Wake writers."""
-        self._streams.on_flushed()
-
-    def on_end(self) -> None:
-        """Wake everybody who waits."""
-        self._changed.notify()
-        self._streams.on_end()
-        self._registrar.on_closing(self)
-
-    def on_gone(self, *, crashed: bool) -> None:
-        """Be forgotten."""
-        self._registrar.on_gone(self, crashed=crashed)
-
-
-def _presumes(streams: Streams, limits: NetLimits, *, is_dialler: bool) -> bool:
-    """Whether a stranger has sent more than a handshake takes."""
-    if is_dialler:
-        return streams.bytes_in > limits.unproven_listener_bytes_max
-    too_many = streams.opened_by_peer > limits.unauthenticated_streams_max
-    return too_many or streams.bytes_in > limits.unauthenticated_bytes_max

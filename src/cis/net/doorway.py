@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from cis.net.admission import Admission, Evict, admit, network_of
 from cis.net.admission import Newcomer as Asking
+from cis.net.expected import Expectations
 from cis.net.limits import Drop, EndpointCounters, NetLimits, Refusal
+from cis.net.paths import Path, unmapped
 from cis.net.qh3_core import (
     CID_BYTES,
     INITIAL_MIN_BYTES,
@@ -24,12 +26,12 @@ from cis.net.qh3_core import (
     speaks,
     version_negotiation_packet,
 )
-from cis.net.udp import unmapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cis.net.admission import Occupant
+    from cis.net.paths import Carrier
     from cis.net.retry import RetryTokens
 
 _log = logging.getLogger(__name__)
@@ -46,6 +48,9 @@ class Newcomer:
     original_cid: bytes
     retry_cid: bytes | None
     """Set if its address is proven by our Retry."""
+    path: Path
+    """Where it came from; as expected, if it was."""
+    expected: bool = False
 
 
 class Register(Protocol):
@@ -62,7 +67,7 @@ class Register(Protocol):
 
 
 class Doorway:
-    """Decides about strangers; ``reply`` sends a stateless answer."""
+    """Decides about strangers; what it answers leaves by the carrier the question came on."""
 
     def __init__(
         self,
@@ -70,18 +75,21 @@ class Doorway:
         counters: EndpointCounters,
         tokens: RetryTokens,
         register: Register,
-        reply: Callable[[bytes, RawAddress], None],
     ) -> None:
         self._limits = limits
         self._counters = counters
         self._tokens = tokens
         self._register = register
-        self._reply = reply
+        self._expectations = Expectations(limits.expected_max)
 
-    def consider(self, data: bytes, address: RawAddress, now: float) -> Newcomer | None:
+    def expect(self, path: Path) -> Callable[[], None]:
+        """Let in who comes on ``path`` as one that was waited for, until the call returned is made."""
+        return self._expectations.add(path)
+
+    def consider(self, data: bytes, carrier: Carrier, address: RawAddress, now: float) -> Newcomer | None:
         """Return the newcomer to let in, if this is one; never raises, whatever ``data`` is."""
         try:
-            outcome = self._judge(data, address, now)
+            outcome = self._judge(data, Path(carrier, address), now)
         except Exception as error:  # noqa: BLE001 - the per-peer boundary
             _log.debug("a stranger's datagram raised %s", type(error).__name__, exc_info=error)
             outcome = Drop.MALFORMED
@@ -94,7 +102,7 @@ class Doorway:
                 return outcome
         return None
 
-    def _judge(self, data: bytes, address: RawAddress, now: float) -> Newcomer | Drop | Refusal | None:
+    def _judge(self, data: bytes, path: Path, now: float) -> Newcomer | Drop | Refusal | None:
         """Look at the form; None means that it was answered."""
         if not data or not data[0] & _QUIC_BITS:
             return Drop.NOT_QUIC
@@ -105,31 +113,37 @@ class Doorway:
             return Drop.SHORT
         if header.version and not speaks(header.version):
             self._counters.version_negotiations_sent += 1
-            self._reply(version_negotiation_packet(header), address)
+            path.carrier.send([version_negotiation_packet(header)], path.address)
             return None
-        return self._knock(header, address, now) if header.initial else Drop.UNKNOWN_CONNECTION
+        return self._knock(header, path, now) if header.initial else Drop.UNKNOWN_CONNECTION
 
-    def _knock(self, header: InitialHeader, address: RawAddress, now: float) -> Newcomer | Drop | Refusal | None:
+    def _knock(self, header: InitialHeader, path: Path, now: float) -> Newcomer | Drop | Refusal | None:
         """Let a well-formed Initial in, ask for proof of its address, or refuse it."""
         asked = header.destination_cid
         if len(asked) < CID_BYTES:  # RFC 9000 §7.2
             return Drop.MALFORMED
-        where = unmapped(address)
+        where = unmapped(path.address)
         original = self._tokens.original_cid(header.token, where, asked, now) if header.token else None
         if header.token and original is None:  # we give tokens in Retry only, so this one is stale or forged
             return Drop.BAD_TOKEN
         network = network_of(where[0])
-        asking = Asking(network, original is not None, self._register.failed_too_often(network))
+        expected = self._expectations.find(path)
+        failed = self._register.failed_too_often(network)
+        asking = Asking(network, original is not None, failed, expected is not None)
         verdict = admit(asking, self._register.occupants(), self._limits)
         if isinstance(verdict, Evict):
             self._register.evict(verdict.who)
             verdict = Admission.ACCEPT
         if verdict is Admission.ACCEPT:
-            return Newcomer(asked, asked if original is None else original, asked if original else None)
+            if expected is not None:
+                expected.left -= 1
+                path = expected.path
+            retry_cid = asked if original else None
+            return Newcomer(asked, original or asked, retry_cid, path, expected is not None)
         if verdict is Admission.PROVE_ADDRESS:
             retry_cid = new_cid()
             token = self._tokens.issue(where, asked, retry_cid, now)
             self._counters.retries_sent += 1
-            self._reply(retry_packet(header, retry_cid, token), address)
+            path.carrier.send([retry_packet(header, retry_cid, token)], path.address)
             return None
         return verdict

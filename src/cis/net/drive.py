@@ -13,43 +13,40 @@ from typing import TYPE_CHECKING, Protocol
 
 from cis.errors import Fault
 from cis.net.closing import CloseReason, clipped, reason_of
+from cis.net.footing import Footing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cis.net.limits import NetLimits
+    from cis.net.paths import Carrier, Path
     from cis.net.qh3_core import QuicCore, RawAddress
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
+_HASTENED_IN_DOUBT = 8
+"""The others are kept for a path that works: they are not without end."""
+_HASTENED_AT_MOVE = 8
+"""A path begins with so many pairs of datagrams where nothing else can leave: about QUIC's initial window."""
 _TIMER_STEP_S = 0.001
 """A deadline that stays due after it was handled is tried again no sooner: the loop must not spin."""
-
-
-class Link(Protocol):
-    """Where datagrams leave (``udp.UdpSocket``)."""
-
-    @property
-    def congested(self) -> bool:
-        """Whether sending more now would only lengthen a queue."""
-
-    def send(self, datagrams: list[bytes], address: RawAddress) -> OSError | None:
-        """Send, or keep for later; returns the error if they can never be sent."""
-
-    def when_writable(self, callback: Callable[[], None]) -> None:
-        """Call back once no longer congested."""
 
 
 class Driven(Protocol):
     """Whom the drive works for (``connection.Connection``)."""
 
-    established: bool
+    @property
+    def established(self) -> bool:
+        """Whether the QUIC handshake is done."""
 
     def on_input(self) -> None:
         """The core has taken something in: deliver it."""
 
     def on_flushed(self) -> None:
         """Some data may have left."""
+
+    def on_silent(self) -> None:
+        """The path is suspected to be dead."""
 
     def on_end(self) -> None:
         """``reason`` is settled."""
@@ -61,20 +58,20 @@ class Driven(Protocol):
 class Drive:
     """Runs a core on the event loop; ``reason`` is None until the connection has ended."""
 
-    def __init__(self, core: QuicCore, link: Link, address: RawAddress, limits: NetLimits, driven: Driven) -> None:
+    def __init__(self, core: QuicCore, path: Path, limits: NetLimits, driven: Driven) -> None:
         self.core = core
-        self.address = address
+        self.footing = Footing(core, path, self, driven.on_silent)
         self.reason: CloseReason | None = None
         self._loop = asyncio.get_running_loop()
         self.last_received_at = self._loop.time()
-        self._link = link
         self._limits = limits
         self._driven = driven
         self._gone = False
         self._flush_wanted = False
         self._timer: asyncio.Handle | None = None
         self._timer_at = self._not_before = 0.0
-        self._keepalive = self._loop.call_later(limits.keepalive_s, self.guarded, self._keep_alive)
+        first = min(limits.keepalive_s, limits.idle_timeout_s)
+        self._keepalive = self._loop.call_later(first, self.guarded, self._keep_alive)
 
     def guarded(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; if it raises, end the connection."""
@@ -86,11 +83,38 @@ class Drive:
             _log.debug("the QUIC core raised %s on a peer's input", type(error).__name__, exc_info=error)
             self._crash()
 
-    def receive(self, datagrams: list[bytes], address: RawAddress) -> None:
+    @property
+    def settled(self) -> bool:
+        """Whether the handshake is done and the end has not come."""
+        return self._driven.established and self.reason is None
+
+    def probe(self, path: Path | None = None) -> None:
+        """Make the peer answer now, on another path from now on if one is given.
+
+        A PING does that, but where the window is full of what may never be answered not even that leaves.
+        """
+        hastened = 1 if self.core.probes.unanswered < _HASTENED_IN_DOUBT else 0
+        if path is not None:
+            hastened = _HASTENED_AT_MOVE
+            self.footing.take(path)
+        for turn in range(hastened + 1):
+            if turn:
+                self.core.probes.hasten()
+                self.flush()
+            before = self.footing.datagrams_out
+            self.core.probes.ping()
+            self.flush()
+            if self.footing.datagrams_out > before or self.footing.path.carrier.congested:
+                return
+
+    def receive(self, datagrams: list[bytes], carrier: Carrier, address: RawAddress) -> None:
         """Take in datagrams that carry one of this connection's ids."""
-        self.last_received_at = self._loop.time()
-        self.core.receive(datagrams, address, self.last_received_at)
+        now = self._loop.time()
+        if self.footing.receive(datagrams, carrier, address, now):
+            self.last_received_at = now
         self.after_input()
+        if not self._gone:
+            self.footing.ask_there(now)
 
     def after_input(self) -> None:
         """Deliver what the core made of its input, and send what follows from it."""
@@ -114,7 +138,7 @@ class Drive:
         self._flush_wanted = False
         if self._gone:
             return
-        if self._link.congested:
+        if self.footing.path.carrier.congested:
             self._flush_when_writable()
         else:
             self._transmit()
@@ -157,25 +181,16 @@ class Drive:
 
     def _transmit(self) -> None:
         now = self._loop.time()
-        poll = self.core.poll
-        batch: list[bytes] = []
-        destination = self.address
-        while (transmit := poll(now)) is not None:
-            data, address = transmit
-            if batch and (address != destination or len(batch) >= _BATCH):
-                self._hand_over(batch, destination)
-                batch = []
-                if self._link.congested:
-                    self._hand_over([data], address)
-                    self._flush_when_writable()
-                    return
-            destination = address
-            batch.append(data)
-        if batch:
-            self._hand_over(batch, destination)
+        while batch := self.core.poll(now, _BATCH):
+            self._hand_over(batch)
+            if len(batch) < _BATCH:
+                return
+            if self.footing.path.carrier.congested:
+                self._flush_when_writable()
+                return
 
-    def _hand_over(self, batch: list[bytes], address: RawAddress) -> None:
-        error = self._link.send(batch, address)
+    def _hand_over(self, batch: list[bytes]) -> None:
+        error = self.footing.send(batch)
         if error is not None and not self._driven.established:
             text = f"cannot send there: {error.strerror}"
             self.end(CloseReason(Fault.NONE, text, by_peer=False, transport=True))
@@ -184,7 +199,7 @@ class Drive:
     def _flush_when_writable(self) -> None:
         if not self._flush_wanted:
             self._flush_wanted = True
-            self._link.when_writable(lambda: self.guarded(self.flush))
+            self.footing.path.carrier.when_writable(lambda: self.guarded(self.flush))
 
     def _set_timer(self) -> None:
         """Arm for the core's deadline; a timer that is early stays, for it only looks and arms again."""
@@ -209,24 +224,34 @@ class Drive:
             return
         self._not_before = now + _TIMER_STEP_S
         self.core.handle_deadline(max(now, deadline))
+        if self.core.probes.unanswered:
+            self.footing.doubt()
         self.after_input()
 
     def _keep_alive(self) -> None:
-        now = self._loop.time()
-        due = self.last_received_at + self._limits.keepalive_s
+        """Make the peer speak where it has been silent, and end where it has been for too long (RFC 9000 §10.1)."""
+        if self.reason is not None:
+            return
+        now, limits = self._loop.time(), self._limits
+        end = self.last_received_at + limits.idle_timeout_s
+        if end <= now + _TIMER_STEP_S:
+            self.drop("idle timeout: the peer fell silent")
+            return
+        due = self.last_received_at + limits.keepalive_s
         if due <= now + _TIMER_STEP_S:
-            if self._driven.established and self.reason is None:
-                self.core.ping()
+            due = now + limits.keepalive_s
+            if self.settled:
+                self.core.probes.ping()
                 self.flush()
-            due = now + self._limits.keepalive_s
         if not self._gone:
-            self._keepalive = self._loop.call_at(due, self.guarded, self._keep_alive)
+            self._keepalive = self._loop.call_at(min(due, end), self.guarded, self._keep_alive)
 
     def _vanish(self, *, crashed: bool = False) -> None:
         """Leave nothing behind: no timer, no route."""
         if not self._gone:
             self._gone = True
             self._keepalive.cancel()
+            self.footing.leave()
             if self._timer is not None:
                 self._timer.cancel()
             self._driven.on_gone(crashed=crashed)

@@ -12,6 +12,7 @@ It knows nothing of trust: who a peer is is settled above, on the first stream, 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
@@ -21,6 +22,7 @@ from cis.net.connection import Connection
 from cis.net.doorway import Doorway, Newcomer
 from cis.net.keylog import open_keylog
 from cis.net.limits import Drop, EndpointCounters, EndpointStatistics, NetLimits
+from cis.net.paths import Path, unmapped
 from cis.net.qh3_core import CID_BYTES, QuicCore, RawAddress, configuration_of
 from cis.net.retry import RetryTokens
 from cis.net.roster import Roster
@@ -31,8 +33,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from cis.net.certificate import Certificate
+    from cis.net.paths import Carrier
 
+_log = logging.getLogger(__name__)
 _LONG_HEADER = 0x80
+_STUN_END = 0x40
+_STUN_COOKIE = bytes.fromhex("2112a442")
+_STUN_HEADER_BYTES = 20
 _SHORT_CID_END = 1 + CID_BYTES
 _DEFAULT_LIMITS = NetLimits()
 
@@ -48,11 +55,13 @@ class Endpoint:
         self._counters = EndpointCounters()
         self._roster = Roster(self._counters, limits, on_connection)
         tokens = RetryTokens(os.urandom(32))
-        self._doorway = Doorway(limits, self._counters, tokens, self._roster, self._reply)
+        self._doorway = Doorway(limits, self._counters, tokens, self._roster)
         self._dials = asyncio.Semaphore(limits.dialling_max)
         self._keylog = open_keylog(os.environ)
         self._dialling = configuration_of(limits, None, self._keylog)
         self._closed = False
+        self.on_stun: Callable[[bytes, RawAddress, Carrier], None] | None = None
+        """gets STUN (RFC 8489) that came on the socket or over another carrier; None: it is dropped"""
         self._socket: UdpSocket
         self.use_certificate(certificate)
 
@@ -73,7 +82,9 @@ class Endpoint:
         """
         endpoint = cls(certificate, limits, on_connection)
         try:
-            endpoint._socket = await UdpSocket.bind(host, port, endpoint._on_received, endpoint._counters)
+            endpoint._socket = await UdpSocket.bind(
+                host, port, lambda received: endpoint.receive_via(endpoint._socket, received), endpoint._counters
+            )
         except OSError as error:
             what = f"cannot listen on UDP {host} port {port}: {error.strerror}"
             raise Unavailable(f"{what}; choose another address or port") from error
@@ -93,6 +104,11 @@ class Endpoint:
     def address(self) -> tuple[str, int]:
         """Where it really listens, also after asking for port 0."""
         return self._socket.address
+
+    @property
+    def carrier(self) -> Carrier:
+        """The UDP socket, as a carrier of paths."""
+        return self._socket
 
     @property
     def connections(self) -> tuple[Connection, ...]:
@@ -117,6 +133,11 @@ class Endpoint:
             retries_sent=counters.retries_sent,
             version_negotiations_sent=counters.version_negotiations_sent,
             handshakes_timed_out=counters.handshakes_timed_out,
+            dials_unanswered=counters.dials_unanswered,
+            stun_in=counters.stun_in,
+            stun_out=counters.stun_out,
+            moves=counters.moves,
+            suspicions=counters.suspicions,
             paused=counters.paused,
             dropped=MappingProxyType(dict(counters.dropped)),
             refused=MappingProxyType(dict(counters.refused)),
@@ -135,16 +156,61 @@ class Endpoint:
             address = await self._socket.resolve(host, port)
         except (OSError, OverflowError) as error:
             raise Unavailable(f"cannot dial {host} port {port}: {error}; check the address") from error
-        attempts = 1 + self._limits.handshake_retries
-        async with self._dials:
-            for _ in range(attempts):
-                if connection := await self._attempt(address):
-                    return connection
-        waited = attempts * self._limits.handshake_timeout_s
-        raise TimedOut(
-            f"no QUIC answer from {host} port {port} within {waited:g} s ({attempts} attempts); "
-            "check that the node is up and that UDP reaches it"
-        )
+        return await self._dial(Path(self._socket, address), f"{host} port {port}")
+
+    async def dial_over(self, path: Path) -> Connection:
+        """Connect on a path that is known, as ``dial`` does; raises what it raises."""
+        return await self._dial(path, "the peer on the path agreed")
+
+    def expect(self, path: Path) -> Callable[[], None]:
+        """Let a peer in that will dial on ``path``, without Retry and without taking a stranger's place.
+
+        This holds until the call returned is made, and for a few connections; one that came before is adopted.
+        """
+        where = unmapped(path.address)
+        for connection in self._roster.everyone:
+            held = connection.path
+            if not connection.is_dialler and held.carrier is path.carrier and unmapped(held.address) == where:
+                connection.adopt(path)
+        return self._doorway.expect(path)
+
+    def spell(self, host: str, port: int) -> RawAddress:
+        """Write a numeric address as ``carrier`` does; raises OSError where it cannot reach that family."""
+        return self._socket.spell(host, port)
+
+    def send_stun(self, data: bytes, address: RawAddress, carrier: Carrier | None = None) -> None:
+        """Send a STUN message, from the socket unless over another carrier; what cannot be sent is lost."""
+        self._counters.stun_out += 1
+        (carrier or self._socket).send([data], address)
+
+    def receive_via(self, carrier: Carrier, received: Received) -> None:
+        """Take in what came over a carrier, the socket or another; never raises, whatever that is.
+
+        Runs of datagrams of one connection and address are handed over together.
+        """
+        if self._closed:
+            return
+        self._counters.datagrams_in += len(received)
+        routes = self._roster.routes
+        run: list[bytes] = []
+        owner: Connection | None = None
+        run_cid = b""
+        source: RawAddress = ("", 0)
+        size = 0
+        for data, address in received:
+            size += len(data)
+            cid = data[1:_SHORT_CID_END] if data and data[0] < _LONG_HEADER else _destination_cid(data)
+            if cid == run_cid and (address is source or address == source) and owner is not None:
+                run.append(data)
+                continue
+            if owner is not None:
+                owner.receive(run, carrier, source)
+            run, owner, run_cid, source = [data], routes.get(cid), cid, address
+            if owner is None:
+                self._on_unrouted(data, carrier, address)
+        if owner is not None:
+            owner.receive(run, carrier, source)
+        self._counters.bytes_in += size
 
     async def close(self, fault: Fault = Fault.SHUTDOWN, reason: str = "") -> None:
         """Close every connection with this reason, then the socket."""
@@ -159,68 +225,74 @@ class Endpoint:
         if self._keylog is not None:
             self._keylog.close()
 
-    async def _attempt(self, address: RawAddress) -> Connection | None:
+    async def _dial(self, path: Path, whom: str) -> Connection:
+        attempts = 1 + self._limits.handshake_retries
+        async with self._dials:
+            for _ in range(attempts):
+                if connection := await self._attempt(path):
+                    return connection
+        waited = attempts * self._limits.handshake_timeout_s
+        raise TimedOut(
+            f"no QUIC answer from {whom} within {waited:g} s ({attempts} attempts); "
+            "check that the node is up and that UDP reaches it"
+        )
+
+    async def _attempt(self, path: Path) -> Connection | None:
         """Make one attempt; None if nobody answered."""
         if self._closed:
             raise Unavailable("the endpoint is closed; open another")
         if self._roster.settled >= self._limits.connections_max:
             most = self._limits.connections_max
             raise Unavailable(f"{most} connections are open, all that connections_max allows; close one")
-        core = QuicCore.dialling(self._dialling, address, self._loop.time())
-        connection = Connection(core, self._socket, self._roster, address, self._limits, None)
+        core = QuicCore.dialling(self._dialling, path.address, self._loop.time())
+        connection = Connection(core, path, self._roster, self._limits, None)
         self._roster.enter(connection, core.host_cid)
         try:
             async with asyncio.timeout(self._limits.handshake_timeout_s):
                 await connection.wait_established()
         except TimeoutError:
-            self._counters.handshakes_timed_out += 1
+            self._counters.dials_unanswered += 1
             return None
+        except asyncio.CancelledError:
+            if connection.established:  # in this very turn: nobody else will ever have it
+                connection.close(Fault.NONE, "the dial was given up")
+            raise
         finally:
             if not connection.established:
                 connection.drop("the dial was given up")
         return connection
 
-    def _on_received(self, received: Received) -> None:
-        """Hand runs of datagrams of one connection and address over together."""
-        routes = self._roster.routes
-        run: list[bytes] = []
-        owner: Connection | None = None
-        run_cid = b""
-        source: RawAddress = ("", 0)
-        for data, address in received:
-            cid = data[1:_SHORT_CID_END] if data and data[0] < _LONG_HEADER else _destination_cid(data)
-            if cid == run_cid and (address is source or address == source) and owner is not None:
-                run.append(data)
-                continue
-            if owner is not None:
-                self._hand_over(owner, run, source)
-            run, owner, run_cid, source = [data], routes.get(cid), cid, address
-            if owner is None:
-                self._counters.bytes_in += len(data)
-                if newcomer := self._doorway.consider(data, address, self._loop.time()):
-                    self._accept(newcomer, data, address)
-        if owner is not None:
-            self._hand_over(owner, run, source)
-
-    def _hand_over(self, owner: Connection, run: list[bytes], source: RawAddress) -> None:
-        self._counters.bytes_in += sum(map(len, run))
-        owner.receive(run, source)
+    def _on_unrouted(self, data: bytes, carrier: Carrier, address: RawAddress) -> None:
+        """Deal with what belongs to no connection: STUN, or a stranger's."""
+        if self.on_stun is not None and is_stun(data):
+            self._counters.stun_in += 1
+            try:
+                self.on_stun(data, address, carrier)
+            except Exception as error:  # noqa: BLE001 - the boundary to whoever sent it
+                _log.debug("a STUN message raised %s", type(error).__name__, exc_info=error)
+                self._counters.dropped[Drop.MALFORMED] += 1
+        elif newcomer := self._doorway.consider(data, carrier, address, self._loop.time()):
+            self._accept(newcomer, data, address)
 
     def _accept(self, newcomer: Newcomer, data: bytes, address: RawAddress) -> None:
         if self._closed:
             return
-        core = QuicCore.listening(self._listening, newcomer.original_cid, newcomer.retry_cid)
-        connection = Connection(core, self._socket, self._roster, address, self._limits, self._certificate_hash)
-        proven = newcomer.retry_cid is not None
-        self._roster.enter(connection, newcomer.destination_cid, core.host_cid, proven=proven)
+        path, retry_cid = newcomer.path, newcomer.retry_cid
+        core = QuicCore.listening(self._listening, newcomer.original_cid, retry_cid, address_proven=path.proven)
+        connection = Connection(core, path, self._roster, self._limits, self._certificate_hash)
+        proven = retry_cid is not None or path.proven
+        cids = newcomer.destination_cid, core.host_cid
+        self._roster.enter(connection, *cids, proven=proven, expected=newcomer.expected)
         self._roster.expect_handshake(connection, self._limits.handshake_timeout_s)
-        connection.receive([data], address)
+        connection.receive([data], path.carrier, address)
         if not core.proven:  # an Initial's keys are public: who cannot even use those gets no place
             self._counters.dropped[Drop.MALFORMED] += 1
             connection.drop("no readable packet")
 
-    def _reply(self, datagram: bytes, address: RawAddress) -> None:
-        self._socket.send([datagram], address)
+
+def is_stun(data: bytes) -> bool:
+    """Tell STUN from everything else on the socket (RFC 7983 §7, RFC 8489 §5)."""
+    return len(data) >= _STUN_HEADER_BYTES and data[0] < _STUN_END and data[4:8] == _STUN_COOKIE
 
 
 def _destination_cid(data: bytes) -> bytes:

@@ -16,6 +16,8 @@ from cis.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cis.net.paths import Path
+
 
 @dataclass(frozen=True, slots=True)
 class NetLimits:
@@ -41,6 +43,8 @@ class NetLimits:
     failed_per_address_per_s: float = 2.0
     dialling_max: int = 32
     """Dials under way; they take no place that a newcomer could have, and more wait for their turn."""
+    expected_max: int = 128
+    """Paths on which a peer is expected, at once; each lets in only a few connections."""
     retry_above: int = 16
     """From this many unauthenticated ones on, newcomers must first prove their address (RFC 9000 §8.1.2)."""
     streams_max: int = 256
@@ -119,6 +123,11 @@ class EndpointCounters:
     retries_sent: int = 0
     version_negotiations_sent: int = 0
     handshakes_timed_out: int = 0
+    dials_unanswered: int = 0
+    stun_in: int = 0
+    stun_out: int = 0
+    moves: int = 0
+    suspicions: int = 0
     paused: int = 0
     dropped: Counter[Drop] = field(default_factory=Counter)
     refused: Counter[Refusal] = field(default_factory=Counter)
@@ -136,6 +145,15 @@ class EndpointStatistics:
     retries_sent: int
     version_negotiations_sent: int
     handshakes_timed_out: int
+    """Strangers let in who did not finish the handshake."""
+    dials_unanswered: int
+    """Attempts of our own that nobody answered."""
+    stun_in: int
+    stun_out: int
+    moves: int
+    """How often a connection was put on another path."""
+    suspicions: int
+    """How often a path was suspected to be dead."""
     paused: int
     """How often a peer had to stop because too much of what it sent lay unread."""
     dropped: Mapping[Drop, int]
@@ -155,6 +173,11 @@ class ConnectionStatistics:
     unread_bytes: int
     streams_local: int
     streams_remote: int
+    datagrams_in: int
+    datagrams_out: int
     packets_lost: int
+    """Of those sent, as far as known by now."""
     probe_timeouts: int
+    rtt_s: float | None
     paused: bool
+    path: Path

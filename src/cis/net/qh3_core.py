@@ -10,6 +10,14 @@ What it decides, and why it cannot be done by qh3's public surface:
   draining period.
 - Stream credit. MAX_STREAMS raises no event: ``can_open_stream`` looks, and the owner looks again after
   each receive.
+- Datagram size. qh3 cannot shrink a path's datagrams again: it does not notice a black hole (RFC 8899 §4.3), and
+  frames already cut for a larger size would block it for ever. As a connection may be moved to any path, all
+  datagrams have from the start the size that every path carries (``DATAGRAM_BYTES``), and nothing probes for more.
+- Addresses. The core is told one for ever (``follow`` says why).
+- Probes. Where frames of several streams wait for room in the window, qh3 sends nothing else, not even a PING or an
+  acknowledgement; only a probe timeout's two probes leave, and after an outage the next may be minutes away.
+  ``hasten`` lets it pass. It would pass the idle timeout too, so that is not qh3's but the drive's.
+- Proven addresses. An ICE check proves an address as a Retry does; qh3 knows only the latter.
 
 qh3 checks the CertificateVerify signature even with ``CERT_NONE``, so the key of the certificate shown is
 proven. There are no session tickets because no ticket handler is given, hence neither resumption nor 0-RTT.
@@ -45,9 +53,18 @@ if TYPE_CHECKING:
 ALPN = "cis/1"
 CID_BYTES = 8
 INITIAL_MIN_BYTES = 1200
+DATAGRAM_BYTES = 1228
+"""The least MTU of IPv6 (1280, RFC 8200 §5), less IPv6, UDP and TURN's channel header (48 and 4)."""
 LISTENER_OF_STREAM = 1
 """Low bits of a stream id (RFC 9000 §2.1): set if the listener opened it."""
 UNIDIRECTIONAL = 2
+_PROBE_TIMER, _END_TIMERS = "loss_detection", ("idle", "close")
+_HASTENED_MAX = 30
+"""Each doubles the time to the next that comes by itself; beyond this it would be no time any more."""
+_TIMERS_BEFORE_PROBE = 4
+_ROUNDING_S = 1e-6
+_REPORTED_PACKETS = 2
+"""Where qh3's report of a receive counts the packets that were authentic and new."""
 
 RawAddress = tuple[str, int] | tuple[str, int, int, int]
 """An address as the socket spells it; IPv4 on a dual-stack socket is mapped (RFC 4291 §2.5.5.2)."""
@@ -64,6 +81,9 @@ class ConnectionEvents(Protocol):
 
     def on_connection_id(self, cid: bytes, *, live: bool) -> None:
         """The peer may (or no longer may) address us by ``cid``."""
+
+    def on_pong(self, uid: int) -> None:
+        """A PING of this number was acknowledged."""
 
 
 class StreamEvents(Protocol):
@@ -113,6 +133,15 @@ class _Connection(QuicConnection):
     """qh3's facade, with a tap on the native event queue."""
 
     paused = False
+    address_proven = False
+
+    def _create_core(self, remote_addr: RawAddress, initial_dcid: bytes, now: float) -> None:
+        """Lift the amplification limit (RFC 9000 §8.1) where the address was proven without a Retry."""
+        retry_cid = self._retry_source_connection_id
+        if self.address_proven and retry_cid is None:
+            self._retry_source_connection_id = b""
+        super()._create_core(remote_addr, initial_dcid, now)
+        self._retry_source_connection_id = retry_cid
 
     def _drain_core(self) -> None:
         if not self.paused:
@@ -151,15 +180,48 @@ class CoreStreams:
             self._quic.stop_stream(stream_id, code)
 
 
+class CoreProbes:
+    """What makes the peer of one core answer."""
+
+    __slots__ = ("_quic",)
+
+    def __init__(self, quic: _Connection) -> None:
+        self._quic = quic
+
+    @property
+    def unanswered(self) -> int:
+        """Probe timeouts in a row (RFC 9002 §6.2) since the peer last acknowledged anything."""
+        native = self._quic._core
+        return 0 if native is None else native.pto_count
+
+    def hasten(self) -> None:
+        """Let the next probe timeout pass now (RFC 9002 §6.2): its two probes leave even where the window is full."""
+        native = self._quic._core
+        if native is None or native.pto_count >= _HASTENED_MAX:
+            return
+        for _ in range(_TIMERS_BEFORE_PROBE):
+            timer = native.get_timer()
+            if timer is None or timer[0] in _END_TIMERS:
+                return
+            native.handle_timer(timer[1] + _ROUNDING_S)
+            if timer[0] == _PROBE_TIMER:
+                return
+
+    def ping(self, uid: int = 0) -> None:
+        """Make the peer answer, which keeps both sides and the NATs between awake; ``on_pong`` repeats ``uid``."""
+        self._quic.send_ping(uid)
+
+
 class QuicCore:
     """One QUIC connection without any I/O; times are the caller's clock, in seconds."""
 
-    __slots__ = ("_quic", "host_cid", "streams")
+    __slots__ = ("_quic", "host_cid", "probes", "streams")
 
     def __init__(self, quic: _Connection) -> None:
         self._quic = quic
         self.host_cid = quic.host_cid
         self.streams = CoreStreams(quic)
+        self.probes = CoreProbes(quic)
 
     @classmethod
     def dialling(cls, configuration: QuicConfiguration, address: RawAddress, now: float) -> QuicCore:
@@ -169,17 +231,25 @@ class QuicCore:
         return cls(quic)
 
     @classmethod
-    def listening(cls, configuration: QuicConfiguration, original_cid: bytes, retry_cid: bytes | None) -> QuicCore:
+    def listening(
+        cls,
+        configuration: QuicConfiguration,
+        original_cid: bytes,
+        retry_cid: bytes | None,
+        *,
+        address_proven: bool = False,
+    ) -> QuicCore:
         """Prepare for a client's Initial.
 
-        ``retry_cid`` is the id our Retry gave it, if it proved its address so; the path then has no
-        amplification limit.
+        ``retry_cid`` is the id our Retry gave it, if it proved its address so. The path then has no
+        amplification limit, nor has it if its address is ``address_proven`` in another way.
         """
         quic = _Connection(
             configuration=configuration,
             original_destination_connection_id=original_cid,
             retry_source_connection_id=retry_cid,
         )
+        quic.address_proven = address_proven
         return cls(quic)
 
     @property
@@ -215,9 +285,18 @@ class QuicCore:
         application = by_peer and event.frame_type is None
         return CoreClose(int(event.error_code), event.reason_phrase, application, by_peer)
 
-    def receive(self, datagrams: list[bytes], address: RawAddress, now: float) -> None:
-        """Take datagrams in; may raise anything on what a hostile peer sent."""
-        self._quic.receive_many_datagrams(datagrams, address, now)
+    def receive(self, datagrams: list[bytes], address: RawAddress, now: float) -> bool:
+        """Take datagrams in, and tell whether any was the peer's and new; during the handshake that is not asked.
+
+        May raise anything on what a hostile peer sent.
+        """
+        native = self._native
+        if native is None or not self._quic._handshake_complete:
+            self._quic.receive_many_datagrams(datagrams, address, now)
+            return True
+        packets = native.receive_many_datagrams(datagrams, address, now)[_REPORTED_PACKETS]
+        self._quic._drain_core()
+        return packets > 0
 
     def deliver(self, whole: ConnectionEvents, streams: StreamEvents) -> None:
         """Tell the two all that has been drained."""
@@ -234,6 +313,8 @@ class QuicCore:
                     whole.on_connection_id(event.connection_id, live=True)
                 case events.ConnectionIdRetired():
                     whole.on_connection_id(event.connection_id, live=False)
+                case events.PingAcknowledged():
+                    whole.on_pong(event.uid)
                 case events.HandshakeCompleted():
                     whole.on_handshake_completed(event.alpn_protocol, resumed=event.session_resumed)
 
@@ -252,16 +333,18 @@ class QuicCore:
         if self._native is not None:
             self._quic._drain_core()
 
-    def poll(self, now: float) -> tuple[bytes, RawAddress] | None:
-        """Return the next datagram to send and where to, or None for "nothing now"."""
-        native = self._native
-        if native is None:
-            return None
+    def poll(self, now: float, most: int = 1) -> list[bytes]:
+        """Return up to so many datagrams that may be sent now."""
+        datagrams: list[bytes] = []
+        if (native := self._native) is None:
+            return datagrams
+        poll_transmit = native.poll_transmit
         try:
-            transmit = native.poll_transmit(now)
-        except RuntimeError:
-            return None
-        return None if transmit is None else (transmit[0], transmit[1])
+            while len(datagrams) < most and (transmit := poll_transmit(now)) is not None:
+                datagrams.append(transmit[0])
+        except RuntimeError:  # "not now"
+            pass
+        return datagrams
 
     def deadline(self) -> float | None:
         """When ``handle_deadline`` wants to be called."""
@@ -270,10 +353,6 @@ class QuicCore:
     def handle_deadline(self, now: float) -> None:
         """Let time pass: retransmit, probe, time out."""
         self._quic.handle_timer(now)
-
-    def ping(self) -> None:
-        """Make the peer answer, which keeps both sides and the NATs between awake."""
-        self._quic.send_ping(0)
 
     def close(self, code: int, text: str) -> None:
         """Queue a CONNECTION_CLOSE of the application kind."""
@@ -300,9 +379,11 @@ def configuration_of(
         is_client=certificate is None,
         alpn_protocols=[ALPN],
         connection_id_length=CID_BYTES,
-        idle_timeout=limits.idle_timeout_s,
+        idle_timeout=0.0,
         max_data=limits.window_bytes,
         max_stream_data=limits.window_bytes,
+        max_datagram_size=DATAGRAM_BYTES,
+        probe_datagram_size=False,
         # Zero, not None: qh3's client would offer DATAGRAM frames, which no flow control holds back.
         max_datagram_frame_size=0,
         server_name=SERVER_NAME if certificate is None else None,

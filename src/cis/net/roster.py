@@ -28,12 +28,13 @@ class _Entry:
     network: str
     since: float
     proven: bool = False
+    expected: bool = False
     cids: set[bytes] = field(default_factory=set)
     deadline: asyncio.TimerHandle | None = None
 
 
 class Roster:
-    """Implements ``connection.Registrar``; ``on_accepted`` gets each accepted connection when it is ready."""
+    """Implements ``hearing.Registrar``; ``on_accepted`` gets each accepted connection when it is ready."""
 
     def __init__(
         self, counters: EndpointCounters, limits: NetLimits, on_accepted: Callable[[Connection], None]
@@ -63,6 +64,7 @@ class Roster:
                 entry.proven or connection.established,
                 now - entry.since,
                 connection,
+                entry.expected,
             )
             for connection, entry in self._entries.items()
             if not connection.closing
@@ -91,10 +93,10 @@ class Roster:
             self._counters.cut[Cut.BUFFERED] += 1
             max(held, key=held.__getitem__).close(Fault.BUSY, "too much lies unread here")
 
-    def enter(self, connection: Connection, *cids: bytes, proven: bool = False) -> None:
+    def enter(self, connection: Connection, *cids: bytes, proven: bool = False, expected: bool = False) -> None:
         """Begin to keep account of a connection that answers to ``cids``; ``proven``: its address is."""
         network = network_of(connection.peer_address[0])
-        self._entries[connection] = _Entry(network, self._loop.time(), proven)
+        self._entries[connection] = _Entry(network, self._loop.time(), proven, expected)
         for cid in cids:
             self.on_route(connection, cid, live=True)
 
@@ -141,6 +143,14 @@ class Roster:
         """Count it."""
         self._counters.paused += 1
 
+    def on_moved(self) -> None:
+        """Count it."""
+        self._counters.moves += 1
+
+    def on_silent(self) -> None:
+        """Count it."""
+        self._counters.suspicions += 1
+
     def on_gone(self, connection: Connection, *, crashed: bool) -> None:
         """Forget it."""
         if crashed:
@@ -149,7 +159,8 @@ class Roster:
         self._lingering.pop(connection, None)
         if entry := self._entries.pop(connection, None):
             proven = entry.proven or connection.established
-            if proven and not connection.is_dialler and not connection.authenticated:
+            stranger = not connection.is_dialler and not connection.authenticated and not entry.expected
+            if proven and stranger:
                 self._failed.spend(entry.network, self._loop.time())
             for cid in entry.cids:
                 del self.routes[cid]

@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from cis.net.limits import Drop, EndpointCounters
+from cis.net.paths import unmapped
 from cis.net.qh3_core import BatchedSocket, RawAddress, batched_socket
 
 if TYPE_CHECKING:
@@ -25,20 +26,18 @@ if TYPE_CHECKING:
 Received = list[tuple[bytes, RawAddress]]
 
 _log = logging.getLogger(__name__)
+_ANY, _ANY_IPV4 = "::", "0.0.0.0"  # noqa: S104 - to listen everywhere is what was asked for
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _BURST = 32
 _BUFFER_BYTES = 8 << 20
 _FORCED = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 """SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux, which Python does not name; they need CAP_NET_ADMIN."""
 
 
-def unmapped(address: RawAddress) -> tuple[str, int]:
-    """Spell an address for people: plain host and port, IPv4 as IPv4."""
-    host = address[0]
-    return (host[7:] if host.startswith("::ffff:") and "." in host else host), address[1]
-
-
 class UdpSocket:
-    """A bound, non-blocking UDP socket on the running loop."""
+    """A bound, non-blocking UDP socket on the running loop; a ``paths.Carrier``."""
+
+    relayed = False
 
     def __init__(
         self, sock: socket.socket, on_received: Callable[[Received], None], counters: EndpointCounters
@@ -58,23 +57,21 @@ class UdpSocket:
     async def bind(
         cls, host: str, port: int, on_received: Callable[[Received], None], counters: EndpointCounters
     ) -> UdpSocket:
-        """Bind to ``host`` (``::`` listens on both families); raises OSError."""
+        """Bind to ``host``; raises OSError.
+
+        ``::`` listens on both families, or on IPv4 alone where the machine has no IPv6.
+        """
         found = await asyncio.get_running_loop().getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )
         family, _, _, _, address = found[0]
-        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            sock.settimeout(0)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            for option in _FORCED:
-                _grow_buffer(sock, option)
-            sock.bind(address)
-            return cls(sock, on_received, counters)
-        except BaseException:
-            sock.close()
-            raise
+            sock = _bound(family, address)
+        except OSError as error:
+            if host != _ANY or error.errno not in _NO_IPV6:
+                raise
+            sock = _bound(socket.AF_INET, (_ANY_IPV4, port))
+        return cls(sock, on_received, counters)
 
     @property
     def congested(self) -> bool:
@@ -86,15 +83,22 @@ class UdpSocket:
             self._batched.disable_gso()
 
     async def resolve(self, host: str, port: int) -> RawAddress:
-        """Find the address of ``host`` in this socket's own family; raises OSError."""
-        flags = socket.AI_V4MAPPED if self._socket.family == socket.AF_INET6 else 0
+        """Find the address of ``host`` that the system prefers, of those this socket reaches; raises OSError.
+
+        The system knows which family has a route (RFC 6724), this socket only which it can write.
+        """
         try:
-            version = ipaddress.ip_address(host).version
+            ipaddress.ip_address(host)
         except ValueError:
-            found = await self._loop.getaddrinfo(
-                host, port, family=self._socket.family, type=socket.SOCK_DGRAM, flags=flags
-            )
-            return _raw(found[0][4])
+            family = socket.AF_UNSPEC if self._socket.family == socket.AF_INET6 else socket.AF_INET
+            found = await self._loop.getaddrinfo(host, port, family=family, type=socket.SOCK_DGRAM)
+            address = _raw(found[0][4])
+            return address if len(address) > 2 else self.spell(*address)
+        return self.spell(host, port)
+
+    def spell(self, host: str, port: int) -> RawAddress:
+        """Write a numeric address in this socket's own family; raises OSError if it has none of that kind."""
+        version = ipaddress.ip_address(host).version
         if self._socket.family == socket.AF_INET6:
             return (f"::ffff:{host}" if version == 4 else host, port, 0, 0)
         if version != 4:
@@ -105,6 +109,8 @@ class UdpSocket:
         """Send, or keep for later; returns the error if the kernel will never take them."""
         self._counters.datagrams_out += len(datagrams)
         self._counters.bytes_out += sum(map(len, datagrams))
+        if len(address) == 2 and self._socket.family == socket.AF_INET6:
+            address = self.spell(*address)
         if self._waiting:
             self._waiting.append((datagrams, address))
             return None
@@ -147,7 +153,6 @@ class UdpSocket:
                 break
             received += batch
         if received:
-            self._counters.datagrams_in += len(received)
             self._on_received(received)
 
     def _send_now(self, datagrams: list[bytes], address: RawAddress) -> OSError | None:
@@ -206,6 +211,22 @@ class UdpSocket:
             callbacks, self._when_writable = self._when_writable, []
             for callback in callbacks:
                 callback()
+
+
+def _bound(family: int, address: tuple[object, ...]) -> socket.socket:
+    """Make a bound socket; raises OSError."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.settimeout(0)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        for option in _FORCED:
+            _grow_buffer(sock, option)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _grow_buffer(sock: socket.socket, option: int) -> None:

@@ -13,6 +13,7 @@ from cis.net.certificate import Certificate
 from cis.net.limits import NetLimits
 from cis.net.qh3_core import (
     CID_BYTES,
+    DATAGRAM_BYTES,
     QuicCore,
     configuration_of,
     new_cid,
@@ -34,12 +35,16 @@ class _Log:
         self.ended: set[int] = set()
         self.reset: list[int] = []
         self.stopped: list[int] = []
+        self.pongs: list[int] = []
 
     def on_handshake_completed(self, alpn: str | None, *, resumed: bool) -> None:
         self.handshakes.append((alpn, resumed))
 
     def on_connection_id(self, cid: bytes, *, live: bool) -> None:
         self.cids.add(cid) if live else self.cids.discard(cid)
+
+    def on_pong(self, uid: int) -> None:
+        self.pongs.append(uid)
 
     def on_stream_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
         self.data[stream_id] = self.data.get(stream_id, b"") + data
@@ -77,8 +82,8 @@ class _Pair:
         self.run()
 
     def flight(self, core: QuicCore) -> Iterator[bytes]:
-        while transmit := core.poll(self.now):
-            yield transmit[0]
+        while datagrams := core.poll(self.now):
+            yield from datagrams
 
     def run(self, rounds: int = 200) -> None:
         """Carry datagrams and let time pass."""
@@ -104,9 +109,14 @@ def test_the_version_is_the_one_these_tests_know() -> None:
     [
         (QuicConnection, "_drain_core"),
         (QuicConnection, "_open_stream"),
+        (QuicConnection, "_create_core"),
         (qh3._hazmat, "UdpSocketState"),
         (qh3._hazmat, "pull_quic_header"),
+        (qh3._hazmat.QuicConnectionCore, "get_timer"),
+        (qh3._hazmat.QuicConnectionCore, "handle_timer"),
         (qh3._hazmat.QuicConnectionCore, "poll_transmit"),
+        (qh3._hazmat.QuicConnectionCore, "pto_count"),
+        (qh3._hazmat.QuicConnectionCore, "receive_many_datagrams"),
         (qh3._hazmat.QuicConnectionCore, "received_authenticated_packet"),
         (qh3._hazmat.QuicConnectionCore, "smoothed_rtt"),
         (qh3._hazmat.QuicConnectionCore, "state"),
@@ -167,14 +177,89 @@ def test_a_paused_core_still_shows_that_the_peer_closed() -> None:
     assert (closed.code, closed.text, closed.application, closed.by_peer) == (13, "é", True, True)
 
 
-def test_an_idle_timeout_is_the_transports_own() -> None:
+def test_a_core_itself_never_ends_for_silence() -> None:
     pair = _Pair()
-    pair.now += LIMITS.idle_timeout_s + 1
+    pair.now += 1e6
     pair.server.handle_deadline(pair.now)
-    closed = pair.server.closed
-    assert closed is not None
-    assert (closed.application, closed.by_peer) == (False, False)
-    assert pair.server.terminated
+    assert pair.server.closed is None
+
+
+def test_a_hastened_probe_leaves_through_a_full_window_and_time_stays_sane() -> None:
+    pair = _Pair()
+    streams = [pair.client.streams.open() for _ in range(20)]
+    for stream in streams:
+        pair.client.streams.send(stream, bytes(50_000), end=True)
+    for _ in range(50):  # all of it lost, until the window is full
+        pair.now += 0.0005
+        pair.client.poll(pair.now, 10_000)
+    before = pair.client.probes.unanswered
+    pair.client.probes.ping()
+    assert pair.client.poll(pair.now, 10) == []
+    pair.client.probes.hasten()
+    assert len(pair.client.poll(pair.now, 10)) == 2
+    assert pair.client.probes.unanswered == before + 1
+    for _ in range(100):
+        pair.client.probes.hasten()
+    assert pair.client.state == "connected"
+    pair.run(2000)
+    assert pair.at_server.ended == set(streams)
+    assert pair.client.probes.unanswered == 0
+
+
+def test_a_proven_address_has_no_amplification_limit() -> None:
+    sizes = []
+    for proven in (False, True):
+        client = QuicCore.dialling(configuration_of(LIMITS, None), CLIENT, 0.0)
+        flight = client.poll(0.0, 10)
+        header = parse_long_header(flight[0])
+        assert header is not None
+        server = QuicCore.listening(
+            configuration_of(LIMITS, Certificate.generate()), header.destination_cid, None, address_proven=proven
+        )
+        for datagram in flight:
+            server.receive([datagram], CLIENT, 0.0)
+        sent, now = 0, 0.0
+        for _ in range(200):
+            sent += sum(map(len, server.poll(now, 100)))
+            deadline = server.deadline()
+            now = max(now, deadline or 0.0)
+            server.handle_deadline(now)
+        sizes.append(sent / sum(map(len, flight)))
+    assert sizes[0] <= 3 < sizes[1]
+
+
+def test_datagrams_are_of_the_size_that_every_path_carries() -> None:
+    pair = _Pair()
+    stream = pair.client.streams.open()
+    pair.client.streams.send(stream, bytes(200_000), end=False)
+    sizes = []
+    for _ in range(300):
+        pair.now += 0.01
+        at_client = pair.client.poll(pair.now, 1000)
+        sizes += map(len, at_client)
+        if at_client:
+            pair.server.receive(at_client, CLIENT, pair.now)
+        if at_server := pair.server.poll(pair.now, 1000):
+            pair.client.receive(at_server, SERVER, pair.now)
+    assert sum(sizes) > 200_000
+    assert DATAGRAM_BYTES - 64 < max(sizes) <= DATAGRAM_BYTES
+
+
+def test_what_is_not_the_peers_or_not_new_is_not_authentic() -> None:
+    pair = _Pair()
+    pair.client.probes.ping()
+    [datagram] = pair.client.poll(pair.now)
+    broken = datagram[:-1] + bytes([datagram[-1] ^ 1])
+    assert not pair.server.receive([broken], CLIENT, pair.now)
+    assert pair.server.receive([datagram], CLIENT, pair.now)
+    assert not pair.server.receive([datagram], CLIENT, pair.now)
+
+
+def test_a_pong_repeats_the_number_of_its_ping() -> None:
+    pair = _Pair()
+    pair.client.probes.ping(77)
+    pair.run(20)
+    assert 77 in pair.at_client.pongs
 
 
 def test_stream_credit_is_a_hundred_and_grows_as_streams_finish() -> None:
@@ -208,7 +293,7 @@ def test_poll_takes_the_cores_complaint_for_not_now(monkeypatch: pytest.MonkeyPa
 
     core = QuicCore.dialling(configuration_of(LIMITS, None), CLIENT, 0.0)
     monkeypatch.setattr(core._quic, "_core", _Full())
-    assert core.poll(0.0) is None
+    assert core.poll(0.0) == []
     with pytest.raises(QuicConnectionError):  # the public way raises, and loses what it had polled before
         core._quic.datagrams_to_send(0.0)
 
@@ -220,16 +305,18 @@ def test_datagram_frames_are_not_offered() -> None:
 
 
 def test_a_health_report_has_a_round_trip_time() -> None:
-    health = _Pair().client.health()
+    pair = _Pair()
+    pair.client.probes.ping()
+    pair.run(20)
+    health = pair.client.health()
     assert health.rtt_s is not None
     assert health.packets_lost == 0
 
 
 def test_a_failed_version_negotiation_ends_the_connection() -> None:
     core = QuicCore.dialling(configuration_of(LIMITS, None), CLIENT, 0.0)
-    transmit = core.poll(0.0)
-    assert transmit is not None
-    header = parse_long_header(transmit[0])
+    [transmit] = core.poll(0.0)
+    header = parse_long_header(transmit)
     assert header is not None
     assert speaks(header.version)
     foreign = version_negotiation_packet(header)[:-4] + b"\x0a\x0a\x0a\x0a"
@@ -241,6 +328,5 @@ def test_a_failed_version_negotiation_ends_the_connection() -> None:
 @pytest.mark.parametrize("cut", [lambda d: b"", lambda d: d[:1], lambda d: d[:6], lambda d: b"\xc0" + b"\xff" * 50])
 def test_a_header_that_is_none_is_told_apart_without_raising(cut: Callable[[bytes], bytes]) -> None:
     core = QuicCore.dialling(configuration_of(LIMITS, None), CLIENT, 0.0)
-    transmit = core.poll(0.0)
-    assert transmit is not None
-    assert parse_long_header(cut(transmit[0])) is None
+    [transmit] = core.poll(0.0)
+    assert parse_long_header(cut(transmit)) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -116,3 +117,24 @@ async def test_addresses_are_mapped_for_a_dual_stack_socket_and_back() -> None:
     assert unmapped(("::ffff:192.0.2.1", 5, 0, 0)) == ("192.0.2.1", 5)
     assert unmapped(("2001:db8::1", 5, 0, 0)) == ("2001:db8::1", 5)
     both.close()
+
+
+async def test_a_name_is_dialled_where_the_system_has_a_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name of both families a machine without an IPv6 route is told the IPv4 address first (RFC 6724)."""
+    loop = asyncio.get_running_loop()
+    both = [("192.0.2.1", 9), ("2001:db8::1", 9, 0, 0)]
+
+    async def resolve(host: str, port: int, *, family: int = 0, **_: object) -> list[tuple[object, ...]]:
+        size = {socket.AF_INET: 2, socket.AF_INET6: 4}.get(family)
+        return [(family, 0, 0, "", one) for one in both if len(one) == (size or len(one))]
+
+    dual = await UdpSocket.bind("::", 0, lambda received: None, EndpointCounters())
+    single = await UdpSocket.bind("127.0.0.1", 0, lambda received: None, EndpointCounters())
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "getaddrinfo", resolve)
+        assert await dual.resolve("name.example", 9) == ("::ffff:192.0.2.1", 9, 0, 0)
+        both.reverse()
+        assert await dual.resolve("name.example", 9) == ("2001:db8::1", 9, 0, 0)
+        assert await single.resolve("name.example", 9) == ("192.0.2.1", 9)
+    dual.close()
+    single.close()
