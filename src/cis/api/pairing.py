@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TypeVar
 
+from cis.anchor.place import AnchorPlace
+from cis.anchor.protocol import NumberTaken
+from cis.api.anchoring import places_of
+from cis.api.beside import beside
 from cis.api.client import NO_DAEMON, connect, connect_daemon
 from cis.api.embedded import EmbeddedNode
 from cis.api.network_schema import GetStatus, NodeStatus
+from cis.api.pairing_rooms import AnchorAway, NobodyWaits, RoomShower, take_in_room
 from cis.api.pairing_schema import CodeShown, DevicesPaired, MemoriesRenamed, PairEvent, ShowCode, TakeCode
 from cis.api.protocol import plain
 from cis.api.settings import Settings, load
@@ -37,18 +41,21 @@ from cis.node.local import LocalNode
 from cis.node.pairing import Desk, Paired, Terms
 from cis.node.renamed import Renamed
 from cis.trust import check_name
-from cis.trust.codes import CODE_LIFE_S, parse_code
+from cis.trust.codes import CODE_LIFE_S, Code, parse_code
 from cis.trust.rights import check_scope
 
 FIND_S = 20.0
 """How long a taker looks for the shower on the local network."""
+NEAR_S = 2.0
+"""How long before it asks the anchors, where there are any."""
+NUMBERS_MAX = 5
+"""Codes drawn for one with a number that is free at all anchors; the last is shown wherever it can be."""
 ATTEMPTS_MAX = 16
 RETURN_S = 30.0
 _POLL_S = 0.05
 
 Tell = Callable[[PairEvent], None]
 PairRequest = ShowCode | TakeCode
-Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Place:
     desk: Desk
     nearby: Mdns | None
     addresses: Callable[[], Sequence[tuple[str, int]]]
+    anchors: Sequence[AnchorPlace] = ()
 
 
 def mdns_of(settings: Settings) -> Mdns | None:
@@ -95,18 +103,47 @@ def check_code(text: str) -> None:
 
 
 async def _show(place: Place, request: ShowCode, tell: Tell) -> Paired:
-    code = await place.desk.show(_terms(place.local, request))
+    terms = _terms(place.local, request)
+    for _ in range(NUMBERS_MAX - 1):
+        with contextlib.suppress(NumberTaken):  # at an anchor, by somebody else: another number will do
+            return await _shown(place, terms, tell, wants_all=True)
+    return await _shown(place, terms, tell, wants_all=False)
 
-    async def wait() -> Paired:
-        addresses = tuple(join_endpoint(host, port) for host, port in place.addresses())
-        tell(CodeShown(code=str(code), expires_s=CODE_LIFE_S, addresses=addresses, found=place.nearby is not None))
-        return await place.desk.wait_paired(code)
 
+async def _shown(place: Place, terms: Terms, tell: Tell, *, wants_all: bool) -> Paired:
+    code = await place.desk.show(terms)
     try:
-        announcement = Shown(code.number, lambda: place.endpoint.address[1])
-        return await _beside(_announced(place.nearby, announcement, lambda _: None), wait())
+        return await _shown_at(place, code, tell, wants_all=wants_all)
     finally:
         place.desk.hide(code)
+
+
+async def _shown_at(place: Place, code: Code, tell: Tell, *, wants_all: bool) -> Paired:
+    rooms = [RoomShower(anchor, code, place.desk, place.local.entropy) for anchor in place.anchors]
+
+    async def wait() -> Paired:
+        problems = await asyncio.gather(*(room.wait_opened() for room in rooms))
+        if wants_all and (taken := [problem for problem in problems if isinstance(problem, NumberTaken)]):
+            raise taken[0]
+        tell(
+            CodeShown(
+                code=str(code),
+                expires_s=CODE_LIFE_S,
+                addresses=tuple(join_endpoint(host, port) for host, port in place.addresses()),
+                found=place.nearby is not None,
+                anchors=tuple(room.anchor.host for room, bad in zip(rooms, problems, strict=True) if bad is None),
+                problems=tuple(str(problem) for problem in problems if problem is not None),
+            )
+        )
+        try:
+            return await place.desk.wait_paired(code)
+        finally:
+            for room in rooms:
+                await room.wait_idle()
+
+    announcement = Shown(code.number, lambda: place.endpoint.address[1])
+    asides = [_announced(place.nearby, announcement, lambda _: None), *(room.run() for room in rooms)]
+    return await beside(asides, wait())
 
 
 async def _take(place: Place, request: TakeCode) -> Paired:
@@ -120,17 +157,47 @@ async def _take(place: Place, request: TakeCode) -> Paired:
             raise type(error)(
                 f"{error}. The other device must be showing the code now (`cis pair`), and let UDP port {port} in"
             ) from error
-    elif place.nearby is None:
+        return await place.desk.take(code, terms, connection)
+    if place.nearby is None and not place.anchors:
         raise UsageError(
-            "mDNS is off here (p2p.discovery.enable_mdns = false), so say where the other device is: --at HOST:PORT, "
-            "as it shows beneath the code"
+            "mDNS is off here (p2p.discovery.enable_mdns = false) and no anchor is set, so say where the other device "
+            "is: --at HOST:PORT, as it shows beneath the code, or --anchor URL"
         )
-    else:
-        connection = await _found(place.endpoint, place.nearby, code.number)
-    return await place.desk.take(code, terms, connection)
+    return await _take_anywhere(place, code, terms)
 
 
-async def _found(endpoint: Endpoint, nearby: Mdns, number: int) -> Connection:
+async def _take_anywhere(place: Place, code: Code, terms: Terms) -> Paired:
+    """Look for the shower nearby, then at the anchors, then nearby for longer."""
+    problem = "no device shows it"
+    if place.nearby is not None:
+        try:
+            connection = await _found(place.endpoint, place.nearby, code.number, NEAR_S if place.anchors else FIND_S)
+            return await place.desk.take(code, terms, connection)
+        except NotFound as error:
+            if not place.anchors:
+                raise
+            problem = str(error)
+    for anchor in place.anchors:
+        try:
+            return await take_in_room(anchor, code, terms, place.desk, place.local.entropy)
+        except NobodyWaits:
+            problem = f"nobody waits under it at the anchor {anchor.host} either"
+        except AnchorAway as error:
+            problem = str(error)
+    if place.nearby is not None:
+        try:
+            connection = await _found(place.endpoint, place.nearby, code.number, FIND_S)
+            return await place.desk.take(code, terms, connection)
+        except NotFound as error:
+            raise NotFound(f"{error}. And {problem}") from error
+    raise TimedOut(f"could not reach the device that shows {code.number}-…: {problem}. Is the code still shown there?")
+
+
+class NotFound(TimedOut):
+    """Nobody on the local network shows the code."""
+
+
+async def _found(endpoint: Endpoint, nearby: Mdns, number: int, find_s: float) -> Connection:
     """Return a connection with whoever shows that number on the local network: the first that answers."""
     sightings: asyncio.Queue[Sighting] = asyncio.Queue(ATTEMPTS_MAX)
 
@@ -142,7 +209,7 @@ async def _found(endpoint: Endpoint, nearby: Mdns, number: int) -> Connection:
         tried: set[tuple[str, int]] = set()
         problem = "no device on this network shows it"
         try:
-            async with asyncio.timeout(FIND_S):
+            async with asyncio.timeout(find_s):
                 while len(tried) < ATTEMPTS_MAX:
                     sighting = await sightings.get()
                     if (where := (sighting.host, sighting.port)) in tried:
@@ -154,34 +221,18 @@ async def _found(endpoint: Endpoint, nearby: Mdns, number: int) -> Connection:
                         problem = str(error)
         except TimeoutError:
             pass
-        raise TimedOut(
+        raise NotFound(
             f"could not reach the device that shows {number}-… ({problem}): is the code still shown there, are both on "
             "one network, does that let multicast through? Else add --at HOST:PORT, as shown beneath the code"
         )
 
-    return await _beside(_announced(nearby, Sought(number), on_sighting), meet())
+    return await beside([_announced(nearby, Sought(number), on_sighting)], meet())
 
 
 async def _announced(nearby: Mdns | None, announcement: Announcement, found: Callable[[Sighting], None]) -> None:
     if nearby is not None:
         with contextlib.suppress(Unavailable):  # then only --at remains, as the text of both sides says
             await nearby.run(announcement, found)
-
-
-async def _beside(aside: Coroutine[None, None, None], main: Coroutine[None, None, Outcome]) -> Outcome:
-    """Return what ``main`` does, or raise its error; ``aside`` runs as long."""
-    failure: CisError | None = None
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(aside)
-        try:
-            outcome = await main
-        except CisError as error:
-            failure = error
-        finally:
-            running.cancel()
-    if failure is not None:
-        raise failure
-    return outcome
 
 
 def _terms(local: LocalNode, request: PairRequest) -> Terms:
@@ -247,8 +298,8 @@ async def _alone(local: LocalNode, settings: Settings, request: PairRequest, tel
             return [(one.host, one.port) for one in own_candidates(bound, None)]
 
         arrivals.desk = desk = Desk(local, addresses, lambda _: None)
-        place = Place(local, endpoint, desk, mdns_of(settings), addresses)
-        admitted = await _beside(arrivals.welcome_all(), carry_out(place, request, tell))
+        place = Place(local, endpoint, desk, mdns_of(settings), addresses, places_of(settings, request.anchor))
+        admitted = await beside([arrivals.welcome_all()], carry_out(place, request, tell))
     if admitted is not None:
         await asyncio.to_thread(move_into, local, admitted)
         _tell_renamed(local.renamed, tell)
@@ -327,8 +378,11 @@ class PairingOperations:
         if (task := asyncio.current_task()) is not None:
             working.append(task)
         driver = self._driver
-        place = Place(driver.local, driver.endpoint, driver.desk, mdns_of(self._settings), driver.addresses)
         try:
+            anchors = places_of(self._settings, request.anchor)
+            place = Place(
+                driver.local, driver.endpoint, driver.desk, mdns_of(self._settings), driver.addresses, anchors
+            )
             admitted = await carry_out(place, request, told.put_nowait)
             if admitted is not None:
                 self._move(admitted)

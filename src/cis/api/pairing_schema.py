@@ -12,12 +12,17 @@ from cis.node.renamed import Renamed
 
 
 class CodeShown(msgspec.Struct, frozen=True, kw_only=True, tag="code"):
-    """The code to type on the other device; ``found`` where it can find this one by itself on the local network."""
+    """The code to type on the other device; ``found`` where it can find this one by itself on the local network.
+
+    ``anchors`` show it too; ``problems`` say why others do not.
+    """
 
     code: str
     expires_s: float
     addresses: tuple[str, ...]
     found: bool
+    anchors: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class DevicesPaired(msgspec.Struct, frozen=True, kw_only=True, tag="paired"):
@@ -50,23 +55,26 @@ PairEvent = CodeShown | DevicesPaired | MemoriesRenamed
 class ShowCode(Request[PairEvent], frozen=True, kw_only=True):
     """Show a code for another device to take, and wait until it does: a `CodeShown`, then a `DevicesPaired`.
 
-    ``role`` and ``spaces`` are what the other device gets; where they are given, this one invites and does not join.
+    ``anchor`` is used in place of those of the settings. ``role`` and ``spaces`` are what the other device gets; where
+    they are given, this one invites and does not join.
     """
 
     path: ClassVar[str] = "pairing/show"
     stream: ClassVar[bool] = True
+    anchor: str | None = None
     role: RoleName | None = None
     spaces: tuple[str, ...] = ()
     name: str | None = None
 
 
 class TakeCode(Request[PairEvent], frozen=True, kw_only=True):
-    """Take the code another device shows, at an address or wherever on the local network: a `DevicesPaired`."""
+    """Take the code another device shows, at an address, an anchor, or wherever it is: a `DevicesPaired`."""
 
     path: ClassVar[str] = "pairing/take"
     stream: ClassVar[bool] = True
     code: str
     at: str | None = None
+    anchor: str | None = None
     role: RoleName | None = None
     spaces: tuple[str, ...] = ()
     name: str | None = None

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cis.discovery.address import Source
+    from cis.discovery.beacons import Sought
     from cis.model.ids import NodeId
+    from cis.trust.beacons import Beacon
 
 SLOT_SECONDS = 900
 """How long one tag stands for a node; strangers cannot link it with the next one."""
@@ -54,6 +56,18 @@ class Announcement(Protocol):
     def recognise(self, tag: bytes, slot: int) -> NodeId | None:
         """The member whose tag this is in that slot, if any; never this node itself."""
         ...
+
+    def record(self) -> bytes:
+        """This node's signed record as of now, for members' eyes alone; empty where there is none to show."""
+        return b""
+
+    def own_beacon(self, _slot: int, /) -> Beacon | None:
+        """What this node is registered under in a slot, where a service keeps records; None for nothing."""
+        return None
+
+    def other_beacons(self, _slot: int, /) -> dict[bytes, Sought]:
+        """The tags under which the other members may be registered in a slot, and whose each is."""
+        return {}
 
 
 class Provider(Protocol):

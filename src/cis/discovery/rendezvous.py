@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cis.discovery.provider import Announcement
 from cis.model.ids import NodeId
 from cis.trust.codes import rendezvous_tag
 
@@ -21,7 +22,7 @@ _ANYBODY = NodeId(bytes(32))
 """The tag names no node: who is there, the exchange finds out."""
 
 
-class Shown:
+class Shown(Announcement):
     """Announces a number; implements `cis.discovery.provider.Announcement`."""
 
     def __init__(self, number: int, port: Callable[[], int]) -> None:
@@ -41,7 +42,7 @@ class Shown:
         return None
 
 
-class Sought:
+class Sought(Announcement):
     """Looks for a number, and announces nothing."""
 
     def __init__(self, number: int) -> None:

@@ -11,6 +11,7 @@ from cis.errors import Fault, PeerFault, TimedOut
 from cis.model import NodeId
 from cis.net import Connection, ConnectionLost, Endpoint, Stream
 from cis.net.closing import StreamReset
+from cis.node.conversation import Conversation
 from cis.node.local import LocalNode
 from cis.peers import Target
 from cis.trust import Authenticated, Dialler, Entropy, HandshakeKey, Listener, Local, Refused, Ticket
@@ -25,7 +26,7 @@ NO_KEY_FITS = (
 
 
 async def greet_as_dialler(
-    connection: Connection, local: Local, key: HandshakeKey, expected: NodeId | None, entropy: Entropy
+    connection: Conversation, local: Local, key: HandshakeKey, expected: NodeId | None, entropy: Entropy
 ) -> Authenticated:
     """Authenticate the listener and prove who we are.
 
@@ -42,7 +43,7 @@ async def greet_as_dialler(
 
 
 async def greet_as_listener(
-    connection: Connection,
+    connection: Conversation,
     local: Local,
     keys: Sequence[HandshakeKey],
     entropy: Entropy,
@@ -61,7 +62,7 @@ async def greet_as_listener(
     return await _bounded(connection, talk)
 
 
-async def first_frame(connection: Connection) -> tuple[Stream, bytes]:
+async def first_frame(connection: Conversation) -> tuple[Stream, bytes]:
     """Read what a dialler says first, whatever it is; raises as `greet_as_listener`, the connection closed."""
 
     async def listen() -> tuple[Stream, bytes]:
@@ -90,13 +91,13 @@ async def _converse(stream: Stream, machine: Dialler | Listener, first: bytes | 
             return step.outcome
 
 
-async def _bounded(connection: Connection, talk: Callable[[], Awaitable[Authenticated]]) -> Authenticated:
+async def _bounded(connection: Conversation, talk: Callable[[], Awaitable[Authenticated]]) -> Authenticated:
     outcome = await _in_time(connection, talk)
     connection.mark_authenticated()
     return outcome
 
 
-async def _in_time(connection: Connection, talk: Callable[[], Awaitable[Outcome]]) -> Outcome:
+async def _in_time(connection: Conversation, talk: Callable[[], Awaitable[Outcome]]) -> Outcome:
     """Close the connection with the one REFUSED, or with the reason, where the talk fails or takes too long."""
     try:
         async with asyncio.timeout(HANDSHAKE_S):
@@ -117,30 +118,38 @@ async def _in_time(connection: Connection, talk: Callable[[], Awaitable[Outcome]
 
 
 async def reach(endpoint: Endpoint, local: LocalNode, target: Target) -> tuple[NodeId, Connection]:
-    """Dial a target as a member and return who answered; raises what `greet_as_dialler` and the dial do.
+    """Dial a target as a member and return who answered; raises what `greet_as_dialler` and the dial do."""
+    return await reach_by(lambda: endpoint.dial(target.host, target.port), local, target.node)
+
+
+async def reach_by(
+    dial: Callable[[], Awaitable[Connection]], local: LocalNode, node: NodeId | None
+) -> tuple[NodeId, Connection]:
+    """Dial as a member and return who answered; raises what `greet_as_dialler` and the dial do.
 
     Where it does not answer to the discovery key, which one of the two may have missed the renewal of, and it is known
     whom we dial, the key shared with that member alone is tried.
     """
-    member = local.cluster.membership.member(target.node) if target.node is not None else None
+    member = local.cluster.membership.member(node) if node is not None else None
     shared = local.cluster.pairwise_key(member) if member is not None else None
     try:
-        return await _dial(endpoint, local, target, local.cluster.keys.discovery_key)
+        return await _greet(await dial(), local, node, local.cluster.keys.discovery_key)
     except PeerFault as fault:
         if fault.fault is not Fault.REFUSED or shared is None:
             raise
     try:
-        return await _dial(endpoint, local, target, shared)
+        return await _greet(await dial(), local, node, shared)
     except PeerFault as fault:
         if fault.fault is Fault.REFUSED:
             raise PeerFault(Fault.REFUSED, NO_KEY_FITS) from None
         raise
 
 
-async def _dial(endpoint: Endpoint, local: LocalNode, target: Target, secret: bytes) -> tuple[NodeId, Connection]:
-    connection = await endpoint.dial(target.host, target.port)
+async def _greet(
+    connection: Connection, local: LocalNode, node: NodeId | None, secret: bytes
+) -> tuple[NodeId, Connection]:
     brought = _brought(local, connection)
-    outcome = await greet_as_dialler(connection, brought, HandshakeKey(secret), target.node, local.entropy)
+    outcome = await greet_as_dialler(connection, brought, HandshakeKey(secret), node, local.entropy)
     return outcome.node, connection
 
 
@@ -150,7 +159,7 @@ async def welcome(local: LocalNode, connection: Connection, begun: tuple[Stream,
     return await greet_as_listener(connection, _hearing(local, connection), keys, local.entropy, begun)
 
 
-async def welcome_holder(local: LocalNode, connection: Connection, ticket: Ticket) -> Authenticated:
+async def welcome_holder(local: LocalNode, connection: Conversation, ticket: Ticket) -> Authenticated:
     """Let the holder of this one ticket prove itself, whichever side dialled; raises as `greet_as_listener`."""
     keys = [HandshakeKey(ticket.secret, ticket.id)]
     return await greet_as_listener(connection, _brought(local, connection), keys, local.entropy)
@@ -167,7 +176,7 @@ def _hearing(local: LocalNode, connection: Connection) -> Local:
     return replace(brought, judge=judge)
 
 
-def _brought(local: LocalNode, connection: Connection) -> Local:
+def _brought(local: LocalNode, connection: Conversation) -> Local:
     membership = local.cluster.membership
     chain = membership.chain(local.identity.node)
     hash_ = connection.certificate_hash

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from cis.errors import CisError, Fault, PeerFault, Unavailable, UsageError
 from cis.model import NodeId
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits, Stream
+from cis.node.conversation import Conversation
 from cis.node.greeting import HANDSHAKE_S, greet_as_dialler
 from cis.node.local import LocalNode
 from cis.node.memory_of_peers import remember_peer
@@ -76,7 +77,7 @@ class Admitted:
     keys: ClusterKeys
 
 
-async def request_membership(connection: Connection, local: LocalNode, ticket: Ticket, name: str) -> Admitted:
+async def request_membership(connection: Conversation, local: LocalNode, ticket: Ticket, name: str) -> Admitted:
     """Ask to be admitted, on a connection authenticated with the ticket, which is then closed."""
     async with asyncio.timeout(JOIN_S):
         entries = await _request(connection, local, name)
@@ -95,7 +96,7 @@ def move_into(local: LocalNode, admitted: Admitted) -> None:
     remember_peer(local, ticket.issuer, ticket.addresses)
 
 
-async def serve_join(local: LocalNode, connection: Connection, node: NodeId, ticket: bytes) -> str:
+async def serve_join(local: LocalNode, connection: Conversation, node: NodeId, ticket: bytes) -> str:
     """Admit the node that holds the ticket; returns the name it was given. Raises `PeerFault` where it may not."""
     async with asyncio.timeout(HANDSHAKE_S):
         stream = await connection.accept_stream()
@@ -165,7 +166,7 @@ async def _greet(endpoint: Endpoint, local: LocalNode, ticket: Ticket, host: str
     return connection
 
 
-async def present_ticket(connection: Connection, local: LocalNode, ticket: Ticket) -> None:
+async def present_ticket(connection: Conversation, local: LocalNode, ticket: Ticket) -> None:
     """Authenticate the ticket's issuer and prove that this node holds the ticket, whichever side dialled."""
     empty = Membership(ticket.cluster)
     brought = Local(local.identity, ticket.cluster, connection.certificate_hash, (), empty.digest(), empty.judge)
@@ -173,7 +174,7 @@ async def present_ticket(connection: Connection, local: LocalNode, ticket: Ticke
     await greet_as_dialler(connection, brought, key, ticket.issuer, local.entropy)
 
 
-async def _request(connection: Connection, local: LocalNode, name: str) -> tuple[bytes, ...]:
+async def _request(connection: Conversation, local: LocalNode, name: str) -> tuple[bytes, ...]:
     try:
         async with await connection.open_stream() as stream:
             await stream.write_frame(encode(Open("join")))

@@ -17,9 +17,11 @@ from cis.errors import CisError, Denied, Fault, PeerFault, TimedOut, Unavailable
 from cis.model import NodeId, SpaceId
 from cis.net import Connection, Stream
 from cis.node.burns import BurnFile
+from cis.node.conversation import Conversation
 from cis.node.greeting import welcome_holder
 from cis.node.joining import Admitted, present_ticket, request_membership, serve_join
 from cis.node.local import LocalNode
+from cis.node.rooms import RoomConversation
 from cis.trust.codes import CODE_LIFE_S, Code, draw_code
 from cis.trust.pairing import Agreed, Broken, Clash, Clashed, Offered, PairStep, Shower, Taker
 from cis.wire.membership import Role
@@ -81,7 +83,7 @@ class _Talk:
     """One exchange over one connection, and the joining that follows; either side."""
 
     def __init__(
-        self, local: LocalNode, terms: Terms, own: Claim, connection: Connection, stream: Stream, addresses: Addresses
+        self, local: LocalNode, terms: Terms, own: Claim, connection: Conversation, stream: Stream, addresses: Addresses
     ) -> None:
         self._local = local
         self._terms = terms
@@ -128,6 +130,8 @@ class _Talk:
 
     async def _conclude(self, machine: Taker | Shower, step: PairStep) -> Paired:
         if isinstance(step.outcome, Agreed | Offered):
+            if isinstance(self._connection, RoomConversation):
+                self._connection.confirm(machine.secret())
             self._connection.mark_authenticated()  # by the code: it may open the stream for joining
         match step.outcome:
             case Agreed(peer, words):
@@ -135,8 +139,10 @@ class _Talk:
                 return Paired(peer, words, name, role, self._skew_ms(peer))
             case Offered(peer, words, ticket):
                 self._stream.finish()
-                if self._connection.is_dialler:  # where it was reached is worth more than what it says of itself
-                    ticket = replace(ticket, addresses=(self._connection.peer_address, *ticket.addresses))
+                connection = self._connection
+                if isinstance(connection, Connection) and connection.is_dialler:
+                    # Where it was reached is worth more than what it says of itself.
+                    ticket = replace(ticket, addresses=(connection.peer_address, *ticket.addresses))
                 await present_ticket(self._connection, self._local, ticket)
                 wished = self._terms.name or self._own.name
                 admitted = await request_membership(self._connection, self._local, ticket, wished)
@@ -200,7 +206,8 @@ def explained(clash: Clash, own: Claim, peer: Claim) -> CisError:
         case Clash.BOTH_SETTLED:
             return UsageError(
                 f"neither {own.name} nor {peer.name} can leave its cluster: a device that joins is alone in its own, "
-                "has no conflicts left (`cis memory conflicts`) and was not told to invite (--role, --space). "
+                "has no conflicts left (`cis memory conflicts`) and was not told to invite. Give --role and --space on "
+                "the device that invites, not on the one that joins. "
                 "To join with a new identity, use a fresh home there: cis --home DIR init"
             )
 
@@ -275,7 +282,7 @@ class Desk:
             self._showing.outcome.cancel()
             self._showing = None
 
-    async def serve(self, connection: Connection, stream: Stream, frame: bytes) -> None:
+    async def serve(self, connection: Conversation, stream: Stream, frame: bytes) -> None:
         """Hold the exchange that this first frame begins; what comes of it is told to who shows the code."""
         showing = self._showing
         assert showing is not None, "asked with `takes` before"
@@ -308,7 +315,7 @@ class Desk:
             f"Run `cis pair` here again and type the new code there; {_left(self.burns)}"
         )
 
-    async def take(self, code: Code, terms: Terms, connection: Connection) -> Paired:
+    async def take(self, code: Code, terms: Terms, connection: Conversation) -> Paired:
         """Be the taker of a code on a connection that this node dialled; raises `CisError`, the connection closed."""
         self.burns.check()
         own = await claim_of(self._local, terms)

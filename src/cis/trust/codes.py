@@ -59,7 +59,7 @@ def parse_code(text: str) -> Code:
     for word in words:
         if not is_word(word):
             meant = nearest(word)
-            hint = f": is it {meant!r}?" if meant else ""
+            hint = f": is it {meant!r}?" if meant else "."
             raise UsageError(f"{word[:20]!r} is no word a code is made of{hint} Look again at the other device")
     return Code(int(number), tuple(words))
 

@@ -162,6 +162,7 @@ class _End:
         self._spake = spake
         self._element: bytes = spake.start()[1:]
         self._transcript = Transcript(certificate_hash)
+        self._certificate_hash = certificate_hash
         self._key = b""
         self._ids = b""
         self._nonces = b""
@@ -181,6 +182,12 @@ class _End:
     def offer(self, ticket: Ticket) -> bytes:
         """Return the frame that hands the ticket over, once `Agreed`."""
         return self._seal(Offer(ticket.to_text()))
+
+    def secret(self) -> bytes:
+        """Return what both sides alone know, once each has proved the code: for a channel that has no keys of TLS."""
+        assert self._ids, "asked once the exchange is over"
+        info = b"cis/1 pairing channel\0" + self._ids
+        return HKDF(SHA256(), 32, self._certificate_hash, info).derive(self._key)
 
     def _agree(self, element: bytes) -> None:
         """Finish SPAKE2; `PeerFault` for what is no element of the group, or our own sent back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,6 +31,10 @@ def pair(
     at: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where the other device is.", show_default=False)
     ] = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="An anchor to meet at, else those of the settings.", show_default=False),
+    ] = None,
     role: Annotated[
         str | None,
         typer.Option(help="What the other device may do: admin, writer, reader or blind.", show_default="writer"),
@@ -50,10 +55,7 @@ def pair(
     """
     from cis.api.pairing import pair as carry_out
 
-    if role is not None and role not in _ROLES:
-        raise UsageError(f"{role!r} is no role: there are {', '.join(_ROLES)}")
-    if code is None and at is not None:
-        raise UsageError("--at goes with a code: it says where the device is that shows it")
+    _check_options(code, at, anchor, role)
     home = home_in(context)
     with connect(home) as node:
         status = node.call(GetStatus())
@@ -65,21 +67,47 @@ def pair(
         else:
             _show(event, running=status.running)
 
+    asked = {"anchor": anchor, "role": role, "spaces": tuple(space or ()), "name": name}
     if code is None:
-        shown = ShowCode(role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # checked above
         if alone and memories and role is None and not space:
             tell(f"should the other device have a cluster already, this one joins it, {_moving(memories)} with it")
-        carry_out(home, shown, show)
-        return
-    _check_taken(code, 0 if yes or not alone else memories)
-    taken = TakeCode(code=code, at=at, role=role, spaces=tuple(space or ()), name=name)  # type: ignore[arg-type] # as above
-    if not json:
-        tell(
-            f"looking for the device that shows {code.split('-')[0]}-… on this network"
-            if at is None
-            else f"asking {at}"
-        )
-    carry_out(home, taken, show)
+        carry_out(home, ShowCode(**asked), show)  # type: ignore[arg-type] # the role is checked above
+    else:
+        _check_taken(code, 0 if yes or not alone else memories)
+        if not json:
+            tell(_looking(home, code, at, anchor))
+        carry_out(home, TakeCode(code=code, at=at, **asked), show)  # type: ignore[arg-type] # as above
+    if anchor is not None and not json:
+        _say_anchor(home, anchor)
+
+
+def _check_options(code: str | None, at: str | None, anchor: str | None, role: str | None) -> None:
+    if role is not None and role not in _ROLES:
+        raise UsageError(f"{role!r} is no role: there are {', '.join(_ROLES)}")
+    if code is None and at is not None:
+        raise UsageError("--at goes with a code: it says where the device is that shows it")
+    if at is not None and anchor is not None:
+        raise UsageError("--at and --anchor are two ways: give one")
+
+
+def _looking(home: Path, code: str, at: str | None, anchor: str | None) -> str:
+    from cis.api.anchoring import anchor_hosts
+
+    if at is not None:
+        return f"asking {at}"
+    hosts = anchor_hosts(home, anchor)
+    elsewhere = f", and at {' and '.join(hosts)}" if hosts else ""
+    return f"looking for the device that shows {code.partition('-')[0]}-… on this network{elsewhere}"
+
+
+def _say_anchor(home: Path, anchor: str) -> None:
+    """Say how the devices meet there again, unless the settings have it so."""
+    from cis.api.anchoring import uses_anchor
+
+    if not uses_anchor(home, anchor):
+        say("for the devices to find each other there from now on, on both:")
+        say(f"    cis config set p2p.cloud_anchor.endpoint {anchor}")
+        say("    cis config set p2p.cloud_anchor.enabled true")
 
 
 def _moving(memories: int) -> str:
@@ -111,6 +139,10 @@ def _show_code(shown: CodeShown) -> None:
     say(f"    cis pair {shown.code}")
     say("")
     where = " or ".join(f"--at {address}" for address in shown.addresses[:3])
+    if shown.anchors:
+        say(f"from anywhere, by the anchor {' or '.join(shown.anchors)} (--anchor URL, where it is not set)")
+    for problem in shown.problems:
+        tell(problem)
     if shown.found:
         say(f"where that does not find this device: {where}")
     else:
