@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cis.discovery.beacons import Beacons, Sought
 from cis.discovery.tags import Tags
 from cis.model import NodeId
 from cis.node.cluster import Cluster
 from cis.trust import Membership
+from cis.trust.beacons import Beacon
 from cis.wire.membership import NO_SPACE, EntryKind, decode_rotate
 
 FORMER_KEYS_MS = 30 * 86_400_000
@@ -19,16 +21,20 @@ KEPT_MS = 3_600_000
 class NodeAnnouncement:
     """Implements `cis.discovery.provider.Announcement`."""
 
-    def __init__(self, cluster: Cluster, own: NodeId, port: Callable[[], int], clock_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        port: Callable[[], int],
+        record: Callable[[], bytes],
+        clock_ms: Callable[[], int],
+    ) -> None:
         self._port = port
+        self._record = record
         self._cluster = cluster
         self._clock_ms = clock_ms
         self._known: tuple[Membership, list[bytes], int] | None = None
-        self._tags = Tags(
-            own,
-            self._keys,
-            lambda: [member.node for member in cluster.membership.members()],
-        )
+        self._tags = Tags(cluster.identity.node, self._keys, self._members)
+        self._beacons = Beacons(cluster.identity, self._keys, self._members)
 
     def port(self) -> int:
         """Return the endpoint's UDP port."""
@@ -41,6 +47,21 @@ class NodeAnnouncement:
     def recognise(self, tag: bytes, slot: int) -> NodeId | None:
         """Return the member whose tag it is."""
         return self._tags.recognise(tag, slot)
+
+    def record(self) -> bytes:
+        """Return this node's signed record."""
+        return self._record()
+
+    def own_beacon(self, slot: int, /) -> Beacon | None:
+        """Return this node's beacon in a slot."""
+        return self._beacons.own(slot)
+
+    def other_beacons(self, slot: int, /) -> dict[bytes, Sought]:
+        """Return whose tag is whose among the other members."""
+        return self._beacons.others(slot)
+
+    def _members(self) -> list[NodeId]:
+        return [member.node for member in self._cluster.membership.members()]
 
     def _keys(self) -> list[bytes]:
         """The keys of the moment, worked out again when the membership has changed, and once an hour."""

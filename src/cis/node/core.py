@@ -142,9 +142,19 @@ class Core:
             case events.Recorded(node, record, targets):
                 for target in targets:
                     self.dialling.sighted(target, now)
+                self.book.heard(node)
                 effects = self._tell(gossip.Heard(node, record), now)
             case events.Connected():
                 effects = self._on_connected(event, now)
+            case events.Moved(number, relayed) if number in self.links:
+                self.links[number].relayed = relayed
+            case events.Suspected() if event.link in self.links:
+                link = self.links[event.link]
+                link.suspect = event.suspect
+                effects = [events.Dial(link.via)] if event.redial and link.via is not None else ()
+            case events.WaysChanged():
+                self.book.stir(now)
+                self.dialling.touch()
             case events.Lost():
                 effects = self._on_lost(event, now)
             case events.DialFailed():
@@ -170,18 +180,19 @@ class Core:
             if event.node in self.dialling.barred:
                 return [events.Close(event.link, Fault.UNAUTHORISED, REFUSAL)]
             return [events.Close(event.link, Fault.BANNED, "this node broke the protocol: wait some minutes")]
-        self.dialling.connected(event.node, event.via, now)
+        given_up = [events.GiveUp(event.node)] if self.dialling.connected(event.node, event.via, now) else []
         taken, gives_way = self.table.judge(event, now)
         if not taken:
-            return [_duplicate(event.link)]
+            return [*given_up, _duplicate(event.link)]
         before = self.link_to(event.node)
+        status = self.status.setdefault(event.node, SyncStatus())
+        link = Link(event.link, event.node, event.via, now, event.relayed, status=status)
         if gives_way is not None:
             self.table.remove(gives_way.id)
-        status = self.status.setdefault(event.node, SyncStatus())
-        link = Link(event.link, event.node, event.via, now, status=status)
         self.table.add(link)
         self.sessions.on_connected(link, now)
         return [
+            *given_up,
             *((_duplicate(gives_way.id),) if gives_way is not None else ()),
             events.Introduce(event.link),
             *self._tell_of_link(event.node, before, now),

@@ -10,9 +10,11 @@ from random import Random
 from cis.discovery.address import Source
 from cis.model import NodeId
 from cis.net.rate import Bucket
-from cis.peers import Peer, PeerBook, Target
+from cis.peers import PeerBook, Target
+from cis.peers.book import ICE
 
-_BY_HAND = Source.STATIC.value
+_HARMLESS = frozenset({Source.STATIC.value, ICE})
+"""Sources of what no hint can abuse: what the user says, and what the peer itself is asked by signals."""
 BAN_S = 600.0
 """How long a node that broke the protocol is neither dialled nor let in."""
 FOREIGN_DIALS_PER_MINUTE = 60
@@ -58,22 +60,25 @@ class Dialling:
 
     def want(self, node: NodeId, now: float) -> bool:
         """Gossip wants a connection; False where none can be had, else dials begin now."""
-        peer = self.book.get(node)
-        if peer is None or not peer.addresses or self._kept_away(node):
+        if self._kept_away(node) or not self.book.heard(node):
             return False
         self._wanted[node] = None
         self.book.hurry(node, now)
         self._changed = True
         return True
 
-    def connected(self, node: NodeId, via: Target | None, now: float) -> None:
-        """A connection is there; one with whoever answers at an address the user gave is to be kept."""
+    def connected(self, node: NodeId, via: Target | None, now: float) -> bool:
+        """A connection is there; one with whoever answers at an address the user gave is to be kept.
+
+        True where other dials of the node are under way, which are to be given up.
+        """
         if via is not None and via.node is None:
             self.pinned.add(node)
-        self.book.connected(node, now, via)
+        others = self.book.connected(node, now, via)
         self._wanted.pop(node, None)
         self._left.pop(node, None)
         self._changed = True
+        return others
 
     def lost(self, node: NodeId, reason: str, now: float, *, unwanted: bool) -> None:
         """The last connection with a node ended."""
@@ -93,7 +98,7 @@ class Dialling:
         if target.node is None or target.node not in self._wanted:
             return None
         peer = self.book.get(target.node)
-        if peer is not None and (_under_way(peer) or (peer.addresses and peer.due_at <= now)):
+        if peer is not None and (peer.under_way or (self.book.waits(peer) and peer.due_at <= now)):
             return None
         del self._wanted[target.node]
         return target.node
@@ -159,8 +164,7 @@ class Dialling:
         settled = {*connected, *self.parted, *self.barred, *self.banned, *self._left}
         found = self.book.due(now, settled | self._left_alone(settled, room, now))
         targets = [target for target in found if self._may_dial(target, now)]
-        at = self.book.next_due(settled | self._left_alone(settled, room, None))
-        self._at = at if at is not None and at > now else None
+        self._at = self.book.next_due(settled | self._left_alone(settled, room, None), now)
         return targets
 
     def next_due(self) -> float | None:
@@ -173,8 +177,10 @@ class Dialling:
 
     def _may_dial(self, target: Target, now: float) -> bool:
         """Count a dial of an address others told; put it off where there were too many of those."""
-        by_hand = target.source == _BY_HAND or target.node is None or target.node in self.pinned
-        if by_hand or self.book.worked(target) or self._foreign.take(1.0, now):
+        by_hand = target.source in _HARMLESS or target.node is None or target.node in self.pinned
+        peer = self.book.get(target.node) if target.node is not None else None
+        way = peer.way(target) if peer is not None else None
+        if by_hand or (way is not None and way.successes) or self._foreign.take(1.0, now):
             return True
         self.postponed += 1
         self.book.postpone(target, now + self._foreign.wait_s(1.0, now))
@@ -184,16 +190,14 @@ class Dialling:
         """The nodes nobody asked for beyond those there is room for; without ``now``, none while there is any room."""
         idle = [peer for peer in self.book if peer.node is not None and peer.node not in settled]
         unasked = [peer for peer in idle if peer.node not in self.pinned and peer.node not in self._wanted]
-        room -= sum(_under_way(peer) for peer in unasked)
+        room -= sum(peer.under_way for peer in unasked)
         if room <= 0:
-            return {peer.node for peer in unasked if peer.node is not None and not _under_way(peer)}
+            return {peer.node for peer in unasked if peer.node is not None and not peer.under_way}
         if now is None:
             return set()
-        ready = [peer.node for peer in unasked if peer.node is not None and peer.due_at <= now and peer.untried()]
+        ready = [
+            peer.node for peer in unasked if peer.node is not None and peer.due_at <= now and self.book.waits(peer)
+        ]
         if len(ready) <= room:
             return set()
         return set(self._rng.sample(ready, len(ready) - room))
-
-
-def _under_way(peer: Peer) -> bool:
-    return any(one.dialling for one in peer.addresses)

@@ -19,20 +19,23 @@ from cis.errors import CisError, Fault
 from cis.gossip import Gossip
 from cis.model import Candidate, NodeId, SpaceId
 from cis.net import Certificate, Endpoint, NetLimits
-from cis.node import events
-from cis.node.addresses import own_candidates
+from cis.node import events, outreach
 from cis.node.core import Core
+from cis.node.describing import Describing
 from cis.node.examining import Examiner
 from cis.node.freshness import Freshness
 from cis.node.local import LocalNode
 from cis.node.meeting import Around, Meeting
 from cis.node.memory_of_peers import keep_saving, load_peers, save_peers
+from cis.node.outreach import Outreach, Terms
 from cis.node.presence import Presence
 from cis.node.recovery import Recovery
+from cis.node.signalling import Signpost
 from cis.node.stability import ROUND_S, STABILITY, Stability, space_of
 from cis.node.topics import Topics
 from cis.node.upkeep import Upkeep
 from cis.peers import PeerBook, Target
+from cis.reach.options import ReachOptions
 from cis.store.engine import Commit
 from cis.wire.messages import encode
 
@@ -55,6 +58,8 @@ class NodeOptions:
     """whether this node drops history that all members have had; it reports what it holds in any case"""
     limits: NetLimits = field(default_factory=NetLimits)
     providers: Sequence[Provider] = ()
+    reach: ReachOptions = field(default_factory=ReachOptions)
+    anchors: Sequence[Signpost] = ()
 
 
 class _Stopped(Exception):
@@ -68,16 +73,26 @@ class Driver:
         self.local = local
         self.options = options
         self._meeting = Meeting(local, Around(self.report, self._spawn, self._candidates))
+        self.outreach = self._meeting.outreach = Outreach(
+            local,
+            Terms(options.reach, options.anchors, options.external),
+            outreach.Around(self.report, self._spawn, self._meeting.tell_record),
+            self._meeting.links,
+            self._meeting.tally,
+        )
+        self.explain = self._meeting.trying.attempts.of
         self.links = self._meeting.links
         self.problems = self._meeting.problems
         self.desk = self._meeting.desk
         self.tally = self._meeting.tally
         self.skews_ms = self._meeting.skews_ms
         self._rng = Random()
-        own, book = local.identity.node, PeerBook(local.identity.node, Random())
+        own, book = local.identity.node, PeerBook(local.identity.node, Random(), self.outreach.negotiable)
         gossip = Gossip(own, self._meeting.own_record, Random())
         targets_of, sharing = self._meeting.targets_of, local.cluster.sharing
         self.core = Core(own, book, gossip, Random(), options.sync_interval_s, targets_of, sharing)
+        record_of = self._meeting.finder.records.candidates_of
+        self.paths = Describing(self.core, self.outreach, self.links, record_of).paths
         self.topics = Topics(local, lambda body: self.report(events.TopicAsked(body)))
         self.presence = Presence(local, self.topics, Random())
         self._examiner = Examiner(local, self.topics, self.report, self.tally)
@@ -98,7 +113,8 @@ class Driver:
         self._reported: deque[events.Event] = deque()
         self._changed = asyncio.Event()
         self._watchers: set[Callable[[Commit], None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at: float | None = None
         self._loop = asyncio.get_running_loop()
         self._group: asyncio.TaskGroup
 
@@ -135,11 +151,12 @@ class Driver:
     def _begin(self) -> None:
         """Start what runs as long as the node does."""
         finder = self._meeting.finder
+        self.outreach.open(self.endpoint, self.core)
         load_peers(self.local, finder.sight)
         for provider in self.options.providers:
             self._group.create_task(finder.provide(provider, self.endpoint.address[1]))
         self._group.create_task(keep_saving(self.local, self.core.book))
-        freshness = Freshness(self.endpoint.use_certificate, self.local.clock_ms, self._candidates)
+        freshness = Freshness(self.endpoint.use_certificate, self.local.clock_ms, self.outreach.candidates)
         self._group.create_task(freshness.run())
         self._group.create_task(self._upkeep.run())
         self._group.create_task(self._keep_stable())
@@ -191,7 +208,7 @@ class Driver:
 
     def addresses(self) -> list[tuple[str, int]]:
         """Return the addresses at which others may reach this node, best first."""
-        return [(one.host, one.port) for one in self._candidates()]
+        return [(one.host, one.port) for one in self.outreach.candidates()]
 
     async def connect(self, target: Target) -> NodeId:
         """Dial a target now and return who answered; raises what went wrong."""
@@ -207,6 +224,8 @@ class Driver:
         match effect:
             case events.Dial(target):
                 self._spawn(self._meeting.dial(target))
+            case events.GiveUp(node):
+                self._meeting.trying.give_up(node)
             case events.Close(link, fault, reason):
                 if (found := self.links.get(link)) is not None:
                     found.connection.close(fault, reason)
@@ -284,13 +303,14 @@ class Driver:
     def _arm(self) -> None:
         at = self.core.next_timer()
         if self._timer is not None:
-            if self._timer.when() == at and not self._timer.cancelled():
+            if self._timer_at == at:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self.report, events.Ticked()) if at is not None else None
+        self._timer_at = at
 
     def _candidates(self) -> tuple[Candidate, ...]:
-        return own_candidates(self.endpoint.address, self.options.external)
+        return self.outreach.candidates()
 
 
 async def _contained(work: Coroutine[None, None, None]) -> None:

@@ -42,6 +42,32 @@ class Connected:
     link: LinkId
     node: NodeId
     via: Target | None
+    relayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A connection runs on another path than before."""
+
+    link: LinkId
+    relayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """What was sent on a link has gone unanswered, or no longer is (``suspect``).
+
+    ``redial`` when nothing but another connection can mend it.
+    """
+
+    link: LinkId
+    suspect: bool
+    redial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WaysChanged:
+    """Nodes may be in reach that were not: the network of this machine changed, or there are others to signal by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +244,9 @@ Event = (
     Sighted
     | Recorded
     | Connected
+    | Moved
+    | Suspected
+    | WaysChanged
     | Lost
     | DialFailed
     | Written
@@ -247,6 +276,13 @@ class Dial:
     """Try to reach a target; answer with `Connected` or `DialFailed`."""
 
     target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Let be whatever other attempts at a node are under way: there is a connection. Answer with nothing."""
+
+    node: NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,4 +332,4 @@ class Introduce:
     link: LinkId
 
 
-Effect = Dial | Close | Synchronise | Compare | GossipSend | Examine | Introduce
+Effect = Dial | GiveUp | Close | Synchronise | Compare | GossipSend | Examine | Introduce

@@ -12,8 +12,8 @@ from pathlib import Path
 SOCKET_PATH_MAX = 100
 """Bytes of a Unix socket's path that every system takes (Linux 108, macOS 104, with the final NUL)."""
 
-_CREDENTIAL = b"credential"
-"""How settings name what a relay asks for."""
+_SECRETS = (b"credential", b"token")
+"""How settings name what a relay asks for, and an anchor."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Home:
 
     def _secret_config(self) -> list[Path]:
         with contextlib.suppress(OSError):
-            if _CREDENTIAL in self.config.read_bytes():
+            written = self.config.read_bytes()
+            if any(name in written for name in _SECRETS):
                 return [self.config]
         return []
 

@@ -91,6 +91,20 @@ class Invitations:
         for one in invitations:
             self._held.pop(one.id, None)
 
+    def cancel(self, store: Store, ticket: bytes) -> bool:
+        """Make a ticket void; False where somebody has joined by it already, or there is none."""
+
+        def task(connection: apsw.Connection) -> bool:  # one after the other with what redeems it
+            held = self._held.get(ticket)
+            if held is None or held.redeemed_by is not None:
+                return False
+            drop(connection, [held])
+            self.forget([held])
+            return True
+
+        cancelled: bool = store.execute(task).result()
+        return cancelled
+
     def usable(self) -> list[Invitation]:
         """Return those by which somebody may still be admitted: whoever holds the ticket, or whom it is bound to."""
         return [one for one in self.live() if one.redeemed_by is None]

@@ -39,12 +39,14 @@ class Surroundings:
     """What a link needs of its node: the local part, where to report events, where to hand records.
 
     ``vetted`` returns a gossip message without the records that are not what they claim to be, None to leave it out.
+    ``signals`` serves a stream of signals.
     """
 
     local: LocalNode
     report: Callable[[events.Event], None]
     on_record: Callable[[bytes], None]
     vetted: Callable[[GossipMessage], GossipMessage | None]
+    signals: Callable[[NodeId, Stream], Awaitable[None]]
     tally: Tally = field(default_factory=Tally)
 
 
@@ -188,6 +190,8 @@ class PeerLink:
                     await self._answer_pings(stream)
                 case "vectors":
                     await answer_vectors(stream, self._around.local, self.node)
+                case "signal":
+                    await self._around.signals(self.node, stream)
                 case "records":
                     await self._receive_records(stream)
                 case _:

@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import NoReturn
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
 from cis.errors import CisError, Denied, Fault, PeerFault
 from cis.model import Candidate, NodeId
@@ -18,7 +19,7 @@ from cis.node.contacts import Contacts
 from cis.node.dialling import UNWANTED_PAUSE_S
 from cis.node.events import LinkId
 from cis.node.finding import Finder, Problems, place_of
-from cis.node.greeting import NO_KEY_FITS, first_frame, reach, welcome
+from cis.node.greeting import NO_KEY_FITS, first_frame, reach_by, welcome
 from cis.node.joining import serve_join
 from cis.node.links import PeerLink, Surroundings
 from cis.node.local import LocalNode
@@ -26,10 +27,15 @@ from cis.node.paces import Tally
 from cis.node.pairing import Desk
 from cis.node.quarantine import Quarantine
 from cis.node.records import targets_in
+from cis.node.trying import Try, Trying
 from cis.peers import Target
+from cis.peers.book import ICE
 from cis.trust import KeyUsed
 from cis.trust.acl import REFUSAL, Access, Mode
 from cis.trust.records import read_record
+
+if TYPE_CHECKING:
+    from cis.node.outreach import Outreach
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +44,10 @@ _BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Faul
 _UNWANTED = frozenset({Fault.NONE, Fault.BANNED, Fault.PARTED, Fault.UNAUTHORISED})
 """What a peer closes a connection for that it does not want for now."""
 REMOVED = "this node was removed from the cluster: ask an admin (`cis acl show` there)"
+REMOVED_BY = "removed from the cluster by "
+"""How a connection with a member begins to say why it is closed when that member was removed."""
+TOLD_OF_REMOVAL = "told of removal"
+"""The decision on record when a member told this node that it is a member no more; it may have no proof of it."""
 _REFUSING = frozenset({Fault.UNAUTHORISED, Fault.NOT_MEMBER})
 """What a peer gives as its reason that wants no connection with this node until somebody there decides otherwise."""
 NO_KEY_PAUSE_S = 30.0
@@ -55,17 +65,19 @@ class Around:
 
 
 class Meeting:
-    """Belongs to the loop's thread; ``endpoint`` is set once it is open."""
+    """Belongs to the loop's thread; ``endpoint`` is set once it is open, ``outreach`` before that."""
 
     def __init__(self, local: LocalNode, around: Around) -> None:
         self.links: dict[LinkId, PeerLink] = {}
         self.skews_ms: dict[NodeId, int] = {}
         self.problems = Problems()
         self.tally = Tally()
-        self.finder = Finder(local, around.report, self.problems)
+        self.finder = Finder(local, around.report, self.problems, around.candidates)
         self.quarantine = Quarantine()
         self.desk = Desk(local, lambda: [(one.host, one.port) for one in around.candidates()], self._on_joined)
+        self.trying = Trying()
         self.endpoint: Endpoint
+        self.outreach: Outreach
         self._local = local
         self._around = around
         self._contacts = Contacts(local.cluster)
@@ -74,28 +86,49 @@ class Meeting:
 
     async def dial(self, target: Target) -> None:
         """Try to reach a target, and report what came of it."""
+        with self.trying.at(target.node, place_of(target)) as one:
+            one.outcome = await self._dial(target, one)
+
+    async def _dial(self, target: Target, one: Try) -> str:
+        """Try to reach a target, report what came of it, and say it in a word."""
         try:
-            await self.connect(target)
+            await self._connect(target, one)
         except PeerFault as fault:
             pointless = fault.fault is Fault.SELF
             pause_s = NO_KEY_PAUSE_S if fault.detail == NO_KEY_FITS else _pause_s(fault.fault)
             self._around.report(events.DialFailed(target, fault.detail, pointless, pause_s))
             if not pointless:
-                self.problems.note(place_of(target), fault.detail)
+                self.problems.note(place_of(target), fault.detail, target.node)
+            if fault.fault is Fault.UNAUTHORISED and fault.detail == REMOVED and target.node is not None:
+                self._local.record(TOLD_OF_REMOVAL, target.node, "this node was removed from the cluster")
+            return fault.detail
         except ConnectionLost as lost:
             self._around.report(events.DialFailed(target, str(lost.reason)))
-            self.problems.note(place_of(target), str(lost.reason))
+            self.problems.note(place_of(target), str(lost.reason), target.node)
+            return str(lost.reason)
         except CisError as error:
             self._around.report(events.DialFailed(target, str(error)))
+            return str(error)
+        return "connected"
 
     async def connect(self, target: Target) -> NodeId:
         """Dial a target and return who answered; raises what went wrong."""
+        with self.trying.at(None, "") as one:
+            return await self._connect(target, one)
+
+    async def _connect(self, target: Target, one: Try) -> NodeId:
         cluster = self._local.cluster
         solitary = cluster.acl.mode is Mode.SOLITARY
         if solitary or (target.node is not None and cluster.verdict(target.node).access is Access.REFUSE):
             why = "the mode is solitary" if target.node is None else cluster.verdict(target.node).why
             raise Denied(f"the access list of this node does not admit a connection there: {why}")
-        node, connection = await reach(self.endpoint, self._local, target)
+        if target.source == ICE and target.node is not None:
+            async with self.outreach.way_to(target.node) as way:
+                node, connection = await reach_by(partial(one.through, way.dial), self._local, target.node)
+                way.keep(connection)
+        else:
+            dial = partial(self.endpoint.dial, target.host, target.port)
+            node, connection = await reach_by(partial(one.through, dial), self._local, target.node)
         self._adopt(connection, node, target)
         return node
 
@@ -121,7 +154,8 @@ class Meeting:
             self.tally[f"handshake_{fault.fault.name.lower()}"] += 1
             if not isinstance(fault, TurnedAway):
                 self._local.record("refused", None, fault.detail)
-            self.problems.note("an incoming connection", fault.detail)
+            if fault.fault is not Fault.SELF:  # homes share addresses: a member's own may be this node's too
+                self.problems.note("an incoming connection", fault.detail)
             connection.close(fault.fault, fault.detail if outcome_known(fault) else "")
         except (CisError, TimeoutError) as error:
             self.tally["handshake_broken_off"] += 1
@@ -143,6 +177,11 @@ class Meeting:
     def own_record(self) -> bytes:
         """Return this node's record as of now."""
         return self.finder.records.own(self._around.candidates())
+
+    def tell_record(self) -> None:
+        """Tell the peers this node's record, as it is another than before."""
+        for link in self.links.values():
+            self._around.spawn(self._tell_on(link, self.own_record()))
 
     def targets_of(self, node: NodeId, raw: bytes) -> tuple[Target, ...]:
         """Return where the record of a gossip contact says its node is; the record was verified on arrival."""
@@ -193,14 +232,15 @@ class Meeting:
             self._around.report,
             lambda raw: self._on_record(raw, number),
             self._contacts.vetted,
+            self.outreach.signaller.serve,
             self.tally,
         )
         link = PeerLink(number, node, connection, around)
         self.links[link.id] = link
         self._around.spawn(self._serve(link))
-        if via is not None:
-            self.problems.pop(place_of(via), None)
-        self._around.report(events.Connected(link.id, node, via))
+        self.problems.settle(node, place_of(via) if via is not None else None)
+        self._around.report(events.Connected(link.id, node, via, connection.path.relayed))
+        self.outreach.on_connected(link)
 
     async def _serve(self, link: PeerLink) -> None:
         reason, blamed, unwanted, pause_s = "the node ended", False, False, 0.0
@@ -211,9 +251,12 @@ class Meeting:
                 reason = "this node's access list does not admit it (cis acl show)"
             if closed.by_peer and not closed.transport:
                 unwanted, pause_s = closed.fault in _UNWANTED, _pause_s(closed.fault)
+                if closed.fault is Fault.UNAUTHORISED and closed.text.startswith(REMOVED_BY):
+                    self._local.record(TOLD_OF_REMOVAL, link.node, closed.text)
             self.tally[f"closed_{closed.fault.name.lower()}"] += blamed
         finally:
             self.links.pop(link.id, None)
+            self.outreach.reaching.on_lost(link.node, link.connection)
             link.connection.close(Fault.INTERNAL, "internal error")  # closed already, unless serving it failed
             self._around.report(events.Lost(link.id, reason, blamed, unwanted, pause_s))
 

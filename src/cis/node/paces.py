@@ -27,8 +27,12 @@ Tally = Counter[str]
 GOSSIP_UNITS_PER_S, GOSSIP_UNITS_BURST = 1000.0, 250.0
 """A gossip message is one unit and one for each KiB of it."""
 STREAM_UNITS_PER_S, STREAM_UNITS_BURST = 50.0, 1000.0
-_STREAM_UNITS = {"records": 10.0, "sync": 5.0, "audit": 20.0, "vectors": 5.0}
+_STREAM_UNITS = {"records": 10.0, "sync": 5.0, "audit": 20.0, "vectors": 5.0, "signal": 2.0}
 """What a stream costs by its purpose; others cost one unit, as does each ping."""
+FORWARDS_PER_S, FORWARDS_BURST = 10.0, 100.0
+"""Signals of one member that are passed on to others."""
+OFFERS_PER_S, OFFERS_BURST = 0.5, 8.0
+"""Offers of paths that one member may make."""
 CHANGES_PER_S, CHANGES_BURST = 200.0, 2000.0
 BULLETINS_PER_S, BULLETINS_BURST = 50.0, 500.0
 AUTHORS_MAX = 1024

@@ -42,6 +42,11 @@ class RecordShelf:
             self._own = (candidates, now_ms, own)
         return own
 
+    def candidates_of(self, node: NodeId) -> tuple[Candidate, ...]:
+        """Return where the record held of a member says it is reached."""
+        held = self._held.get(node)
+        return held[0].candidates if held is not None else ()
+
     def take(self, raw: bytes, bound: tuple[str, int]) -> Recorded | None:
         """Keep a record if it is newer than the one held, and return what it tells, None where that is nothing new.
 

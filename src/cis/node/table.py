@@ -42,6 +42,9 @@ class Link:
     node: NodeId
     via: Target | None
     since: float
+    relayed: bool = False
+    suspect: bool = False
+    """what was sent on it lately has gone unanswered"""
     syncing: bool = False
     sync_at: float | None = None
     synced_at: float = 0.0
@@ -117,11 +120,14 @@ class LinkTable:
     def _survivor(self, rival: Link, event: events.Connected, now: float) -> Link | events.Connected | None:
         """Of two connections with one peer, choose as the other side will; None leaves the choice to it.
 
-        An old rival gives way: who dials again has lost it. When both dialled, the connection dialled by the
-        smaller id stays. When one side dialled twice (two addresses of the other), that side closes the later.
+        An old rival gives way, and one that has gone silent: who dials again has lost it. A relayed connection gives
+        way to one that is not. When both dialled, the connection dialled by the smaller id stays. When one side
+        dialled twice (two addresses of the other), that side closes the later.
         """
-        if now - rival.since >= GLARE_S:
+        if rival.suspect or now - rival.since >= GLARE_S:
             return event
+        if rival.relayed != event.relayed:
+            return event if rival.relayed else rival
         dialled_here = event.via is not None
         if dialled_here == rival.dialled:
             return rival if rival.dialled else None

@@ -18,7 +18,7 @@ from cis.node import events
 from cis.node.cluster import Changed
 from cis.node.governing import keys_wanting
 from cis.node.local import LocalNode
-from cis.node.meeting import REMOVED, Meeting
+from cis.node.meeting import REMOVED, REMOVED_BY, Meeting
 from cis.node.topics import Topics
 from cis.trust.acl import REFUSAL, Access
 from cis.wire.membership import Role, Rotate
@@ -87,7 +87,7 @@ class Upkeep:
 
     def _take(self, changed: Changed) -> None:
         own = self._local.identity.node
-        gone = {node: f"removed from the cluster by {by}" for node, by in changed.removed.items() if node != own}
+        gone = {node: f"{REMOVED_BY}{by}" for node, by in changed.removed.items() if node != own}
         if own in changed.removed:
             self._meeting.problems.note("this node", f"{REMOVED}; it was removed by {changed.removed[own]}")
         if gone:

@@ -42,6 +42,7 @@ from cis.wire.handshake import (
     encode_frame,
     encode_hello,
 )
+from cis.wire.pairing import is_start
 
 KEYS_MAX = 384
 """The discovery key, live tickets, and the keys shared with each other member alone."""
@@ -229,6 +230,8 @@ class Listener:
         return step
 
     def _answer(self, frame: bytes) -> Step:
+        if is_start(frame):
+            return _refused("a pairing code was typed on another device, and none is waited for here: run `cis pair`")
         hello = decode_hello(frame)
         key = self._key_of(hello)
         if key is None:

@@ -13,6 +13,7 @@ import msgspec
 
 from cis.errors import Fault, PeerFault
 from cis.wire.audit import AuditMessage
+from cis.wire.decoding import Node
 from cis.wire.gossip import GossipMessage
 from cis.wire.segment import SEGMENT_TAG, Segment
 
@@ -23,6 +24,8 @@ SPACES_MAX = 256
 ENTRIES_MAX = 1024
 IDS_MAX = 16_384
 RECORDS_MAX = 64
+SEALED_SIGNAL_BYTES_MAX = 8448
+"""A signal of the greatest length, sealed."""
 
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Space = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
@@ -30,10 +33,11 @@ Replica = Annotated[bytes, msgspec.Meta(min_length=40, max_length=40)]
 Head = Annotated[bytes, msgspec.Meta(max_length=8)]
 Seq = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+Sealed = Annotated[bytes, msgspec.Meta(min_length=44, max_length=SEALED_SIGNAL_BYTES_MAX)]
 
 
 class Open(msgspec.Struct, array_like=True, tag=1, frozen=True):
-    """First message of a stream: what it is for (``sync``, ``gossip``, ``audit``, ``ping``, ``records``, ``join``)."""
+    """First message of a stream: what it is for (``sync``, ``gossip``, ``ping``, …; docs/protocol.md lists them)."""
 
     purpose: Annotated[str, msgspec.Meta(max_length=32)]
 
@@ -104,6 +108,26 @@ class Records(msgspec.Struct, array_like=True, tag=10, frozen=True):
     records: Annotated[list[bytes], msgspec.Meta(max_length=RECORDS_MAX)]
 
 
+class Forward(msgspec.Struct, array_like=True, tag=11, frozen=True):
+    """Asks a member to pass a sealed signal on to another it has a connection with; answered by `Taken`."""
+
+    to: Node
+    sealed: Sealed
+
+
+class Forwarded(msgspec.Struct, array_like=True, tag=12, frozen=True):
+    """A sealed signal for the receiver, from the member it says: from the other side itself, or passed on by it."""
+
+    sender: Node
+    sealed: Sealed
+
+
+class Taken(msgspec.Struct, array_like=True, tag=13, frozen=True):
+    """Whether what was to be passed on was."""
+
+    taken: bool
+
+
 Message = (
     Open
     | Summary
@@ -115,6 +139,9 @@ Message = (
     | Ping
     | Pong
     | Records
+    | Forward
+    | Forwarded
+    | Taken
     | Segment
     | GossipMessage
     | AuditMessage

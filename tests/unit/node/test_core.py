@@ -13,6 +13,7 @@ from cis.node.dialling import BAN_S
 from cis.node.sessions import JITTER, RELAY_DELAY_S, RELAY_PAUSE_S, RETRY_S
 from cis.node.table import GLARE_S
 from cis.peers import PeerBook
+from cis.peers.book import STIR_S
 from cis.sync import Report
 from tests.unit.node.scripted import HIGH, INTERVAL_S, LOW, OWN, Scripted, connect, target
 
@@ -182,3 +183,59 @@ def test_a_member_the_access_list_refuses_is_parted_with_and_dialled_once_it_is_
     assert refused.fault is Fault.UNAUTHORISED
     assert core.handle(events.Ticked(), BAN_S) == []
     assert core.handle(events.Barred(frozenset(), ""), BAN_S + 1) == [events.Dial(target(HIGH))]
+
+
+# --- paths -----------------------------------------------------------------------------------------------------------
+
+
+def link_over(core: Core, link: int, *, dialled: bool, relayed: bool, now: float = 0.0) -> list[events.Effect]:
+    return core.handle(events.Connected(link, HIGH, target(HIGH) if dialled else None, relayed), now)
+
+
+def closed_in(effects: list[events.Effect]) -> list[tuple[int, Fault]]:
+    return [(effect.link, effect.fault) for effect in effects if isinstance(effect, events.Close)]
+
+
+def test_dials_under_way_are_given_up_when_a_connection_is_there_whoever_dialled(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    assert events.GiveUp(HIGH) in connect(core, 1, HIGH, dialled=False)
+    assert events.GiveUp(HIGH) not in connect(core, 2, HIGH, dialled=False)
+
+
+@pytest.mark.parametrize("direct_dialled", [True, False])
+@pytest.mark.parametrize("direct_first", [True, False])
+def test_of_two_connections_the_direct_one_stays_whoever_dialled_it(
+    core: Core, direct_dialled: bool, direct_first: bool
+) -> None:
+    link_over(core, 1, dialled=direct_dialled == direct_first, relayed=not direct_first)
+    core.handle(events.SyncEnded(1, Report()), 0.0)
+    effects = link_over(core, 2, dialled=direct_dialled != direct_first, relayed=direct_first)
+    assert closed_in(effects) == [(2 if direct_first else 1, Fault.DUPLICATE)]
+
+
+def test_a_connection_that_moved_to_a_direct_path_counts_as_direct(core: Core) -> None:
+    link_over(core, 1, dialled=False, relayed=True)
+    core.handle(events.Moved(1, relayed=False), 0.1)
+    assert closed_in(link_over(core, 2, dialled=True, relayed=True, now=0.2)) == [(2, Fault.DUPLICATE)]
+
+
+def test_a_session_cut_short_with_its_connection_begins_anew_on_the_one_that_stays(core: Core) -> None:
+    link_over(core, 1, dialled=True, relayed=True)
+    effects = link_over(core, 2, dialled=True, relayed=False)
+    assert closed_in(effects) == [(1, Fault.DUPLICATE)]
+    assert events.Synchronise(2) in effects
+
+
+def test_a_silent_connection_nothing_else_can_mend_is_dialled_again_and_replaced(core: Core) -> None:
+    link_over(core, 1, dialled=True, relayed=False)
+    assert core.handle(events.Suspected(1, suspect=True), 0.1) == []
+    assert core.handle(events.Suspected(1, suspect=True, redial=True), 0.2) == [events.Dial(target(HIGH))]
+    assert closed_in(link_over(core, 2, dialled=True, relayed=False, now=0.3)) == [(1, Fault.DUPLICATE)]
+
+
+def test_a_change_of_the_network_leads_to_dials_of_those_that_were_given_up_on(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    core.handle(events.DialFailed(target(HIGH), "no answer"), 0.0)
+    core.book.get(HIGH).due_at = 100.0
+    core.handle(events.WaysChanged(), 50.0)
+    assert core.handle(events.Ticked(), 50.0 + STIR_S) == [events.Dial(target(HIGH))]

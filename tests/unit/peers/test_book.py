@@ -8,7 +8,7 @@ import pytest
 
 from cis.model import NodeId
 from cis.peers import PeerBook, State, Target
-from cis.peers.book import ADDRESSES_MAX, BACKOFF_CEILING_S, PEERS_MAX
+from cis.peers.book import ADDRESSES_MAX, BACKOFF_CEILING_S, ICE, ICE_AFTER_S, PEERS_MAX, STIR_S
 
 OWN = NodeId(b"o" * 32)
 PEER = NodeId(b"p" * 32)
@@ -113,3 +113,98 @@ def test_peers_and_addresses_are_bounded(book: PeerBook) -> None:
     peer = book.get(NodeId(bytes(31) + b"\x05"))
     assert peer is not None
     assert len(peer.addresses) == ADDRESSES_MAX
+
+
+# --- ICE -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def carried() -> set[NodeId]:
+    """The nodes somebody can carry signals to."""
+    return {PEER}
+
+
+@pytest.fixture
+def reaching(carried: set[NodeId]) -> PeerBook:
+    return PeerBook(OWN, Random(7), carried.__contains__)
+
+
+NEGOTIATION = Target(PEER, "", 0, ICE)
+
+
+def test_ice_is_tried_a_moment_after_the_addresses_and_beside_them(reaching: PeerBook) -> None:
+    reaching.sighted(target(), now=5.0)
+    assert reaching.due(5.0, set()) == [target()]
+    assert reaching.next_due(set(), 5.0) == 5.0 + ICE_AFTER_S
+    assert reaching.due(5.0 + ICE_AFTER_S, set()) == [NEGOTIATION]
+    assert reaching.due(6.0, set()) == []
+
+
+def test_ice_does_not_wait_for_addresses_that_failed_or_are_not_known(reaching: PeerBook) -> None:
+    reaching.sighted(target(), now=5.0)
+    reaching.due(5.0, set())
+    reaching.failed(target(), 5.1, "no answer")
+    assert reaching.due(5.1, set()) == [NEGOTIATION]
+    other = PeerBook(OWN, Random(7), lambda _: True)
+    assert other.heard(PEER)
+    assert other.due(0.0, set()) == [NEGOTIATION]
+
+
+def test_ice_is_not_tried_where_nobody_can_carry_signals(reaching: PeerBook, carried: set[NodeId]) -> None:
+    carried.clear()
+    reaching.sighted(target(), now=0.0)
+    reaching.due(0.0, set())
+    assert reaching.next_due(set(), 0.0) is None
+    reaching.failed(target(), 1.0, "no answer")
+    due = reaching.next_due(set(), 1.0)
+    assert due is not None
+    assert reaching.due(due, set()) == [target()]
+
+
+def test_a_round_is_over_when_ice_has_failed_too(reaching: PeerBook) -> None:
+    reaching.sighted(target(), now=0.0)
+    reaching.due(0.0, set())
+    reaching.due(ICE_AFTER_S, set())
+    reaching.failed(target(), 1.0, "no answer")
+    peer = reaching.get(PEER)
+    assert peer is not None
+    assert (peer.streak, reaching.due(1.0, set())) == (0, [])
+    reaching.failed(NEGOTIATION, 2.0, "no path")
+    assert peer.streak == 1
+    assert peer.due_at > 2.0
+
+
+def test_a_connection_frees_the_slots_of_the_dials_that_lost(reaching: PeerBook) -> None:
+    reaching.sighted(target(), now=0.0)
+    reaching.sighted(target(port=7), now=0.0)
+    reaching.due(0.0, set())
+    reaching.due(ICE_AFTER_S, set())
+    assert reaching.connected(PEER, 1.0, NEGOTIATION)
+    peer = reaching.get(PEER)
+    assert peer is not None
+    assert not peer.under_way
+    assert peer.ice.successes == 1
+    assert not reaching.connected(PEER, 1.0, NEGOTIATION)
+
+
+def test_ice_is_no_address(reaching: PeerBook) -> None:
+    assert reaching.heard(PEER)
+    reaching.due(0.0, set())
+    reaching.connected(PEER, 1.0, NEGOTIATION)
+    peer = reaching.get(PEER)
+    assert peer is not None
+    assert peer.addresses == []
+
+
+def test_a_change_of_the_network_ends_all_waiting(reaching: PeerBook) -> None:
+    reaching.sighted(target(), now=0.0)
+    for _ in range(8):
+        now = reaching.next_due(set()) or 0.0
+        for one in (*reaching.due(now, set()), *reaching.due(now + ICE_AFTER_S, set())):
+            reaching.failed(one, now + 1.0, "no answer")
+    peer = reaching.get(PEER)
+    assert peer is not None
+    peer.due_at = 100.0
+    reaching.stir(50.0)
+    assert 50.0 <= peer.due_at <= 50.0 + STIR_S
+    assert reaching.due(50.0 + STIR_S, set()) == [target()]

@@ -34,6 +34,7 @@ from cis.wire.handshake import (
     encode_hello,
 )
 from cis.wire.membership import Role
+from cis.wire.pairing import encode_start
 from tests.unit.trust.cluster import CERTIFICATE_HASH, Cluster, entropy, identity, meeting
 
 SECRET = bytes([7]) * 32
@@ -105,6 +106,13 @@ def test_a_listener_that_does_not_know_the_cluster_learns_no_identity(cluster: C
     met = meeting(cluster, identity(2), cluster.ana)
     stranger = meeting(cluster, identity(2), cluster.ana, listener_keys=[HandshakeKey(bytes(32))]).listener
     refused_with(stranger.receive(met.dialler.start()), Fault.REFUSED)
+
+
+def test_a_pairing_code_that_nobody_waits_for_is_called_that(cluster: Cluster) -> None:
+    listener = meeting(cluster, identity(2), cluster.ana).listener
+    detail = refused_with(listener.receive(encode_start((1,), bytes(32))), Fault.REFUSED)
+    assert "pairing code" in detail
+    assert "cis pair" in detail
 
 
 def test_a_listener_with_many_keys_finds_the_right_one(cluster: Cluster) -> None:
