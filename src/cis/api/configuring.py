@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import tomlkit
+from pydantic import SecretStr
 from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.items import Table
 
@@ -73,6 +74,8 @@ def _typed(settings: Settings, key: str) -> Any:  # noqa: ANN401 - of whichever 
     value: Any = settings
     for name in key.split("."):
         value = getattr(value, name)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
     if isinstance(value, tuple):
         return [item if isinstance(item, str) else _plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

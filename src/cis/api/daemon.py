@@ -9,24 +9,30 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
 from typing import Any
 
 from cis.api.access import AccessOperations
+from cis.api.anchoring import anchors_of, failures_of
+from cis.api.connections import ConnectionOperations, reach_status
 from cis.api.control_socket import bind_control
 from cis.api.doctor_schema import GetTrust
 from cis.api.embedded import EmbeddedNode
 from cis.api.listening import TopicOperations
 from cis.api.memory_schema import WatchMemories
+from cis.api.netchecking import NetcheckOperations
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
-from cis.api.operations import network_handlers, trust_handlers
+from cis.api.operations import network_handlers, reach_handlers, trust_handlers
 from cis.api.pairing import PairingOperations, PairRequest, mdns_of
 from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
+from cis.api.reaching import reach_options
 from cis.api.revoking import RevokingOperations
 from cis.api.server import ControlServer, control_app
 from cis.api.settings import Settings, inert
 from cis.api.spaces import ROLES, SpaceNames, SpaceOperations
 from cis.api.sync_status import SyncStatusOperations
+from cis.api.tickets import TicketOperations
 from cis.api.trust_facts import trust_facts
 from cis.api.trust_schema import RevokeMember
 from cis.api.trusting import TrustOperations
@@ -34,6 +40,7 @@ from cis.api.turned_away import banned, turned_away
 from cis.api.watching import Feed, WatchOperations
 from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
+from cis.discovery.anchor import AnchorProvider
 from cis.discovery.provider import Provider
 from cis.discovery.static import StaticPeers
 from cis.errors import CisError, Unavailable, UsageError
@@ -138,7 +145,7 @@ class _Daemon:
         access = AccessOperations(node.local, self._on_access_changed)
         handlers: dict[type, Any] = {
             **node.handlers,
-            **trust_handlers(trusting, SpaceOperations(node.local), access),
+            **trust_handlers(trusting, SpaceOperations(node.local), access, TicketOperations(node.local)),
             WatchMemories: watching.watch,
             GetStatus: self._status,
             StopNode: self._stop,
@@ -150,6 +157,7 @@ class _Daemon:
             driver = self._driver
             network = NetworkOperations(driver)
             handlers |= network_handlers(network, TopicOperations(driver), SyncStatusOperations(driver))
+            handlers |= reach_handlers(ConnectionOperations(driver), NetcheckOperations(driver, self._settings))
             handlers[GetTrust] = lambda _: trust_facts(node.local, driver.skews_ms)
             handlers[RevokeMember] = RevokingOperations(trusting, network).revoke
         return handlers
@@ -163,7 +171,9 @@ class _Daemon:
         resting = await asyncio.to_thread(self._node.status)
         driver, cluster = self._driver, self._node.local.cluster
         connected = sorted(cluster.name_of(node) for node in driver.core.connected()) if driver is not None else []
+        ages_s = driver.problems.ages_s() if driver is not None else {}
         problems = {**driver.problems, **self._static.failures()} if driver is not None else {}
+        problems |= failures_of(driver.options.providers) if driver is not None else {}
         return NodeStatus(
             running=True,
             name=resting.name,
@@ -180,7 +190,11 @@ class _Daemon:
             networking=driver is not None,
             connected=tuple(connected),
             quarantined=tuple(sorted(map(cluster.name_of, driver.quarantined()))) if driver is not None else (),
+            removed_by=resting.removed_by,
+            removed_ms=resting.removed_ms,
+            reach=reach_status(driver) if driver is not None else None,
             problems=problems,
+            problem_ages_s={place: round(age_s, 1) for place, age_s in ages_s.items() if place in problems},
             turned_away=turned_away(driver) if driver is not None else {},
             banned=banned(driver) if driver is not None else {},
             renamed=self._node.local.renamed[:RENAMED_TOLD_MAX],
@@ -225,6 +239,8 @@ def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
     providers: list[Provider] = [static]
     if (nearby := mdns_of(settings)) is not None:
         providers.append(nearby)
+    anchors, on_loopback = anchors_of(settings), ip_address(p2p.listen_address).is_loopback
+    providers += [AnchorProvider(anchor, allow_loopback=on_loopback) for anchor in anchors]
     pool = p2p.connection_pool
     external = None if p2p.external_address == "auto" else split_endpoint(p2p.external_address)
     return NodeOptions(
@@ -237,6 +253,8 @@ def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
             connections_max=pool.max_connections, idle_timeout_s=pool.idle_timeout, keepalive_s=pool.keepalive_interval
         ),
         providers=tuple(providers),
+        anchors=tuple(anchors),
+        reach=reach_options(settings),
     )
 
 

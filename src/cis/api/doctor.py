@@ -1,7 +1,8 @@
-"""``cis doctor``: a table of checks over one scene; each says how a thing is and what to type.
+"""``cis doctor --security``: a table of checks over one scene; each says how a thing is and what to type.
 
-A check is a row of `CHECKS`. Those over files need no node; those over the cluster are left out where none opens, and
-why it does not is a row too. What is found is told without names, paths and addresses unless asked for.
+A check is a row of `CHECKS`; `cis.api.checkup` has the table without ``--security``. Those over files need no node;
+those over the cluster are left out where none opens, and why it does not is a row too. What is found is told without
+names, paths and addresses unless asked for.
 """
 
 from __future__ import annotations
@@ -56,8 +57,17 @@ class Scene:
         return ", ".join(listed) if self.reveal else str(len(listed))
 
 
+Check = Callable[["Scene"], Finding | None]
+Checks = tuple[tuple[str, Check], ...]
+
+
 def examine_security(folder: Path, *, reveal: bool = False) -> list[Row]:
-    """Return a row for every check that can be made; `UsageError` where there is no node at all."""
+    """Return a row for every check of security that can be made; `UsageError` where there is no node at all."""
+    return examine(folder, CHECKS, reveal=reveal)
+
+
+def examine(folder: Path, checks: Checks, *, reveal: bool = False) -> list[Row]:
+    """Return a row for every one of these checks that can be made; `UsageError` where there is no node at all."""
     home = Home(folder)
     if not home.exists:
         raise UsageError(f"there is no node in {folder} yet: run `cis init` first")
@@ -70,7 +80,7 @@ def examine_security(folder: Path, *, reveal: bool = False) -> list[Row]:
     except CisError as error:
         rows.append(Row(check="node", status="bad", found="it does not open", fix=str(error)))
     scene = Scene(home, key, settings, node, facts, reveal)
-    for name, check in CHECKS:
+    for name, check in checks:
         found = check(scene)
         if found is not None:
             rows.append(Row(check=name, status=found[0], found=found[1], fix=found[2]))
@@ -216,7 +226,8 @@ def _access(scene: Scene) -> Finding | None:
     return "ok", f"mode {acl.mode.value}: {lists}", ""
 
 
-def _silent(scene: Scene) -> Finding | None:
+def silent(scene: Scene) -> Finding | None:
+    """Look for members that have been away for long."""
     if scene.facts is None:
         return None
     away = [name for name, days in scene.facts.silent_days.items() if days > SILENT_DAYS_MAX]
@@ -226,7 +237,8 @@ def _silent(scene: Scene) -> Finding | None:
     return "ok", f"none has been away for {SILENT_DAYS_MAX} days", ""
 
 
-def _clock(scene: Scene) -> Finding | None:
+def clock(scene: Scene) -> Finding | None:
+    """Compare this node's clock with those of members."""
     if scene.facts is None:
         return None
     skews = scene.facts.skews_ms
@@ -263,7 +275,7 @@ def _libraries(_: Scene) -> Finding:
     return ("bad", f"too old: {old}; {text}", "update cis and what it needs") if old else ("ok", text, "")
 
 
-CHECKS: tuple[tuple[str, Callable[[Scene], Finding | None]], ...] = (
+CHECKS: Checks = (
     ("file modes", _modes),
     ("file owner", _owner),
     ("store", _sealed),
@@ -277,8 +289,8 @@ CHECKS: tuple[tuple[str, Callable[[Scene], Finding | None]], ...] = (
     ("keys members have", _lacking),
     ("tickets", _tickets),
     ("access list", _access),
-    ("members away", _silent),
-    ("clock", _clock),
+    ("members away", silent),
+    ("clock", clock),
     ("web and metrics", _exposed),
     ("libraries", _libraries),
 )

@@ -15,6 +15,8 @@ from cis.api.operations import Handler, memory_handlers, trust_handlers
 from cis.api.protocol import Reply, Request
 from cis.api.reading import Readers
 from cis.api.spaces import SpaceOperations
+from cis.api.standing import removal_of
+from cis.api.tickets import TicketOperations
 from cis.api.transfer import TransferOperations
 from cis.api.trust_facts import trust_facts
 from cis.api.trusting import TrustOperations
@@ -41,7 +43,9 @@ class EmbeddedNode:
                 BrowsingOperations(local, policy, self.readers),
                 TransferOperations(local, policy, self.readers),
             ),
-            **trust_handlers(TrustOperations(local), SpaceOperations(local), AccessOperations(local)),
+            **trust_handlers(
+                TrustOperations(local), SpaceOperations(local), AccessOperations(local), TicketOperations(local)
+            ),
             GetTrust: lambda _: trust_facts(local, {}),
         }
 
@@ -69,7 +73,7 @@ class EmbeddedNode:
 
     def status(self) -> NodeStatus:
         """Say what can be said without the network."""
-        cluster = self.local.cluster
+        cluster, removal = self.local.cluster, removal_of(self.local)
         return NodeStatus(
             running=False,
             name=cluster.me.name,
@@ -80,6 +84,8 @@ class EmbeddedNode:
             version=__version__,
             members=tuple(sorted(member.name for member in cluster.membership.members())),
             memories=self.local.public_count(),
+            removed_by=removal[0] if removal else None,
+            removed_ms=removal[1] if removal else None,
         )
 
     def _handler(self, request: Request[Any]) -> Any:  # noqa: ANN401 - the handler of whichever request

@@ -18,9 +18,11 @@ from cis.api.network_schema import (
     PeerInfo,
     Pinged,
     PingPeer,
+    PingReply,
     SyncNow,
     SyncResult,
 )
+from cis.api.reach_schema import AttemptInfo, ExplainPeer
 from cis.discovery.address import Source, join_endpoint, split_endpoint
 from cis.discovery.static import StaticPeer
 from cis.errors import TimedOut, Unavailable, UsageError
@@ -69,18 +71,32 @@ class NetworkOperations:
 
     async def _dial(self, target: Target | None, node: NodeId | None) -> NodeId:
         if node is not None:
-            peer = self._core.book.get(node)
-            failures, addresses = (peer.failures, len(peer.addresses)) if peer is not None else (0, 0)
             self._driver.report(events.MeetingAsked(node))
             if target is None:
-                while self._core.link_to(node) is None:
-                    if peer is None or peer.failures >= failures + addresses:
-                        why = peer.last_error if peer is not None else "no address of it is known"
-                        raise Unavailable(f"could not reach {self._cluster.name_of(node)}: {why}")
-                    await self._driver.wait_changed()
+                await self._meet(node)
                 return node
         assert target is not None, "an unknown node is dialled at an address"
         return await self._driver.connect(target)
+
+    async def _meet(self, node: NodeId) -> None:
+        """Wait for a connection, or for the end of the round of dials; `Unavailable` then."""
+        now = asyncio.get_running_loop().time
+        while self._core.link_to(node) is None:
+            peer = self._core.book.get(node)
+            if peer is None or (not peer.under_way and peer.due_at > now()):
+                why = (peer.last_error if peer is not None else "") or "no way to it is known"
+                raise Unavailable(f"could not reach {self._cluster.name_of(node)}: {why}")
+            await self._driver.wait_changed()
+
+    async def attempts(self, request: ExplainPeer) -> tuple[AttemptInfo, ...]:
+        """Say what became of the last attempts at a member, the oldest first."""
+        now, node = asyncio.get_running_loop().time(), self._cluster.find(request.target).node
+        ended = {one: one.at + one.took_s if one.outcome else now for one in self._driver.explain(node)}
+        found = (one for one, at in ended.items() if now - at <= request.within_s)
+        return tuple(
+            AttemptInfo(one.where, one.outcome or "under way", round(now - one.at, 3), round(one.took_s, 3))
+            for one in found
+        )
 
     async def disconnect(self, request: DisconnectPeer) -> Disconnected:
         """Close the connection with a peer, and keep it closed until `connect` or the next start."""
@@ -98,17 +114,23 @@ class NetworkOperations:
             raise UsageError(f"{request.count} pings: 1 to {PINGS_MAX}")
         link = self._link(request.target)
         name = self._cluster.name_of(link.node)
-        took, skew_ms = [], 0
+        replies, skew_ms = [], 0
         try:
             async with asyncio.timeout(request.timeout_s * request.count):
                 for _ in range(request.count):
                     seconds, clock_ms = await link.ping()
-                    took.append(seconds * 1000)
+                    kind, address = self._path(link.node)
+                    replies.append(PingReply(round(seconds * 1000, 3), kind, address))
                     skew_ms = clock_ms - self._driver.local.clock_ms()
         except TimeoutError:
             raise TimedOut(f"{name} did not answer a ping within {request.timeout_s:g} s") from None
         self._driver.skews_ms[link.node] = skew_ms
-        return Pinged(name, tuple(round(one, 3) for one in took), skew_ms)
+        return Pinged(name, tuple(one.rtt_ms for one in replies), skew_ms, tuple(replies))
+
+    def _path(self, node: NodeId) -> tuple[str, str]:
+        """Return what the connection with a node runs on just now, and the address at its other end."""
+        found = next((one for one in self._driver.paths() if one.node == node), None)
+        return (found.kind, join_endpoint(*found.address)) if found is not None else ("", "")
 
     async def sync(self, request: SyncNow) -> tuple[SyncResult, ...]:
         """Hold a session with one peer or all, and wait for their ends."""
@@ -239,7 +261,9 @@ class NetworkOperations:
         member = self._cluster.find(text)
         if member.node == self._driver.local.identity.node:
             raise UsageError(f"{member.name} is this very node")
-        known = self._core.book.get(member.node)
-        if known is None or not known.addresses:
-            raise Unavailable(f"no address of {member.name} is known: give one, as {member.name}@HOST:PORT")
+        if not self._core.book.heard(member.node):
+            raise Unavailable(
+                f"no address of {member.name} is known, and no connected member or anchor to find it by: "
+                f"give one, as {member.name}@HOST:PORT"
+            )
         return None, member.node

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from cis.api.protocol import Request
+from cis.api.reach_schema import ReachStatus
 from cis.node.renamed import Renamed
 
 RoleName = Literal["admin", "writer", "reader", "blind"]
@@ -33,7 +34,14 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     connected: tuple[str, ...] = ()
     quarantined: tuple[str, ...] = ()
     """connected, and nothing is exchanged with them"""
+    removed_by: str | None = None
+    """who removed this node from its cluster, as far as it was told; null for a member"""
+    removed_ms: int | None = None
     problems: dict[str, str] = {}
+    reach: ReachStatus | None = None
+    """how others are reached; null where no node runs, or it opens no socket"""
+    problem_ages_s: dict[str, float] = {}
+    """how long ago each problem arose last, for those of which it is known"""
     turned_away: dict[str, int] = {}
     """what was refused, slowed down or dropped because of a limit, since the start"""
     banned: dict[str, float] = {}
@@ -146,12 +154,21 @@ class DisconnectPeer(Request[Disconnected], frozen=True, kw_only=True):
     target: str
 
 
+class PingReply(msgspec.Struct, frozen=True):
+    """One round trip in milliseconds, the kind of path the connection ran on then, and the address at its end."""
+
+    rtt_ms: float
+    path: str
+    address: str
+
+
 class Pinged(msgspec.Struct, frozen=True):
     """Round trips in milliseconds, and how far the peer's clock is ahead."""
 
     name: str
     rtt_ms: tuple[float, ...]
     skew_ms: int
+    replies: tuple[PingReply, ...] = ()
 
 
 class PingPeer(Request[Pinged], frozen=True, kw_only=True):

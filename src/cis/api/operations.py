@@ -10,17 +10,21 @@ from cis.api import gossip_schema as gossip
 from cis.api import memory_schema as memory
 from cis.api import network_schema as network
 from cis.api import pairing_schema as pairing
+from cis.api import reach_schema as reach
 from cis.api import trust_schema as trust
 from cis.api.protocol import Request
 
 if TYPE_CHECKING:
     from cis.api.access import AccessOperations
     from cis.api.browsing import BrowsingOperations
+    from cis.api.connections import ConnectionOperations
     from cis.api.listening import TopicOperations
     from cis.api.memory import MemoryOperations
+    from cis.api.netchecking import NetcheckOperations
     from cis.api.network import NetworkOperations
     from cis.api.spaces import SpaceOperations
     from cis.api.sync_status import SyncStatusOperations
+    from cis.api.tickets import TicketOperations
     from cis.api.transfer import TransferOperations
     from cis.api.trusting import TrustOperations
 
@@ -52,6 +56,8 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     trust.PlanRevocation,
     trust.RevokeMember,
     trust.RotateKeys,
+    trust.ListTickets,
+    trust.CancelTicket,
     trust.ListSpaces,
     trust.CreateSpace,
     trust.ShareSpace,
@@ -66,6 +72,9 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     network.DisconnectPeer,
     network.PingPeer,
     network.SyncNow,
+    reach.CheckNetwork,
+    reach.ListConnections,
+    reach.ExplainPeer,
     gossip.GetSyncStatus,
     gossip.BroadcastMessage,
     gossip.ListenTopics,
@@ -94,7 +103,7 @@ def memory_handlers(
 
 
 def trust_handlers(
-    trusting: TrustOperations, spaces: SpaceOperations, access: AccessOperations
+    trusting: TrustOperations, spaces: SpaceOperations, access: AccessOperations, tickets: TicketOperations
 ) -> Mapping[type[Request[Any]], Handler]:
     """Return who answers about members and spaces; in the daemon a removal also waits for others to hear."""
     return {
@@ -105,10 +114,22 @@ def trust_handlers(
         trust.PlanRevocation: trusting.plan,
         trust.RevokeMember: trusting.revoke,
         trust.RotateKeys: trusting.rotate,
+        trust.ListTickets: tickets.tickets,
+        trust.CancelTicket: tickets.cancel,
         trust.ListSpaces: spaces.spaces,
         trust.CreateSpace: spaces.create,
         trust.EditAccess: access.edit,
         trust.SetAccessMode: access.set_mode,
+    }
+
+
+def reach_handlers(
+    connections: ConnectionOperations, checking: NetcheckOperations
+) -> Mapping[type[Request[Any]], AsyncHandler]:
+    """Return who answers about how peers are reached; only in the daemon."""
+    return {
+        reach.ListConnections: connections.connections,
+        reach.CheckNetwork: checking.check,
     }
 
 
@@ -122,6 +143,7 @@ def network_handlers(
         network.DisconnectPeer: operations.disconnect,
         network.PingPeer: operations.ping,
         network.SyncNow: operations.sync,
+        reach.ExplainPeer: operations.attempts,
         gossip.GetSyncStatus: sync_status.status,
         gossip.BroadcastMessage: topics.broadcast,
         gossip.ListenTopics: topics.listen,

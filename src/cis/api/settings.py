@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ __all__ = ["FILE_NAME", "Row", "Settings", "describe", "home_of", "inert", "load
 FILE_NAME = "config.toml"
 _HOME_DEFAULT = "~/.cis"
 _VARIABLES = "CIS_P2P"
+_SECRET = re.compile(r"\bturn_servers\b|\btoken$")
+"""Settings that hold, or are, what nobody is to read in an error."""
 _Tree = dict[str, Any]
 
 
@@ -143,7 +146,8 @@ def _explained(error: ValidationError, name: _Name) -> str:
         what = f"{key} is a section, not a value: write [{key}]"
     else:
         reason = str(first.get("ctx", {}).get("error", first["msg"]))
-        shown = "" if isinstance(first["input"], dict | BaseModel) or "credential" in key else f" = {first['input']!r}"
+        hidden = isinstance(first["input"], dict | BaseModel) or _SECRET.search(key)
+        shown = "" if hidden else f" = {first['input']!r}"
         what = f"{key}{shown}: {reason}"
     others = f" (and {len(more)} more)" if more else ""
     return f"{name(location)}: {what}{others}"

@@ -6,12 +6,15 @@ typed and checked like the others and marked with `later`; `cis.api.settings.ine
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cis.anchor.place import check_url
+from cis.api.relay_urls import parse_stun, parse_turn
 from cis.discovery.address import PORT_DEFAULT, split_endpoint
 from cis.discovery.static import StaticPeer
 from cis.errors import UsageError
@@ -21,6 +24,9 @@ TYPED = "typed"
 """Key of the validation context that says: these values come with types, so none is converted."""
 PARTIAL = "partial"
 """Key of the validation context that says: other places may say more, so nothing is compared yet."""
+
+SERVERS_MAX = 16
+"""STUN servers, and relays, at most."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -46,6 +52,40 @@ def _endpoint_or_auto(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wr
     return value if value == "auto" else _endpoint(value)
 
 
+def _listening(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:
+            raise ValueError("no IP address: write ::, 0.0.0.0, or an address of this machine") from None
+    return value
+
+
+def _stun_server(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(parse_stun, value)
+    return value
+
+
+def _turn_url(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(parse_turn, value)
+    return value
+
+
+def _anchor(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(check_url, value)
+    return value
+
+
+def _anchors(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    """One as a string, several as a list or with commas between."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _static_peer(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
     if isinstance(value, str):
         _explain(StaticPeer.parse, value)
@@ -66,6 +106,7 @@ def _explain(parse: Any, text: str) -> None:  # noqa: ANN401 - any parser
 
 
 Listed = BeforeValidator(_listed)
+Anchors = BeforeValidator(_anchors)
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Endpoints = Annotated[tuple[Endpoint, ...], Listed]
 Patterns = Annotated[tuple[Annotated[str, BeforeValidator(_pattern)], ...], Listed]
@@ -97,11 +138,23 @@ class Discovery(Section):
 
 
 class CloudAnchor(Section):
-    """A rendezvous server."""
+    """A rendezvous server, or several."""
 
-    enabled: bool = later(default=False, meaning="register with an anchor")
-    endpoint: Annotated[str, Field(pattern=r"^(https://\S+)?$")] = later("", "the anchor's https:// address")
-    register_interval: Seconds = later(300.0, "seconds between registrations")
+    enabled: bool = Field(default=False, description="register with an anchor, and find and reach members through it")
+    endpoint: Annotated[tuple[Annotated[str, BeforeValidator(_anchor)], ...], Field(max_length=8), Anchors] = Field(
+        (), description="the anchor's https:// address, or several; http:// only for a local address"
+    )
+    register_interval: Annotated[float, Field(ge=10, le=1800)] = Field(
+        300.0, description="seconds between registrations"
+    )
+    token: Annotated[SecretStr, Field(max_length=256)] = Field(SecretStr(""), description="what the anchor lets in by")
+    ca_file: str = Field("", description="a file of certificates to trust for the anchor, in place of the system's")
+
+    @model_validator(mode="after")
+    def _somewhere(self, info: ValidationInfo) -> CloudAnchor:
+        if not (info.context or {}).get(PARTIAL) and self.enabled and not self.endpoint:
+            raise ValueError("enabled needs an endpoint: the anchor's https:// address")
+        return self
 
 
 class Peers(Section):
@@ -119,22 +172,32 @@ class Peers(Section):
 class Nat(Section):
     """The router in between."""
 
-    enable_upnp: bool = later(default=False, meaning="ask the router to forward a port")
+    enable_upnp: bool = Field(
+        default=False, description="ask the router to forward a port, by UPnP-IGD, NAT-PMP or PCP"
+    )
 
 
 class TurnServer(Section):
     """A relay, and what it asks for."""
 
-    url: Annotated[str, Field(pattern=r"^turns?:\S+$")]
-    username: str = ""
-    credential: SecretStr = SecretStr("")
+    url: Annotated[str, BeforeValidator(_turn_url)]
+    username: Annotated[str, Field(max_length=512)] = ""
+    credential: Annotated[SecretStr, Field(max_length=512)] = SecretStr("")
 
 
 class Ice(Section):
     """Paths through address translation."""
 
-    stun_servers: Endpoints = later((), "servers that tell a node its public address")
-    turn_servers: Annotated[tuple[TurnServer, ...], Listed] = later((), "relays, with url, username and credential")
+    stun_servers: Annotated[
+        tuple[Annotated[str, BeforeValidator(_stun_server)], ...], Field(max_length=SERVERS_MAX), Listed
+    ] = Field((), description="servers that tell a node its public address, as host:port")
+    use_public_stun: bool = Field(
+        default=False,
+        description="ask public STUN servers too; they see this node's public address and that it uses STUN",
+    )
+    turn_servers: Annotated[tuple[TurnServer, ...], Field(max_length=SERVERS_MAX), Listed] = Field(
+        (), description="relays: url (turn:host:port?transport=udp or tcp, or turns:host:port), username, credential"
+    )
 
 
 class AccessList(Section):
@@ -224,9 +287,8 @@ class P2p(Section):
     """Everything between nodes."""
 
     enabled: bool = Field(default=True, description="open a socket at all")
-    listen_address: Annotated[str, Field(pattern=r"^[0-9A-Fa-f.:]+$")] = Field(
-        "0.0.0.0",  # noqa: S104 - a node is there to be reached; strangers get no further than the handshake
-        description="the address to listen on",
+    listen_address: Annotated[str, BeforeValidator(_listening)] = Field(
+        "::", description="the address to listen on; :: is IPv6 and IPv4, or IPv4 alone where there is no other"
     )
     listen_port: Port = Field(PORT_DEFAULT, description="the UDP port to listen on, 0 for any")
     external_address: Annotated[str, BeforeValidator(_endpoint_or_auto)] = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -50,8 +51,25 @@ class Joined:
     renamed: tuple[Renamed, ...]
 
 
-def create_node(folder: Path, name: str | None, *, standalone: bool) -> Created:
-    """Make identity, store and a cluster of one; `UsageError` where there is a node already."""
+def public_stun_question(folder: Path) -> str | None:
+    """What to ask before public STUN servers are used; None where there is a node or a file of settings already."""
+    from cis.reach.public_stun import PUBLIC_STUN  # noqa: PLC0415 - only where somebody is there to be asked
+
+    home = Home(folder)
+    if home.exists or home.config.exists():
+        return None
+    return (
+        f"May this node ask public STUN servers ({', '.join(host for host, _ in PUBLIC_STUN)}) for its public address, "
+        "so that your devices find a direct way through routers? They see that address and that STUN is used; they "
+        "learn nothing of your devices, members or memories."
+    )
+
+
+def create_node(folder: Path, name: str | None, *, standalone: bool, public_stun: bool | None = None) -> Created:
+    """Make identity, store and a cluster of one; `UsageError` where there is a node already.
+
+    ``public_stun`` is whether the user agrees that public STUN servers are asked, None where nobody said.
+    """
     home, recovery = Home(folder), Identity.generate(os.urandom)
     name = check_name(name or default_name(socket.gethostname()))
     with LocalNode.create(home, name, recovery=recovery.node) as local:
@@ -59,7 +77,24 @@ def create_node(folder: Path, name: str | None, *, standalone: bool) -> Created:
             handle = os.open(home.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(_STANDALONE)
+        _keep_consent(folder, public_stun=public_stun)
         return Created(local.cluster.me.name, local.identity.did, folder, recovery_text(recovery))
+
+
+def _keep_consent(folder: Path, *, public_stun: bool | None) -> None:
+    """Write what was said about public STUN servers to the settings; without a word the default holds: no."""
+    if public_stun is None or (not public_stun and not Home(folder).config.exists()):
+        return
+    from cis.api.configuring import write_setting  # noqa: PLC0415 - slow to load
+
+    write_setting(folder, "p2p.ice.use_public_stun", "true" if public_stun else "false")
+
+
+def check_ticket(text: str) -> None:
+    """Raise `UsageError` for what is no ticket, or one that has expired by this machine's clock."""
+    from cis.trust import parse_ticket  # noqa: PLC0415 - loads what only joining needs
+
+    parse_ticket(text, time.time_ns() // 1_000_000)
 
 
 class Joiner:

@@ -200,6 +200,33 @@ class RevokeMember(Request[Revoked], frozen=True, kw_only=True):
     """how long to wait for connected members to hear"""
 
 
+class TicketInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A ticket that may still be used; ``spaces`` is empty where it admits an admin, who has a part in all.
+
+    ``bound_to`` is the one node that may use it, where it was made for one.
+    """
+
+    id: str
+    name: str | None
+    role: RoleName
+    spaces: tuple[str, ...]
+    expires_ms: int
+    bound_to: str | None
+
+
+class ListTickets(Request[tuple[TicketInfo, ...]], frozen=True, kw_only=True):
+    """List the tickets made here by which somebody may still join."""
+
+    path: ClassVar[str] = "tickets/list"
+
+
+class CancelTicket(Request[TicketInfo], frozen=True, kw_only=True):
+    """Make a ticket void, named by its id or the beginning of it."""
+
+    path: ClassVar[str] = "tickets/cancel"
+    id: str
+
+
 class Rotated(msgspec.Struct, frozen=True):
     """The keys that were made anew; ``discovery`` is what members know each other by."""
 

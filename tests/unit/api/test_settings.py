@@ -39,6 +39,7 @@ def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
     p2p = load(tmp_path).p2p
     assert (p2p.enabled, p2p.listen_port, p2p.sync.interval) == (True, 7677, 60.0)
     assert (p2p.sync.conflict_resolution, p2p.discovery.enable_mdns) == ("crdt", True)
+    assert (p2p.listen_address, p2p.ice.use_public_stun, p2p.nat.enable_upnp) == ("::", False, False)
 
 
 def test_the_example_loads_and_every_key_has_its_value(tmp_path: Path) -> None:
@@ -59,7 +60,8 @@ def test_what_is_set_and_does_not_act_is_listed_and_nothing_else(tmp_path: Path)
     listed = inert(load(_write(tmp_path, EXAMPLE)))
     for key in ("p2p.discovery.enable_dht", "p2p.bandwidth.upload_limit"):
         assert key in listed
-    acting = ("p2p.enabled", "p2p.acl.", "p2p.sync.", "p2p.peers.", "p2p.connection_pool.", "p2p.discovery.enable_mdns")
+    acting = ("p2p.enabled", "p2p.acl.", "p2p.sync.", "p2p.peers.", "p2p.connection_pool.", "p2p.nat.", "p2p.ice.")
+    assert "p2p.discovery.enable_mdns" not in listed
     assert [key for key in listed if key.startswith(acting)] == ["p2p.sync.public_memory.priority"]
     assert inert(load(_write(tmp_path, "[p2p.discovery]\nenable_dht = false\n"))) == []
 
@@ -90,7 +92,8 @@ def test_each_row_says_where_its_value_comes_from(tmp_path: Path, monkeypatch: p
     assert (rows["p2p.sync.interval"].value, rows["p2p.sync.interval"].default) == ("20", "60")
     assert all(row.meaning for row in rows.values())
     assert "pass" not in str(rows)
-    assert not rows["p2p.ice.turn_servers"].acts
+    assert rows["p2p.ice.turn_servers"].acts
+    assert not rows["p2p.bandwidth.upload_limit"].acts
 
 
 @pytest.mark.parametrize(
@@ -117,6 +120,8 @@ def test_each_row_says_where_its_value_comes_from(tmp_path: Path, monkeypatch: p
         ("[p2p.connection_pool]\nkeepalive_interval = 500\n", 1, ["keepalive_interval must be below"]),
         ('[p2p.bandwidth.off_peak]\nstart = "02:00"\n', 1, ["both start and end"]),
         ('[p2p.bandwidth.off_peak]\nstart = "25:00"\nend = "26:00"\n', 2, ["start = '25:00'", "and 1 more"]),
+        ('[p2p]\nlisten_address = "1:2"\n', 2, ["p2p.listen_address = '1:2'", "0.0.0.0"]),
+        ('[p2p.ice]\nstun_servers = ["a:b"]\n', 2, ["stun_servers[0] = 'a:b'", "1 to 65535"]),
         ('[p2p.acl]\nmode = "closed"\n', 2, ["closed", "quarantine"]),
         ('[p2p.acl]\nblacklist = ["Laptop"]\n', 2, ["blacklist[0]", "is no pattern"]),
         ("[p2p]\nenabled = tru\n", 2, ["not TOML"]),

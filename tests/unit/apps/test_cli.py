@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,12 @@ def made(cis: Run, capsys: pytest.CaptureFixture[str]) -> Run:
         (["join", "cis1nonsense"], 2, "ticket"),
         (["init"], 2, "already"),
         (["nonsense"], 2, "nonsense"),
+        (["statsu"], 2, "'statsu': did you mean 'status'? add --help"),
+        (["invite", "--cancel", "0000"], 2, "cis invite --list"),
+        (["p2p", "connections"], 3, "cis up"),
+        (["p2p", "ping", "x", "-c", "0"], 2, "1 to 100"),
+        (["config", "set", "p2p.ice.turn_servers", '[{"url": "turn:u:hush@h"}]'], 2, "turn:HOST:PORT"),
+        (["config", "set", "p2p.ice.stun_servers", "a:b:c"], 2, "p2p.ice.stun_servers"),
         (["memory", "set", "--nonsense"], 2, "--nonsense"),
     ],
 )
@@ -87,6 +94,8 @@ def test_an_error_is_one_line_and_its_exit_code_says_which_kind(
         ["memory", "delete", "x"],
         ["config", "list"],
         ["config", "get", "p2p.listen_port"],
+        ["invite", "--list"],
+        ["doctor"],
     ],
 )
 def test_json_parses_wherever_there_is_something_to_read(
@@ -139,3 +148,94 @@ def test_json_keeps_the_value_it_escapes(capsys: pytest.CaptureFixture[str]) -> 
 def test_spans_and_sizes_are_short() -> None:
     assert [ago(one) for one in (None, 5, 600, 7200, 300_000)] == ["never", "5 s", "10 min", "2 h", "3 d"]
     assert [size(one) for one in (5, 1500, 2_000_000)] == ["5 B", "1.5 KB", "2.0 MB"]
+
+
+def test_an_empty_stdin_sets_nothing_and_an_empty_word_does(
+    made: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for words in (["memory", "set", "k"], ["memory", "set", "k", "-"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"")))
+        assert made(*words) == 2
+        assert '""' in capsys.readouterr().err
+    assert made("memory", "get", "k") == 1
+    assert made("memory", "set", "k", "") == 0
+    assert made("memory", "get", "k") == 0
+
+
+def test_taking_a_pattern_off_a_list_it_is_not_on_is_said_so(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, word in (("deny", "denied"), ("allow", "allowed")):
+        made("acl", verb, "x")
+        capsys.readouterr()
+        assert made("acl", verb, "x", "--remove") == 0
+        assert f"x is off the list of the {word}\n" in capsys.readouterr().out
+        assert made("acl", verb, "x", "--remove") == 0
+        assert f"x was not on the list of the {word}\n" in capsys.readouterr().out
+
+
+def test_a_ticket_that_is_none_is_said_so_before_anything_else(
+    made: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cis.api.client.connect_daemon", lambda _: object())
+    assert made("join", "cis1garbage") == 2
+    assert "ticket" in capsys.readouterr().err
+
+
+def test_public_stun_servers_are_used_only_where_somebody_said_yes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def agreed(name: str, *flags: str) -> str:
+        home = str(tmp_path / name)
+        assert run(["--home", home, "init", "--name", name, *flags]) == 0
+        assert run(["--home", home, "config", "get", "p2p.ice.use_public_stun"]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert agreed("silent") == "false"
+    assert agreed("yes", "--public-stun") == "true"
+    assert agreed("no", "--no-public-stun") == "false"
+    assert agreed("alone", "--standalone", "--public-stun") == "true"
+    for answer in (True, False):
+        asked: list[str] = []
+        monkeypatch.setattr(
+            "cis.apps.cli.nodes.confirm",
+            lambda question, asked=asked, answer=answer: (asked.append(question), answer)[1],
+        )
+        assert agreed(f"asked-{answer}".lower()) == str(answer).lower()
+        (question,) = asked
+        assert "stun.cloudflare.com" in question
+        assert "see that address and that STUN is used" in question
+    asked = []
+    assert run(["--home", str(tmp_path / "yes"), "init"]) == 2, "there is a node: nothing is asked"
+    assert asked == []
+
+
+def test_a_home_with_settings_keeps_them_beside_the_consent(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[p2p]\nlisten_port = 7001  # mine\n")
+    tmp_path.chmod(0o700)
+    assert run(["--home", str(tmp_path), "init", "--name", "solo", "--public-stun"]) == 0
+    text = (tmp_path / "config.toml").read_text()
+    assert "listen_port = 7001  # mine" in text
+    assert "use_public_stun = true" in text
+
+
+def test_a_credential_is_written_and_never_shown(made: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    server = '[{"url": "turn:turn.example.net", "username": "u", "credential": "hush"}]'
+    assert made("config", "set", "p2p.ice.turn_servers", server) == 0
+    for words in (["config", "get", "p2p.ice.turn_servers"], ["config", "list"], ["doctor"], ["status"]):
+        for end in ([], ["--json"]):
+            made(*words, *end)
+    printed = capsys.readouterr()
+    assert "turn.example.net" in printed.out
+    assert "hush" not in printed.out + printed.err
+    assert 'credential = "hush"' in (tmp_path / "home" / "config.toml").read_text()
+    assert (tmp_path / "home" / "config.toml").stat().st_mode & 0o077 == 0
+
+
+def test_doctor_looks_at_how_the_node_does_and_with_security_at_keys(
+    made: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert made("doctor") == 0
+    health = capsys.readouterr().out
+    assert "cis up --detach" in health
+    made("doctor", "--security")
+    assert "file modes" in capsys.readouterr().out
+    assert "file modes" not in health

@@ -92,7 +92,7 @@ def allow(context: typer.Context, pattern: Pattern, remove: Remove = False, json
     """
     with node_of(context) as node:
         edited = node.call(EditAccess(verb="allow", pattern=pattern, remove=remove))
-    _say_edited(edited, json, f"{pattern} is {'not allowed any more' if remove else 'allowed'}")
+    _say_edited(edited, json, *_said(pattern, "allowed", remove=remove))
 
 
 @app.command("deny")
@@ -103,7 +103,7 @@ def deny(context: typer.Context, pattern: Pattern, remove: Remove = False, json:
     """
     with node_of(context) as node:
         edited = node.call(EditAccess(verb="deny", pattern=pattern, remove=remove))
-    _say_edited(edited, json, f"{pattern} is {'not denied any more' if remove else 'denied'}")
+    _say_edited(edited, json, *_said(pattern, "denied", remove=remove))
 
 
 @app.command("mode")
@@ -125,7 +125,7 @@ def mode(
         raise UsageError(f"mode {wanted}: there are open, whitelist, solitary and quarantine")
     with node_of(context) as node:
         edited = node.call(SetAccessMode(mode=wanted))  # type: ignore[arg-type] # one of the four
-    _say_edited(edited, json, f"the mode is {wanted}")
+    _say_edited(edited, json, f"the mode is {wanted}", f"the mode is {wanted} already")
 
 
 @app.command("grant")
@@ -224,11 +224,18 @@ def _key(one: KeyShown) -> tuple[str, ...]:
     return one.space, age, str(one.earlier), state
 
 
-def _say_edited(edited: AccessEdited, json: bool, done: str) -> None:
+def _said(pattern: str, what: str, *, remove: bool) -> tuple[str, str]:
+    """Return what to say of a list of the allowed or denied that changed, and of one that did not."""
+    if remove:
+        return f"{pattern} is off the list of the {what}", f"{pattern} was not on the list of the {what}"
+    return f"{pattern} is {what}", f"{pattern} is {what} already"
+
+
+def _say_edited(edited: AccessEdited, json: bool, done: str, unchanged: str) -> None:
     if json:
         show_json(edited)
         return
-    say(done if edited.changed else f"{done} already")
+    say(done if edited.changed else unchanged)
     for one in edited.affected:
         say(f"  {one.name}: {_ACCESS[one.before]} until now, {_ACCESS[one.after]} from now on")
     if edited.note:

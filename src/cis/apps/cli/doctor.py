@@ -6,26 +6,28 @@ from typing import Annotated
 
 import typer
 
-from cis.apps.cli.printing import say, show_json, show_table
+from cis.apps.cli.printing import say, show_json, show_table, tell
 from cis.apps.cli.shared import Json, home_in
-from cis.errors import UsageError
 
 
 def doctor(
     context: typer.Context,
-    security: Annotated[bool, typer.Option("--security", help="Keys, files, members, what is exposed.")] = False,
+    security: Annotated[
+        bool, typer.Option("--security", help="Look at keys, files, members and what is exposed instead.")
+    ] = False,
     reveal: Annotated[bool, typer.Option("--reveal", help="Show names and paths instead of how many.")] = False,
     json: Json = False,
 ) -> None:
-    """Look for what is not as it should be; exit code 1 where something is bad.
+    """Look for what is not as it should be: the node, its peers, how they are reached. Exit code 1 for what is bad.
 
-    Example: cis doctor --security
+    Example: cis doctor
     """
-    if not security:
-        raise UsageError("cis doctor examines security so far: cis doctor --security")
-    from cis.api.doctor import examine_security
+    if security:
+        from cis.api.doctor import examine_security as examine
+    else:
+        from cis.api.checkup import examine_health as examine
 
-    rows = examine_security(home_in(context), reveal=reveal)
+    rows = examine(home_in(context), reveal=reveal)
     if json:
         show_json(rows)
     else:
@@ -33,5 +35,7 @@ def doctor(
         for row in rows:
             if row.fix:
                 say(f"{row.check}: {row.fix}")
+        if not security:
+            tell("keys, files, members: cis doctor --security")
     if any(row.status == "bad" for row in rows):
         raise typer.Exit(1)

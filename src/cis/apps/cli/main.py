@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cis import __version__
-from cis.apps.cli import acl, config, doctor, key, memory, nodes, p2p, pair, runs, sim, space
+from cis.apps.cli import acl, anchor, config, doctor, key, memory, nodes, p2p, pair, runs, sim, space
 from cis.apps.cli.printing import ask_secret, complain, say
 from cis.apps.cli.shared import group
 from cis.errors import CisError
@@ -58,6 +58,7 @@ app.add_typer(acl.app, name="acl")
 app.add_typer(space.app, name="space")
 app.add_typer(config.app, name="config")
 app.add_typer(key.app, name="key")
+app.add_typer(anchor.app, name="anchor")
 app.command("doctor")(doctor.doctor)
 runs.register(app)
 app.command("sim")(sim.sim)
@@ -90,6 +91,13 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _mistyped(message: str) -> str:
+    """Return what typer says of a wrong command line as one sentence in the manner of all our errors."""
+    said = message.strip().rstrip(".").replace(". Did you mean", ": did you mean").replace("(Possible", "(possible")
+    end = " " if said.endswith("?") else "; "
+    return f"{said[:1].lower()}{said[1:]}{end}add --help to see how"
+
+
 def _explained(error: Exception) -> tuple[str, int]:
     """Return what to tell the user of an error, and the exit code."""
     match error:
@@ -100,8 +108,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         case UnicodeError():
             return "that is not valid UTF-8 text: use --file for other bytes", 2
         case _ClickError():
-            message = str(getattr(error, "format_message", error.__str__)())
-            return f"{message.rstrip('.')} (add --help to see how)", 2
+            return _mistyped(str(getattr(error, "format_message", error.__str__)())), 2
         case OSError():
             where = f": {error.filename}" if error.filename else ""
             return f"the system refused: {error.strerror or error}{where}", 1

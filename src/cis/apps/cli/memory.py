@@ -226,6 +226,8 @@ def _value(given: str | None, file: Path | None, *, as_json: bool) -> tuple[Any,
         if file is None and given is None and sys.stdin.isatty():
             raise UsageError("no value: give one, or - to read it from stdin")
         data = _read(file)
+        if not data and file is None:
+            raise UsageError('nothing came on stdin: give the value, or "" to set an empty one')
         try:
             given = data.decode()
         except UnicodeDecodeError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import contextlib
+import time
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,23 +14,26 @@ from cis.api.network_schema import (
     DisconnectPeer,
     ListPeers,
     PeerInfo,
-    PingPeer,
     SyncNow,
 )
-from cis.apps.cli import gossip, nodes
-from cis.apps.cli.printing import ago, complain, is_terminal, say, show_json, show_table, size
-from cis.apps.cli.shared import Json, group, running_node, seconds_of
+from cis.api.reach_schema import ExplainPeer
+from cis.apps.cli import gossip, nodes, reach
+from cis.apps.cli.printing import ago, complain, say, show_json, show_table, size, spinner, tell
+from cis.apps.cli.shared import Json, Timeout, group, running_node, seconds_of
 from cis.errors import CisError
+
+if TYPE_CHECKING:
+    from cis.api.client import RemoteNode
 
 app = group("Peers: who they are, connections, synchronisation.")
 
 Peer = Annotated[str, typer.Argument(help="A member's name or DID, or the beginning of its DID.", show_default=False)]
-Timeout = Annotated[str, typer.Option(help="How long to wait.")]
 
 app.command("start")(nodes.up)
 app.command("stop")(nodes.down)
 app.command("status")(nodes.status)
 gossip.register(app)
+reach.register(app)
 
 
 @app.command("peers")
@@ -61,12 +66,17 @@ def connect(
     timeout: Timeout = "10s",
     json: Json = False,
 ) -> None:
-    """Connect to a peer now.
+    """Connect to a peer now; where that fails, say what became of each attempt.
 
     Example: cis p2p connect workstation@192.168.1.7:7677
     """
     with running_node(context) as node:
-        found = node.call(ConnectPeer(target=target, timeout_s=seconds_of(timeout)))
+        began = time.monotonic()
+        try:
+            found = node.call(ConnectPeer(target=target, timeout_s=seconds_of(timeout)))
+        except CisError:
+            _tell_attempts(node, target.partition("@")[0], time.monotonic() - began + 1)
+            raise
     if json:
         show_json(found)
     else:
@@ -87,28 +97,6 @@ def disconnect(context: typer.Context, peer: Peer, json: Json = False) -> None:
         say(f"disconnected from {found.name}")
 
 
-@app.command("ping")
-def ping(
-    context: typer.Context,
-    peer: Peer,
-    count: Annotated[int, typer.Option("--count", "-n", help="How often.")] = 4,
-    timeout: Timeout = "5s",
-    json: Json = False,
-) -> None:
-    """Measure the round trip to a connected peer.
-
-    Example: cis p2p ping workstation
-    """
-    with running_node(context) as node:
-        found = node.call(PingPeer(target=peer, count=count, timeout_s=seconds_of(timeout)))
-    if json:
-        show_json(found)
-        return
-    least, mean, most = min(found.rtt_ms), sum(found.rtt_ms) / len(found.rtt_ms), max(found.rtt_ms)
-    say(f"{found.name}: {len(found.rtt_ms)} round trips, {least:.2f} / {mean:.2f} / {most:.2f} ms (least, mean, most)")
-    say(f"its clock is {found.skew_ms:+d} ms from ours")
-
-
 @app.command("sync")
 def sync(
     context: typer.Context,
@@ -123,7 +111,7 @@ def sync(
 
     Example: cis p2p sync --node workstation --full
     """
-    with running_node(context) as node, _spinner("synchronising"):
+    with running_node(context) as node, spinner("synchronising"):
         results = node.call(SyncNow(target=node_name, timeout_s=seconds_of(timeout), full=full))
     if json:
         show_json(results)
@@ -139,6 +127,13 @@ def sync(
                 _say_audit(one.name, one.audit)
     if any(one.error for one in results):
         raise typer.Exit(CisError.exit_code)
+
+
+def _tell_attempts(node: RemoteNode, peer: str, within_s: float) -> None:
+    """Show what became of the attempts since then, where there were any at a member."""
+    with contextlib.suppress(CisError):
+        for one in node.call(ExplainPeer(target=peer, within_s=within_s)):
+            tell(f"  {one.where}: {one.outcome} ({one.took_s:.1f} s)")
 
 
 def _say_audit(name: str, audit: AuditResult) -> None:
@@ -163,13 +158,3 @@ def _peer(peer: PeerInfo) -> tuple[str, ...]:
     clock = f"{peer.skew_ms:+d} ms" if peer.skew_ms is not None else ""
     neighbour = "yes" if peer.neighbour else ""
     return (peer.name or "?", peer.state, neighbour, peer.address or "", lasting, rtt, clock, peer.last_error)
-
-
-def _spinner(what: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - a context manager of either kind
-    if not is_terminal():
-        import contextlib
-
-        return contextlib.nullcontext()
-    from rich.console import Console
-
-    return Console(stderr=True).status(what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import unicodedata
@@ -139,6 +140,15 @@ def size(count: float) -> str:
 def is_terminal() -> bool:
     """Tell whether a person looks at stderr, where progress is shown."""
     return sys.stderr.isatty()
+
+
+def spinner(what: str) -> contextlib.AbstractContextManager[object]:
+    """Show that something takes a while, on a terminal."""
+    if not is_terminal():
+        return contextlib.nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(what)
 
 
 def _write(stream: TextIO, text: str) -> None:

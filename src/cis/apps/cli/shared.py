@@ -17,6 +17,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, with stable field names.")]
+Timeout = Annotated[str, typer.Option(help="How long to wait.")]
 Space = Annotated[
     str, typer.Option("--space", "-s", help="public, private (never leaves this node), or a space by its name.")
 ]
@@ -62,6 +63,11 @@ def agree(question: str) -> None:
         raise UsageError(f"{question} Add --yes to agree")
     if not typer.confirm(escaped(question), err=True):
         raise CisError("stopped: nothing was changed")
+
+
+def confirm(question: str) -> bool | None:
+    """Ask a question whose answer is no unless somebody says yes; None where nobody is there to be asked."""
+    return typer.confirm(escaped(question), err=True) if sys.stdin.isatty() else None
 
 
 def seconds_of(text: str) -> float:
