@@ -20,16 +20,16 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check audit fmt bench sim sim-full docs install clean
+.PHONY: help demo test check nat-matrix audit fmt bench sim sim-full docs install clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.runtime  ## three real nodes on this machine: join, edit apart, heal, compare
 	$(BIN)/cis demo $(ARGS)
 
 test: $(VENV)/.dev debian  ## all tests (ARGS='-k name' passes on to pytest)
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before every commit
 	$(BIN)/ruff format --check .
@@ -37,6 +37,9 @@ check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before e
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/test_tidy.py
+
+nat-matrix: $(VENV)/.dev debian  ## every pair of NATs, as root: which path, how fast (ARGS='--runs 3', '--pair coneA symB', --json)
+	@$(BIN)/python -m tools.nat_matrix $(ARGS)
 
 audit: $(VENV)/.dev  ## security by machine: bandit, pip-audit, our own rules, secrets, doctor (ARGS='rules secrets' for some)
 	$(BIN)/python -m tools.audit $(ARGS)
@@ -73,17 +76,18 @@ clean:  ## remove the environment and everything built or cached
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Programs that tests run and pip does not have. Where they cannot be installed, the tests that need them are skipped
-# with the reason.
-DEBIAN := tshark
+# Programs that tests run and pip does not have, with their packages. Where they cannot be installed, the tests that
+# need them are skipped with the reason. coturn's package would start a server: the tests start their own.
+DEBIAN := tshark=tshark ip=iproute2 nft=nftables turnserver=coturn miniupnpd=miniupnpd-nftables
 
 .PHONY: debian
 debian:
-	@missing=$$(for name in $(DEBIAN); do command -v $$name >/dev/null || echo $$name; done); \
+	@missing=$$(for pair in $(DEBIAN); do command -v $${pair%=*} >/dev/null || echo $${pair#*=}; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing $$missing, which tests run ..."; \
+	  echo "installing" $$missing "which tests run ..."; \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
-	    >/dev/null || echo "could not install $$missing: the tests that need it are skipped"; \
+	    >/dev/null || echo "could not install" $$missing "so the tests that need it are skipped"; \
+	  case "$$missing" in *coturn*) systemctl disable --now coturn >/dev/null 2>&1 || true ;; esac; \
 	fi
 
 .PHONY: need-python
