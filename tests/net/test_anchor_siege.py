@@ -143,7 +143,7 @@ async def stuck(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[stri
     tags = await filled(url)
     monkeypatch.setattr(strict.Strict, "connection_made", remember)
     async with greeted(url) as (reader, writer):
-        reader._transport.pause_reading()  # type: ignore[attr-defined] # asyncio's streams always read a little
+        reader._transport.pause_reading()
         for number in range(1, 80):
             writer.write(frame(BINARY, encode(LookUp(number, tags))))
         await until(lambda: made)
@@ -228,7 +228,7 @@ async def hostile(says: bytes) -> AsyncIterator[AnchorPlace]:
         )
         welcome = encode(Welcome(bytes(32), 0))
         writer.write(bytes((0x80 | BINARY, len(welcome))) + welcome + says)
-        writer.transport.pause_reading()  # type: ignore[attr-defined] # a WriteTransport upstream
+        writer.transport.pause_reading()
 
     server = await asyncio.start_server(attend, "127.0.0.1", 0)
     try:

@@ -91,7 +91,12 @@ def wall(one: Driver, other: Driver) -> Callable[[], None]:
 
         carrier.send = send  # type: ignore[method-assign]  # what a firewall does
         undo.append(lambda carrier=carrier, really=really: setattr(carrier, "send", really))
-    return lambda: [mend() for mend in undo] and None
+
+    def mend() -> None:
+        for step in undo:
+            step()
+
+    return mend
 
 
 def between(driver: Driver, other: Driver) -> Connection | None:

@@ -40,6 +40,8 @@ PAUSE_S_MIN = 1.0
 PAUSE_S_MAX = 300.0
 STEADY_S = 60.0
 """A connection that lasted so long was sound: the next pause is the shortest."""
+PROOF_S = 1.5
+"""How long a line that is in doubt has for an answer."""
 LOOK_S = 5.0
 """How often it is looked whether what this node shows has changed."""
 RECORD_SPARE_S = 60
@@ -78,6 +80,7 @@ class AnchorClient:
         self._claimed: dict[bytes, None] = {}
         self._registered: tuple[bytes, bytes] = (b"", b"")
         self._due = asyncio.Event()
+        self._doubted = asyncio.Event()
 
     @property
     def up(self) -> bool:
@@ -87,6 +90,10 @@ class AnchorClient:
     def renew(self) -> None:
         """Register what this node shows now without waiting for the interval."""
         self._due.set()
+
+    def doubt(self) -> None:
+        """See at once whether it still answers, and connect anew where it does not: the network may be another."""
+        self._doubted.set()
 
     async def post(self, tag: bytes, sealed: bytes) -> bool:
         """Pass something on to whoever listens at the tag; True where somebody does. Never raises."""
@@ -113,7 +120,10 @@ class AnchorClient:
             finally:
                 self._line, self._claimed, self._registered = None, {}, (b"", b"")
             pause_s = PAUSE_S_MIN if loop.time() - began > STEADY_S else min(2 * pause_s, PAUSE_S_MAX)
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):
+                    await self._doubted.wait()
+            self._doubted.clear()
 
     def _tell(self, problem: str) -> None:
         if self.problem is None:
@@ -127,12 +137,12 @@ class AnchorClient:
             self.on_up()
             failures: list[CisError] = []
             async with asyncio.TaskGroup() as group:
-                both = [
+                works = [
                     group.create_task(_until_failure(work, failures))
-                    for work in (self._keep(line, presence, found), self._hear(line))
+                    for work in (self._keep(line, presence, found), self._hear(line), self._make_sure(line))
                 ]
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-                for task in both:
+                await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+                for task in works:
                     task.cancel()
             raise failures[0]
 
@@ -202,6 +212,13 @@ class AnchorClient:
             for tag, sealed in answer.records if isinstance(answer, Found) else ():
                 if tag in asked:
                     found(tag, sealed)
+
+    async def _make_sure(self, line: Line) -> None:
+        """Ask for an answer whenever there is doubt; where none comes, no pause precedes the next connection."""
+        while True:
+            await self._doubted.wait()
+            await line.prove(PROOF_S)
+            self._doubted.clear()
 
     async def _hear(self, line: Line) -> None:
         while True:

@@ -199,6 +199,16 @@ class Line:
             raise (NumberTaken if found.taken else Denied)(f"the anchor refused: {found.why}")
         return found
 
+    async def prove(self, within_s: float) -> None:
+        """See that the anchor answers; `TimedOut` where it does not in that time, `Unavailable` at the end."""
+        try:
+            async with asyncio.timeout(within_s):
+                await (await self._socket.ping())
+        except TimeoutError:
+            raise TimedOut(f"the anchor did not answer within {within_s:g} s") from None
+        except ConnectionClosed as error:
+            raise Unavailable("the anchor ended the connection") from error
+
     async def say(self, chunk: bytes) -> None:
         """Send to the other one in the room; waits while too much is unsent, raises `Unavailable`."""
         await self._send(encode(Say(chunk)))

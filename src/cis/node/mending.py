@@ -44,6 +44,8 @@ class Around:
     can_signal: Callable[[NodeId], bool]
     """whether anybody but a node itself may carry signals to it"""
     name_of: Callable[[NodeId], str]
+    on_silence: Callable[[], None]
+    """what is called when a connection has gone silent: all else on this network may have, too"""
 
 
 @dataclass(eq=False)
@@ -162,6 +164,7 @@ class Mending:
         """Find another path for a connection that has gone silent, or end it."""
         link, connection = tended.link, tended.link.connection
         self._around.report(events.Suspected(link.id, suspect=True))
+        self._around.on_silence()
         until = self._loop.time() + SILENT_S
         async with asyncio.TaskGroup() as group:
             rescue = group.create_task(self._find_other(tended))

@@ -128,8 +128,9 @@ class Outreach:
                 tally=self._tally,
             )
         )
-        name_of, can_signal = self._local.cluster.name_of, self.signaller.possible
-        self.mending = Mending(self.reaching, mending.Around(own, self._around.report, can_signal, name_of))
+        name_of, signaller = self._local.cluster.name_of, self.signaller
+        around = mending.Around(own, self._around.report, signaller.possible, name_of, signaller.doubt_anchors)
+        self.mending = Mending(self.reaching, around)
 
     # --- what the node asks --------------------------------------------------------------------------------------
 
@@ -166,6 +167,7 @@ class Outreach:
             self.gatherer.regather()
         if self.mapper is not None:
             self.mapper.again()
+        self.signaller.doubt_anchors()
         self.mending.probe()
         self.mending.hurry()
         self._on_ways()

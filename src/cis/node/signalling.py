@@ -61,6 +61,9 @@ class Signpost(Protocol):
     def renew(self) -> None:
         """Show there what this node says of itself now, as that has changed."""
 
+    def doubt(self) -> None:
+        """See at once whether it still answers, and connect anew where it does not."""
+
     async def post(self, tag: bytes, sealed: bytes) -> bool:
         """Hand it over; True where somebody listens there. Never raises."""
 
@@ -97,6 +100,11 @@ class Signaller:
         if any(anchor.up for anchor in self._carriers.anchors):
             return True
         return any(link.node != node for link in self._working())
+
+    def doubt_anchors(self) -> None:
+        """Have every anchor make sure of its line: the network it runs on may be gone."""
+        for anchor in self._carriers.anchors:
+            anchor.doubt()
 
     def deals_with(self, node: NodeId) -> bool:
         """Tell whether a node is a member that this node's access list admits."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _ANSWER_S = 3.0
 _KEEP_OPEN_S = 25.0
 _LOOK_AGAIN_S = 300.0
+_FRESH_S = 3.0
+"""An answer older than this is made sure of before somebody is told of it: a router that restarted maps anew."""
 _RETRY_FIRST_S = 0.5
 """The first question may have been lost, or come before the network was there; the pauses double from here."""
 _RETRY_MAX_S = 30.0
@@ -91,7 +93,7 @@ class Reflection:
 
     def freshen(self) -> None:
         """Ask now if nobody has answered lately: a mapping that was left alone may be another by now."""
-        if not self._answers or asyncio.get_running_loop().time() - self._asked_at > _KEEP_OPEN_S:
+        if not self._answers or asyncio.get_running_loop().time() - self._asked_at > _FRESH_S:
             self._retry_s = _RETRY_FIRST_S
             self._wake.set()
 

@@ -125,7 +125,7 @@ async def test_a_name_is_dialled_where_the_system_has_a_route(monkeypatch: pytes
     both = [("192.0.2.1", 9), ("2001:db8::1", 9, 0, 0)]
 
     async def resolve(host: str, port: int, *, family: int = 0, **_: object) -> list[tuple[object, ...]]:
-        size = {socket.AF_INET: 2, socket.AF_INET6: 4}.get(family)
+        size = {int(socket.AF_INET): 2, int(socket.AF_INET6): 4}.get(family)
         return [(family, 0, 0, "", one) for one in both if len(one) == (size or len(one))]
 
     dual = await UdpSocket.bind("::", 0, lambda received: None, EndpointCounters())

@@ -16,8 +16,8 @@ from cis.node import events, mending
 from cis.node.mending import Around, Mending
 
 OWN, PEER = NodeId(b"\x01" * 32), NodeId(b"\x09" * 32)
-DIRECT = Path(SimpleNamespace(relayed=False), ("192.0.2.9", 7), "srflx", "host")  # type: ignore[arg-type]  # a carrier
-RELAYED = Path(SimpleNamespace(relayed=True), ("192.0.2.1", 7), "relay", "host")  # type: ignore[arg-type]  # a carrier
+DIRECT = Path(SimpleNamespace(relayed=False), ("192.0.2.9", 7), "srflx", "host")
+RELAYED = Path(SimpleNamespace(relayed=True), ("192.0.2.1", 7), "relay", "host")
 
 
 class Line:
@@ -64,11 +64,15 @@ class Bed:
         self.finds: Path | None = None
         self.carried = True
         self.reported: list[events.Event] = []
-        around = Around(OWN, self.reported.append, lambda _: self.carried, lambda _: "peer")
-        self.mending = Mending(self, around)  # type: ignore[arg-type]  # what it needs of one is here
+        self.silences = 0
+        around = Around(OWN, self.reported.append, lambda _: self.carried, lambda _: "peer", self.on_silence)
+        self.mending = Mending(self, around)
         self.line = Line(path)
         self.link: Any = SimpleNamespace(id=1, node=PEER, connection=self.line)
         group.create_task(self.mending.tend(self.link))
+
+    def on_silence(self) -> None:
+        self.silences += 1
 
     async def renew(self, link: Any, *, relay: bool) -> None:
         self.asked.append(relay)

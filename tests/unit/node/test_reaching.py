@@ -347,7 +347,7 @@ async def test_signals_of_no_negotiation_are_counted_and_harm_nothing(low: Side)
 
 
 async def test_a_live_connection_moves_on_both_sides(group: asyncio.TaskGroup, low: Side, high: Side) -> None:
-    relayed = Path(SimpleNamespace(relayed=True), ("192.0.2.200", 1))  # type: ignore[arg-type]  # a carrier
+    relayed = Path(SimpleNamespace(relayed=True), ("192.0.2.200", 1))
     for side, other in ((low, HIGH), (high, LOW)):
         side.links[other] = SimpleNamespace(node=other, connection=connection_on(relayed))
         side.open.set()

@@ -95,6 +95,9 @@ class Post:
     def renew(self) -> None:
         pass
 
+    def doubt(self) -> None:
+        pass
+
     async def post(self, tag: bytes, sealed: bytes) -> bool:
         assert len(tag) == TAG_LENGTH
         self.posted += 1

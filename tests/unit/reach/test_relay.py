@@ -273,5 +273,6 @@ async def test_a_failure_to_connect_names_no_address() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable) as failed:
-            await open_relay(TurnServer(*unused.getsockname(), "tcp", "ana", "secret"), Names(), Sink())
+            host, port = unused.getsockname()
+            await open_relay(TurnServer(host, port, "tcp", "ana", "secret"), Names(), Sink())
     assert "127.0.0.1" not in str(failed.value)
