@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -62,3 +63,29 @@ def certificate(folder: Path, name: str = "127.0.0.1") -> tuple[Path, Path]:
     plain = serialization.NoEncryption()
     key_pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     return pem, key_pem
+
+
+@asynccontextmanager
+async def brittle(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """A way to a server whose connections so far carry nothing any more once they are frozen."""
+    frozen: list[asyncio.Event] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dead: asyncio.Event) -> None:
+        while data := await reader.read(1 << 16):
+            if not dead.is_set():
+                writer.write(data)
+        writer.close()
+
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        frozen.append(dead := asyncio.Event())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(carry(reader, behind[1], dead))
+            group.create_task(carry(behind[0], writer, dead))
+
+    def freeze() -> None:
+        for dead in frozen:
+            dead.set()
+
+    async with await asyncio.start_server(join, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", freeze

@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,7 +47,7 @@ from cis.errors import Denied, Unavailable, UsageError
 from cis.node.local import LocalNode
 from cis.trust.beacons import Beacon, beacon_slot, beacon_tag, open_record, seal_record
 from cis.trust.identity import Identity
-from tests.net.anchors import anchored, certificate, serving
+from tests.net.anchors import anchored, brittle, certificate, serving
 from tests.net.cluster import cluster, put, running, until, value
 
 pytestmark = pytest.mark.timeout(60)
@@ -144,7 +144,7 @@ async def test_an_anchor_that_died_is_found_again_with_what_it_kept_or_what_its_
 async def test_a_line_that_has_gone_dead_is_replaced_as_soon_as_there_is_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "PROOF_S", 0.1)
     member = Member()
-    async with anchored() as url, _brittle(url) as (front, freeze), attending(member, AnchorPlace(front)) as client:
+    async with anchored() as url, brittle(url) as (front, freeze), attending(member, AnchorPlace(front)) as client:
         await until(lambda: client.up)
         line = client._line
         client.doubt()
@@ -448,32 +448,6 @@ async def test_a_port_that_is_taken_and_a_certificate_that_is_none_are_told(tmp_
         async with anchored(tls_certificate=tmp_path / "x.pem", tls_key=tmp_path / "x.pem"):
             pass
     assert raised.group_contains(UsageError, match="certificate")
-
-
-@asynccontextmanager
-async def _brittle(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
-    """A way to a server whose connections so far carry nothing any more once they are frozen."""
-    frozen: list[asyncio.Event] = []
-
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dead: asyncio.Event) -> None:
-        while data := await reader.read(1 << 16):
-            if not dead.is_set():
-                writer.write(data)
-        writer.close()
-
-    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
-        frozen.append(dead := asyncio.Event())
-        async with asyncio.TaskGroup() as group:
-            group.create_task(carry(reader, behind[1], dead))
-            group.create_task(carry(behind[0], writer, dead))
-
-    def freeze() -> None:
-        for dead in frozen:
-            dead.set()
-
-    async with await asyncio.start_server(join, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", freeze
 
 
 def _free_port() -> int:

@@ -272,7 +272,7 @@ async def test_a_server_is_tried_at_all_its_addresses() -> None:
 async def test_a_failure_to_connect_names_no_address() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
+        host, port = unused.getsockname()
         with pytest.raises(Unavailable) as failed:
-            host, port = unused.getsockname()
             await open_relay(TurnServer(host, port, "tcp", "ana", "secret"), Names(), Sink())
     assert "127.0.0.1" not in str(failed.value)
