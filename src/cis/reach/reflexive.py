@@ -77,7 +77,7 @@ class Reflection:
             async with asyncio.TaskGroup() as group:
                 self._asking = group.create_task(self._ask_some_or_all())
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._pause_s()):
+                async with asyncio.timeout(self._next_pause_s()):
                     await self._wake.wait()
 
     def again(self) -> None:
@@ -182,7 +182,7 @@ class Reflection:
         own = {_version(host) for host, _ in self._own()}
         return [version for version in (4, 6) if version in own and (version == 4 or self._hub.takes_ipv6)]
 
-    def _pause_s(self) -> float:
+    def _next_pause_s(self) -> float:
         if not self._answers:
             pause_s, self._retry_s = self._retry_s, min(2 * self._retry_s, _RETRY_MAX_S)
             return pause_s

@@ -98,13 +98,14 @@ class Rows:
         wanted = array("q", sorted(rids))
         if not wanted:
             return []
-        heads = fetch(self.connection, _HEADS, (apsw.carray(wanted),))
-        if not heads:
-            return []
-        firsts = array("q", sorted({first for _, _, first in heads}))
-        rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
+        with self.connection:  # one snapshot, outside a transaction too: rows may be withdrawn meanwhile
+            heads = fetch(self.connection, _HEADS, (apsw.carray(wanted),))
+            if not heads:
+                return []
+            firsts = array("q", sorted({first for _, _, first in heads}))
+            rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
+            sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
         changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}
-        sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
         return [self._stored(rid, record, first, *changesets[first], sealed.get(rid)) for rid, record, first in heads]
 
     def _stored(

@@ -157,11 +157,11 @@ async def test_a_silent_server_is_asked_again_soon_then_ever_more_rarely_and_at_
     hub = Hub(a=None)
     asking = reflection(hub)
     await asking._ask_some_or_all()
-    pauses = [asking._pause_s() for _ in range(9)]
+    pauses = [asking._next_pause_s() for _ in range(9)]
     assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     asking.freshen()
     assert asking._wake.is_set()
-    assert asking._pause_s() == pauses[0]
+    assert asking._next_pause_s() == pauses[0]
 
 
 async def test_a_server_that_lies_anew_each_time_is_not_asked_more_often() -> None:
@@ -170,7 +170,7 @@ async def test_a_server_that_lies_anew_each_time_is_not_asked_more_often() -> No
     for port in range(2, 9):
         await asking._ask_some_or_all()
         hub.sees["a"] = ("198.51.100.1", port, 0.2)
-        assert asking._pause_s() >= 25
+        assert asking._next_pause_s() >= 25
 
 
 async def test_a_name_that_fails_is_a_fact_and_is_asked_for_once_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

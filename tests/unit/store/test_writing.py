@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from cis.crdt import Policy, Shape
 from cis.errors import StoreError, UsageError
 from cis.model import Kind, SpaceId
+from cis.store import rows
 from cis.store.author import Write
 from cis.store.compaction import SLICE
 from cis.store.engine import Commit
@@ -334,3 +336,21 @@ def test_folding_ends_even_where_one_memory_fills_more_than_a_slice(store: Store
     with store.snapshot() as reader:
         assert reader.connection.execute("SELECT count(*) FROM live0").get == 0
         assert reader.connection.execute("SELECT count(*) FROM live").get == len(rows) + 30
+
+
+def test_what_goes_while_it_is_read_is_read_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store, put("k", "v"))
+    fetch = rows.fetch
+
+    def remove(connection: apsw.Connection) -> None:
+        connection.execute("DELETE FROM changeset")
+
+    def removing(connection: apsw.Connection, statement: str, *rest: Any) -> Any:
+        if statement == rows._CHANGESETS:
+            store.execute(remove).result(WAIT_S)
+        return fetch(connection, statement, *rest)
+
+    monkeypatch.setattr(rows, "fetch", removing)
+    recalled = store.reader.recall(SPACE, "k")
+    assert recalled is not None
+    assert recalled.latest.content == Content("k", b"v")

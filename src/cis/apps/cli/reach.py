@@ -161,9 +161,9 @@ def _say_report(report: NetReport) -> None:
     for kind in ("stun", "turn", "anchor"):
         asked = [one for one in found.servers if one.kind == kind]
         for one in asked:
-            _row(kind.upper(), f"{one.name}: {_latency(one.latency_ms) or one.error}")
+            _row(_TITLES[kind], f"{one.name}: {_latency(one.latency_ms) or one.error}")
         if not asked:
-            _row(kind.upper(), _NONE_CONFIGURED[kind])
+            _row(_TITLES[kind], _NONE_CONFIGURED[kind])
     if {each.how for each in report.outlook[:-1]} == {"unknown"}:
         say(f"which peers can be reached directly is {_how('unknown', report)}")
         return
@@ -200,6 +200,8 @@ def _how(how: str, report: NetReport) -> str:
     return f"unknown: {why}"
 
 
+_TITLES = {"stun": "STUN", "turn": "TURN", "anchor": "anchor"}
+_SPELLED = {"pcp": "PCP", "nat-pmp": "NAT-PMP", "upnp": "UPnP"}
 _NONE_CONFIGURED = {
     "stun": "none configured: set p2p.ice.stun_servers, or agree to public ones with p2p.ice.use_public_stun",
     "turn": "none configured: p2p.ice.turn_servers",
@@ -210,7 +212,7 @@ _NONE_CONFIGURED = {
 def _say_router(report: NetReport) -> None:
     for one in report.port_mapping:
         latency = f" in {_latency(one.latency_ms)}" if one.latency_ms is not None else ""
-        _row(one.protocol.upper(), f"{one.outcome}{latency}{f': {one.detail}' if one.detail else ''}")
+        _row(_SPELLED[one.protocol], f"{one.outcome}{latency}{f': {one.detail}' if one.detail else ''}")
     if not report.port_mapping:
         _row("router", "none is known to ask for a port")
     if report.forwarded is not None:
