@@ -17,8 +17,6 @@ from tests.net.nat.internet import Host, Internet, grown
 from tests.net.nat.namespaces import BedError
 from tests.net.nat.servers import TURN_HOST, TURN_OTHER_HOST, TURN_PORT, Coturn
 
-pytestmark = pytest.mark.xdist_group("nat")
-
 FIRST, SECOND = (TURN_HOST, TURN_PORT), (TURN_OTHER_HOST, TURN_PORT)
 OTHER_PORT, OTHER_BOTH = 2, 6
 QUIET_S = 0.15

@@ -12,7 +12,7 @@ from tests.net.nat.pairs import SYNC_S, Trial, Way, expected_way
 from tests.net.nat.programs import wait_until
 from tests.net.nat.servers import TURN_HOST, TURN_PASSWORD, TURN_USER, TURNS_PORT, Coturn, tls_settings
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("nat")]
+pytestmark = pytest.mark.timeout(240)
 
 CORE = {
     ("coneA", "coneB"): Way.DIRECT,

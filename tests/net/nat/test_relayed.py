@@ -14,7 +14,7 @@ from tests.net.nat.pairs import Trial, Way
 from tests.net.nat.rules import Nat
 from tests.net.nat.servers import SPARE_HOST, TURN_HOST, Coturn, ice_settings
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("nat")]
+pytestmark = pytest.mark.timeout(240)
 
 PAYLOAD_BYTES = 6 << 20
 LINE = Weather(delay_s=0.02, bytes_per_s=1.5e6)

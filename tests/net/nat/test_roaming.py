@@ -16,7 +16,7 @@ from tests.net.nat.pairs import SYNC_S, Trial, Way
 from tests.net.nat.programs import wait_until
 from tests.net.nat.signalling import ByAnchor
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.xdist_group("nat")]
+pytestmark = pytest.mark.timeout(240)
 
 PAYLOAD_BYTES = 6 << 20
 LINE = Weather(delay_s=0.02, bytes_per_s=1.5e6)
