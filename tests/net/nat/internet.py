@@ -42,6 +42,9 @@ CARRIER = "100.64.0."
 HOME = "192.168.1."
 KINDS = ("none", "full", "arc", "cone", "sym", "blocked", "cgnat", "cgnathair", "conehair", "symupnp", "coneupnp")
 _NAME = re.compile(r"(?P<kind>[a-z]+)(?P<site>[A-Z])(?:\.(?P<number>[1-9]))?")
+_BRIDGE = "02:00:00:00:00:01"
+"""Without an address of its own a bridge takes the least of its ports', another with some new ones: its neighbours then
+send to the one they know of for as long as they believe in it, and nothing arrives."""
 _FORWARD = {"ipv4/ip_forward": "1"}
 _NO_IPV6 = {"ipv6/conf/all/disable_ipv6": "1"}
 
@@ -144,7 +147,7 @@ class Internet:
             self._stack.callback(lambda: namespaces.remove(self._made))
             self.core = self._namespace("core")
             self.core.ip(
-                "link add br0 type bridge",
+                f"link add br0 address {_BRIDGE} type bridge",
                 *(f"addr add {PUBLIC}{number}/24 dev br0" for number in range(1, 8)),
                 "link set br0 up",
                 # What is sent to a private address vanishes, as outside; without a route coturn would give up.
@@ -229,7 +232,7 @@ class Internet:
             self._address(namespace, "wan", address, gateway)
         elif within is None:
             self._attach(namespace, "wan", self.core, "br0", address, gateway)
-        namespace.ip("link add lan type bridge", f"addr add {inside}1/24 dev lan", "link set lan up")
+        namespace.ip(f"link add lan address {_BRIDGE} type bridge", f"addr add {inside}1/24 dev lan", "link set lan up")
         namespace.set({**_FORWARD, **_NO_IPV6})
         namespace.nft(nat_rules(nat, address, hairpin=hairpin) + counting_rules("wan"))
         self._routers[label] = router
