@@ -20,7 +20,7 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check nat-test nat-matrix audit fmt bench sim sim-full docs install clean
+.PHONY: help demo test check nat-matrix audit fmt bench sim sim-full docs install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,9 +37,6 @@ check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before e
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/test_tidy.py
-
-nat-test: $(VENV)/.dev debian  ## the tests behind routers, in network namespaces (root)
-	CIS_NAT_TESTS=1 $(BIN)/pytest -n 2 --dist loadfile tests/net/nat tests/e2e/test_reach.py $(ARGS)
 
 nat-matrix: $(VENV)/.dev debian  ## every pair of NATs, as root: which path, how fast (ARGS='--runs 3', '--pair coneA symB', --json)
 	@$(BIN)/python -m tools.nat_matrix $(ARGS)

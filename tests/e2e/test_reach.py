@@ -155,7 +155,7 @@ def test_a_removed_node_says_so_running_or_not(new_home: Callable[[str], Home]) 
 
 @pytest.fixture(scope="module")
 def internet() -> Iterator[Internet]:
-    if reason := namespaces.unasked() or namespaces.unfit():
+    if reason := namespaces.unfit():
         pytest.skip(reason)
     with Internet() as made:
         made.stack.enter_context(Coturn(made))

@@ -120,15 +120,6 @@ def _begin() -> None:
     _remove([name for name, pid in _owned() if pid == str(os.getpid())])
 
 
-def unasked() -> str:
-    """Why the tests in namespaces are left out of a run of all tests, empty where they were asked for."""
-    return (
-        ""
-        if os.environ.get("CIS_NAT_TESTS")
-        else "not asked for: `make nat-test` runs these (docs/testing.md says why)"
-    )
-
-
 def unfit() -> str:
     """Say why no test bed can be built here; empty where it can."""
     if os.name != "posix" or os.geteuid() != 0:
