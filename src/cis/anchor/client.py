@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from cis.anchor.line import Line, open_line
@@ -50,15 +50,15 @@ RECORD_SPARE_S = 60
 class Presence(Protocol):
     """What a node shows on anchors, and whom it looks for; asked anew each time, since all of it changes."""
 
-    def beacons(self) -> Sequence[Beacon]:
+    def own(self) -> Sequence[Beacon]:
         """Return this node's beacons, of this slot first, and of the slots before and after."""
         ...
 
-    def sealed_record(self, beacon: Beacon) -> bytes:
+    def sealed(self, beacon: Beacon) -> bytes:
         """Return this node's record as of now, sealed for that beacon; the same while nothing has changed."""
         ...
 
-    async def sought(self) -> Sequence[bytes]:
+    async def sought(self) -> Collection[bytes]:
         """Return the tags under which the other members may be found."""
         ...
 
@@ -175,7 +175,7 @@ class AnchorClient:
 
     async def _show(self, line: Line, presence: Presence, refused: list[Denied]) -> bool:
         """Claim the tags of these slots, and register under the present one; True where that was not so before."""
-        beacons = presence.beacons()
+        beacons = presence.own()
         if not beacons:
             return False
         wanted = {beacon.tag: beacon for beacon in beacons}
@@ -187,7 +187,7 @@ class AnchorClient:
                 signature = beacon.claim(line.challenge, self.place.authority.encode())
                 await line.ask(Claim(line.next_number(), beacon.key, signature))
                 self._claimed[tag] = None
-        sealed = presence.sealed_record(beacons[0])
+        sealed = presence.sealed(beacons[0])
         if self._registered == (beacons[0].tag, sealed):
             return False
         ttl_s = min(TTL_S_MAX, round(2 * self._interval_s) + RECORD_SPARE_S)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from cis.anchor.client import AnchorClient
 from cis.anchor.place import AnchorPlace, check_url
 from cis.api.settings import Settings, load
-from cis.discovery.anchor import AnchorProvider
 
 
 def places_of(settings: Settings, other: str | None = None) -> tuple[AnchorPlace, ...]:
@@ -38,9 +36,3 @@ def anchors_of(settings: Settings) -> list[AnchorClient]:
     """Return a client for each anchor of the settings."""
     interval_s = settings.p2p.cloud_anchor.register_interval
     return [AnchorClient(place, register_interval_s=interval_s) for place in places_of(settings)]
-
-
-def failures_of(providers: Iterable[object]) -> dict[str, str]:
-    """Return why anchors among these do not serve now."""
-    anchors = [one for one in providers if isinstance(one, AnchorProvider)]
-    return {name: why for one in anchors for name, why in one.failures().items()}

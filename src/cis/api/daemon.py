@@ -9,11 +9,10 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from ipaddress import ip_address
 from typing import Any
 
 from cis.api.access import AccessOperations
-from cis.api.anchoring import anchors_of, failures_of
+from cis.api.anchoring import anchors_of
 from cis.api.connections import ConnectionOperations, reach_status
 from cis.api.control_socket import bind_control
 from cis.api.doctor_schema import GetTrust
@@ -24,8 +23,9 @@ from cis.api.netchecking import NetcheckOperations
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
 from cis.api.operations import network_handlers, reach_handlers, trust_handlers
-from cis.api.pairing import PairingOperations, PairRequest, mdns_of
+from cis.api.pairing import PairingOperations, PairRequest
 from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
+from cis.api.providing import providers_of
 from cis.api.reaching import reach_options
 from cis.api.revoking import RevokingOperations
 from cis.api.server import ControlServer, control_app
@@ -40,9 +40,6 @@ from cis.api.turned_away import banned, turned_away
 from cis.api.watching import Feed, WatchOperations
 from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
-from cis.discovery.anchor import AnchorProvider
-from cis.discovery.provider import Provider
-from cis.discovery.static import StaticPeers
 from cis.errors import CisError, Unavailable, UsageError
 from cis.net import NetLimits
 from cis.node.driver import Driver, NodeOptions
@@ -103,7 +100,6 @@ class _Daemon:
         self._listening = listening
         self._on_ready = on_ready
         self._began = time.monotonic()
-        self._static = StaticPeers(settings.p2p.peers.parsed())
         self._driver: Driver | None = None
         self.admitted: Admitted | None = None
         self._loop: asyncio.AbstractEventLoop
@@ -117,7 +113,7 @@ class _Daemon:
         self._loop = asyncio.get_running_loop()
         self._feed = Feed(self._node.local)
         if self._settings.p2p.enabled:
-            self._driver = Driver(self._node.local, options_of(self._settings, self._static))
+            self._driver = Driver(self._node.local, options_of(self._settings))
         self._server = ControlServer(control_app(self._handlers()))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
@@ -172,8 +168,9 @@ class _Daemon:
         driver, cluster = self._driver, self._node.local.cluster
         connected = sorted(cluster.name_of(node) for node in driver.core.connected()) if driver is not None else []
         ages_s = driver.problems.ages_s() if driver is not None else {}
-        problems = {**driver.problems, **self._static.failures()} if driver is not None else {}
-        problems |= failures_of(driver.options.providers) if driver is not None else {}
+        problems = dict(driver.problems) if driver is not None else {}
+        for provider in driver.options.providers if driver is not None else ():
+            problems |= provider.failures()
         return NodeStatus(
             running=True,
             name=resting.name,
@@ -233,14 +230,9 @@ class _Daemon:
         return Invited(ticket.to_text(), ticket.expires_ms, told)
 
 
-def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
+def options_of(settings: Settings) -> NodeOptions:
     """Return what the settings mean for the driver."""
-    p2p = settings.p2p
-    providers: list[Provider] = [static]
-    if (nearby := mdns_of(settings)) is not None:
-        providers.append(nearby)
-    anchors, on_loopback = anchors_of(settings), ip_address(p2p.listen_address).is_loopback
-    providers += [AnchorProvider(anchor, allow_loopback=on_loopback) for anchor in anchors]
+    p2p, anchors = settings.p2p, anchors_of(settings)
     pool = p2p.connection_pool
     external = None if p2p.external_address == "auto" else split_endpoint(p2p.external_address)
     return NodeOptions(
@@ -252,7 +244,7 @@ def options_of(settings: Settings, static: StaticPeers) -> NodeOptions:
         limits=NetLimits(
             connections_max=pool.max_connections, idle_timeout_s=pool.idle_timeout, keepalive_s=pool.keepalive_interval
         ),
-        providers=tuple(providers),
+        providers=tuple(providers_of(settings, anchors)),
         anchors=tuple(anchors),
         reach=reach_options(settings),
     )

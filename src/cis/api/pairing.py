@@ -11,7 +11,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 from cis.anchor.place import AnchorPlace
@@ -24,6 +23,7 @@ from cis.api.network_schema import GetStatus, NodeStatus
 from cis.api.pairing_rooms import AnchorAway, NobodyWaits, RoomShower, take_in_room
 from cis.api.pairing_schema import CodeShown, DevicesPaired, MemoriesRenamed, PairEvent, ShowCode, TakeCode
 from cis.api.protocol import plain
+from cis.api.providing import mdns_of
 from cis.api.settings import Settings, load
 from cis.api.spaces import ROLE_NAMES, ROLES, SpaceNames
 from cis.discovery.address import join_endpoint, split_endpoint
@@ -68,20 +68,6 @@ class Place:
     nearby: Mdns | None
     addresses: Callable[[], Sequence[tuple[str, int]]]
     anchors: Sequence[AnchorPlace] = ()
-
-
-def mdns_of(settings: Settings) -> Mdns | None:
-    """Return the provider for the local network, None where the settings turn it off."""
-    discovery, host = settings.p2p.discovery, settings.p2p.listen_address
-    if not discovery.enable_mdns:
-        return None
-    on_loopback = ip_address(host).is_loopback
-    return Mdns(
-        service=discovery.service_name,
-        interval_s=discovery.broadcast_interval,
-        interfaces=[host] if on_loopback else (),
-        allow_loopback=on_loopback,
-    )
 
 
 async def carry_out(place: Place, request: PairRequest, tell: Tell) -> Admitted | None:

@@ -88,6 +88,10 @@ class Mdns:
         self._incomplete: asyncio.Queue[str] = asyncio.Queue(_INCOMPLETE_MAX)
         self._statistics = MdnsStatistics()
 
+    def failures(self) -> dict[str, str]:
+        """Return nothing: what keeps it from working at all, `run` raises."""
+        return {}
+
     def statistics(self) -> MdnsStatistics:
         return self._statistics
 

@@ -75,8 +75,15 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """A word for logs and ``cis doctor``."""
+        """A word for logs, ``cis doctor`` and the peer list: who was found is shown as found by it."""
         ...
+
+    def failures(self) -> dict[str, str]:
+        """Return what keeps it from working now: a place or the provider's name, and the reason for a person to read.
+
+        What is no longer so is no longer told.
+        """
+        return {}
 
     async def run(self, announcement: Announcement, found: Callable[[Sighting], None], /) -> None:
         """Announce and look until cancelled; call ``found`` for each sighting, as often as it recurs.

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 from cis.anchor.place import AnchorPlace
-from cis.api.anchoring import anchors_of, failures_of, places_of, uses_anchor
+from cis.api.anchoring import anchors_of, places_of, uses_anchor
 from cis.api.daemon import options_of
 from cis.api.settings import describe, inert, load
 from cis.discovery.anchor import AnchorProvider
-from cis.discovery.static import StaticPeers
 from cis.errors import UsageError
 
 URL, OTHER = "https://anchor.example.net", "https://other.example.net:8443"
@@ -27,7 +26,7 @@ def test_an_anchor_that_is_set_and_enabled_is_used_with_its_token_and_certificat
     settings = load(home)
     assert places_of(settings) == (AnchorPlace(URL, "secret", Path("/etc/ca.pem")),)
     assert inert(settings) == []
-    options = options_of(settings, StaticPeers(()))
+    options = options_of(settings)
     assert [anchor.name for anchor in options.anchors] == ["anchor.example.net"]
     assert [one.name for one in options.providers if isinstance(one, AnchorProvider)] == ["anchor anchor.example.net"]
     assert uses_anchor(home, URL + "/")
@@ -82,5 +81,5 @@ def test_an_anchor_that_does_not_serve_is_among_the_problems(tmp_path: Path) -> 
     settings = load(written(tmp_path, f'enabled = true\nendpoint = ["{URL}", "{OTHER}"]'))
     first, second = anchors_of(settings)
     first.problem = "it cannot be reached"
-    providers = [AnchorProvider(first), AnchorProvider(second), StaticPeers(())]
-    assert failures_of(providers) == {"anchor anchor.example.net": "it cannot be reached"}
+    assert AnchorProvider(first).failures() == {"anchor anchor.example.net": "it cannot be reached"}
+    assert AnchorProvider(second).failures() == {}
