@@ -68,7 +68,8 @@ class VersionVector:
 
     def missing_in(self, other: VersionVector) -> Iterator[tuple[ReplicaId, int, int]]:
         """Yield (replica, first, last) ranges of dots this vector holds and ``other`` lacks, in order."""
-        for replica in sorted({*self.seqs, *self.beyond}):
+        ahead = {replica for replica, seq in self.seqs.items() if seq > other.seqs.get(replica, 0)}
+        for replica in sorted(ahead | self.beyond.keys()):
             held = [(1, self.contiguous(replica)), *self.beyond.get(replica, ())]
             theirs = [(1, other.contiguous(replica)), *other.beyond.get(replica, ())]
             for first, last in held:
