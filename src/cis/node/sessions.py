@@ -69,10 +69,13 @@ class Sessions:
                 delay_s = min(RETRY_CEILING_S, RETRY_S * 2.0 ** min(status.failures, 10))
                 status.failures += 1
                 status.last_error = error
-                self.want(link, now + delay_s)
+            else:  # it gave way to one of the peer's, which may show the store as it was before what this was to tell
+                delay_s = min(RETRY_CEILING_S, RELAY_PAUSE_S * 2.0 ** min(status.gave_way, 10))
+                status.gave_way += 1
+            self.want(link, now + delay_s)
             return
         status.sessions += 1
-        status.failures = 0
+        status.failures = status.gave_way = 0
         status.in_step_at, status.last_error = now, report.refused
         status.stated, status.stated_at = report.stated, now
         status.changes_received += report.changes_received

@@ -22,6 +22,8 @@ class SyncStatus:
     sessions: int = 0
     failures: int = 0
     """sessions failed since the last that ended well"""
+    gave_way: int = 0
+    """sessions given up for one of the peer's since the last that ended well"""
     comparisons: int = 0
     """comparisons of whole states since a session last needed none"""
     in_step_at: float | None = None

@@ -105,11 +105,26 @@ def test_a_log_that_forked_is_told_and_holds_nothing_else_up(core: Core) -> None
     assert core.status[HIGH].failures == 0
 
 
-def test_a_superseded_session_is_not_an_error(core: Core) -> None:
+def test_a_session_that_gave_way_is_held_again_as_the_peers_may_have_begun_too_early(core: Core) -> None:
     connect(core, 1, HIGH, dialled=True)
     core.handle(events.SyncEnded(1, None), 1.0)
     assert core.status[HIGH].last_error == ""
-    assert core.next_timer() == pytest.approx(INTERVAL_S, rel=JITTER)
+    assert core.next_timer() == pytest.approx(1.0 + RELAY_PAUSE_S)
+
+
+def test_a_peer_that_has_every_session_give_way_is_asked_ever_less_often(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=True)
+    pauses, now = [], 0.0
+    for _ in range(4):
+        core.handle(events.SyncEnded(1, None), now)
+        due = core.next_timer()
+        assert due is not None
+        pauses.append(due - now)
+        now = due
+        assert events.Synchronise(1) in core.handle(events.Ticked(), now)
+    assert pauses == pytest.approx([RELAY_PAUSE_S * 2**often for often in range(4)])
+    core.handle(events.SyncEnded(1, Report()), now)
+    assert core.status[HIGH].gave_way == 0
 
 
 def test_every_interval_one_peer_is_synchronised_with(core: Core) -> None:
