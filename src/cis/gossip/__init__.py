@@ -20,11 +20,13 @@ from cis.gossip.language import (
     Removed,
     Send,
     SetTimer,
+    Sought,
     TimerExpired,
     Unlinked,
 )
 from cis.gossip.messages import message_id
 from cis.gossip.ordering import Ordering
+from cis.gossip.taste import Taste
 
 __all__ = [
     "BroadcastAsked",
@@ -48,6 +50,8 @@ __all__ = [
     "Removed",
     "Send",
     "SetTimer",
+    "Sought",
+    "Taste",
     "TimerExpired",
     "TreeConfig",
     "Unlinked",

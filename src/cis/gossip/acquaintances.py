@@ -44,14 +44,14 @@ class Acquaintances:
         self._config = config
 
     def learn(self, node: NodeId, record: bytes, instead: Collection[NodeId] = ()) -> None:
-        """Take in what others say: a node new to us goes into the passive view, in the place of one of ``instead``.
+        """Take in what others say, of records the newest there is; who is new takes the place of one of ``instead``.
 
         Where the view is full and none of these is in it, somebody makes room at random.
         """
         if node == self._own or node in self.lost:
             return
         if (entry := self.passive.get(node)) is not None:
-            entry.record = entry.record or record
+            entry.record = record or entry.record
             return
         if len(self.passive) >= self._config.passive_max:
             sent = [other for other in instead if other in self.passive]
@@ -106,13 +106,13 @@ class Acquaintances:
         nodes = [node for node in self.passive if node not in besides]
         return [(node, self.passive[node].record) for node in self._rng.sample(nodes, min(count, len(nodes)))]
 
-    def choose(self, now: float, taken: Container[NodeId], linked: Container[NodeId]) -> NodeId | None:
-        """Return whom to ask next: linked ones before others, these before lost ones."""
+    def askable(self, now: float, taken: Container[NodeId], linked: Container[NodeId]) -> list[NodeId]:
+        """Return whom to ask next, any of these: linked ones before others, these before lost ones."""
         ready = [node for node, entry in self.passive.items() if entry.due <= now and node not in taken]
         if not ready:
             ready = [node for node, entry in self.lost.items() if entry.due <= now and node not in taken]
         near = [node for node in ready if node in linked]
-        return self._rng.choice(near or ready) if ready else None
+        return near or ready
 
     def returning(self, now: float) -> NodeId | None:
         """Return an absent neighbour whose turn it is to be tried."""

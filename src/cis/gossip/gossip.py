@@ -27,6 +27,7 @@ from cis.gossip.language import (
     TimerExpired,
 )
 from cis.gossip.plumtree import Plumtree, TreeTimer
+from cis.gossip.taste import Taste
 from cis.model import NodeId
 from cis.wire import gossip as wire
 
@@ -64,10 +65,15 @@ class Gossip:
     """Membership and broadcast of one node; who starts it says `Heard` or `Linked` of whom it knows."""
 
     def __init__(
-        self, own: NodeId, own_record: Callable[[], bytes], rng: Random, config: GossipConfig | None = None
+        self,
+        own: NodeId,
+        own_record: Callable[[], bytes],
+        rng: Random,
+        config: GossipConfig | None = None,
+        taste: Taste | None = None,
     ) -> None:
         config = config or GossipConfig()
-        self._views = HyParView(own, own_record, rng, config.views)
+        self._views = HyParView(own, own_record, rng, config.views, taste)
         self._tree = Plumtree(own, rng, config.tree)
         self._sent: Counter[type] = Counter()
         self._received: Counter[type] = Counter()

@@ -27,12 +27,14 @@ from cis.gossip.language import (
     Linked,
     Received,
     Removed,
+    Sought,
     TimerExpired,
     Unlinked,
 )
 from cis.gossip.neighbourhood import Neighbourhood, ViewTimer
 from cis.gossip.search import Search
 from cis.gossip.shuffles import Shuffles
+from cis.gossip.taste import Indifferent, Taste
 from cis.model import NodeId
 from cis.wire.gossip import (
     Contact,
@@ -49,14 +51,21 @@ from cis.wire.gossip import (
 if TYPE_CHECKING:
     from random import Random
 
-ViewEvent = Heard | Linked | Unlinked | DialFailed | Removed | Received | LeavingAsked | TimerExpired
+ViewEvent = Heard | Sought | Linked | Unlinked | DialFailed | Removed | Received | LeavingAsked | TimerExpired
 
 
 class HyParView:
     """The views of one node."""
 
-    def __init__(self, own: NodeId, own_record: Callable[[], bytes], rng: Random, config: ViewConfig) -> None:
-        self._around = Neighbourhood(own, own_record, rng, config)
+    def __init__(
+        self,
+        own: NodeId,
+        own_record: Callable[[], bytes],
+        rng: Random,
+        config: ViewConfig,
+        taste: Taste | None = None,
+    ) -> None:
+        self._around = Neighbourhood(own, own_record, rng, config, taste or Indifferent(rng))
         self._search = Search(self._around)
         self._shuffles = Shuffles(self._around)
         self._shuffling = False
@@ -81,6 +90,8 @@ class HyParView:
                 self._on_removed(node, now)
             case Heard(node, record):
                 self._on_heard(node, record, now)
+            case Sought(node):
+                self._on_sought(node, now)
             case TimerExpired(timer):
                 self._on_timer(timer, now)
             case LeavingAsked():
@@ -100,7 +111,7 @@ class HyParView:
     def _meet_stranger(self, node: NodeId, now: float) -> None:
         around = self._around
         ask = around.asks.get(node)
-        if ask is not None and ask.sent and (ask.forced or around.room):
+        if ask is not None and ask.sent and (ask.forced or around.has_place_for(node)):
             around.admit(node, b"", now)
         elif node in around.links:
             around.send(node, Disconnect())
@@ -114,6 +125,10 @@ class HyParView:
             self.active[node] = record or self.active[node]
         else:
             self.known.welcome(node, record, now)
+
+    def _on_sought(self, node: NodeId, now: float) -> None:
+        if node not in self.active and not self._leaving and self._around.has_place_for(node):
+            self._search.ask(node, now, forced=False)
 
     def _on_linked(self, node: NodeId, now: float, *, dialled: bool) -> None:
         around = self._around
@@ -155,7 +170,8 @@ class HyParView:
             case Join(contact) if contact[0] == node:
                 self._on_join(node, contact, now)
             case Neighbour(contact, urgent) if contact[0] == node:
-                force = urgent and not self._is_welcome(node) and self._may_force(node, now)
+                wanted = urgent or self._around.has_place_for(node)
+                force = wanted and not self._is_welcome(node) and self._may_force(node, now)
                 self._on_request(node, contact[1], now, force=force)
             case NeighbourAnswer(accepted):
                 self._search.answered(node, now, accepted=accepted)

@@ -25,6 +25,13 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """This node wants a node as a neighbour that is not one of the many: it goes for the place of another."""
+
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Linked:
     """An authenticated connection with a node is there; ``dialled`` when it was made from here."""
 
@@ -90,6 +97,7 @@ class TimerExpired:
 
 GossipEvent = (
     Heard
+    | Sought
     | Linked
     | Unlinked
     | DialFailed

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cis.gossip.acquaintances import Acquaintances
 from cis.gossip.config import ViewConfig
 from cis.gossip.language import GossipEffect, NeighbourDown, NeighbourUp, Release, Send, SetTimer
+from cis.gossip.taste import Taste
 from cis.model import NodeId
 from cis.wire.gossip import Contact, Disconnect, GossipMessage
 
@@ -41,10 +42,13 @@ class Ask:
 class Neighbourhood:
     """The state the parts of HyParView share."""
 
-    def __init__(self, own: NodeId, own_record: Callable[[], bytes], rng: Random, config: ViewConfig) -> None:
+    def __init__(
+        self, own: NodeId, own_record: Callable[[], bytes], rng: Random, config: ViewConfig, taste: Taste
+    ) -> None:
         self.own = own
         self.rng = rng
         self.config = config
+        self.taste = taste
         self.known = Acquaintances(own, rng, config)
         self.active: dict[NodeId, bytes] = {}
         self.links: dict[NodeId, None] = {}
@@ -62,6 +66,10 @@ class Neighbourhood:
         """Whether the active view has a place free."""
         return len(self.active) < self.config.active_max
 
+    def has_place_for(self, node: NodeId) -> bool:
+        """Whether there is room, or a node is worth the place of another: it would be the only one of its kind."""
+        return self.room or self.taste.bridges(node, self.active)
+
     def own_contact(self) -> Contact:
         """Return what others are told of this node."""
         return (self.own, self._own_record())
@@ -76,17 +84,24 @@ class Neighbourhood:
         return self.rng.choice(nodes) if nodes else None
 
     def admit(self, node: NodeId, record: bytes, now: float) -> None:
-        """Make a linked node a neighbour; where there is no room, a random one goes that did not just come."""
+        """Make a linked node a neighbour; where there is no room, a random one goes that did not just come.
+
+        One that is the only one of its kind stays, if another can go.
+        """
         self.asks.pop(node, None)
         if node in self.active:
             self.active[node] = record or self.active[node]
             return
         if not self.room:
             settled = [other for other in self.active if other not in self.let_in]
-            self.drop(self.rng.choice(settled or list(self.active)), now)
+            many = [other for other in settled if not self._is_only_one(other)]
+            self.drop(self.rng.choice(many or settled or list(self.active)), now)
         known = self.known.remove(node)
         self.active[node] = record or known
         self.effects.append(NeighbourUp(node))
+
+    def _is_only_one(self, node: NodeId) -> bool:
+        return self.taste.bridges(node, [other for other in self.active if other != node])
 
     def drop(self, node: NodeId, now: float) -> None:
         """Make a neighbour an acquaintance and tell it."""

@@ -57,7 +57,7 @@ class Search:
     def request(self, node: NodeId, now: float) -> None:
         """Say on a link what it was made for: to join, or to become neighbours."""
         around, ask = self._around, self._around.asks[node]
-        if not ask.forced and not around.room:
+        if not ask.forced and not around.has_place_for(node):
             del around.asks[node]
             around.linger(node)
             return
@@ -86,7 +86,7 @@ class Search:
                 around.known.put_off(node, b"", now)
                 self._rest(now)
             around.linger(node)
-        elif around.room or (ask is not None and ask.forced):
+        elif around.has_place_for(node) or (ask is not None and ask.forced):
             around.admit(node, b"", now)
         else:
             around.send(node, Disconnect())
@@ -98,8 +98,10 @@ class Search:
             return
         fresh = sum(ask.since + around.config.patience_s > now for ask in around.asks.values())
         while fresh < missing and len(around.asks) < around.config.asks_max:
-            if (node := around.known.choose(now, around.asks, around.links)) is None:
+            askable = around.known.askable(now, around.asks, around.links)
+            if not askable:
                 return
+            node = around.taste.choose(askable, around.active, now)
             self.ask(node, now, forced=node in around.known.absent)
             fresh += 1
 

@@ -7,8 +7,11 @@ from random import Random
 import pytest
 
 from cis.model import NodeId
-from cis.peers import PeerBook, State, Target
-from cis.peers.book import ADDRESSES_MAX, BACKOFF_CEILING_S, ICE, ICE_AFTER_S, PEERS_MAX, STIR_S
+from cis.peers import Address, Peer, PeerBook, State, Target
+from cis.peers.backoff import BACKOFF_CEILING_S
+from cis.peers.book import STIR_S
+from cis.peers.peer import ICE, ICE_AFTER_S
+from cis.peers.shelf import ADDRESSES_MAX, PEERS_MAX
 
 OWN = NodeId(b"o" * 32)
 PEER = NodeId(b"p" * 32)
@@ -208,3 +211,157 @@ def test_a_change_of_the_network_ends_all_waiting(reaching: PeerBook) -> None:
     reaching.stir(50.0)
     assert 50.0 <= peer.due_at <= 50.0 + STIR_S
     assert reaching.due(50.0 + STIR_S, set()) == [target()]
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def numbered(number: int) -> NodeId:
+    return NodeId(number.to_bytes(32, "big"))
+
+
+def full(book: PeerBook) -> None:
+    for number in range(PEERS_MAX):
+        book.sighted(target(numbered(number)), now=0.0)
+    book.due(0.0, set())
+    for number in range(PEERS_MAX):
+        for _ in range(2 if number in {3, 5, 7} else 1):
+            book.failed(target(numbered(number)), 1.0, "no answer")
+
+
+def test_the_worst_goes_but_nobody_who_is_connected_or_wanted_or_being_dialled(book: PeerBook) -> None:
+    full(book)
+    book.connected(numbered(3), 2.0, None)
+    book.pinned.add(numbered(5))
+    book.sighted(target(numbered(PEERS_MAX)), now=3.0)
+    assert [number for number in (3, 5, 7, PEERS_MAX) if book.get(numbered(number)) is None] == [7]
+    for number in (3, 5):
+        assert book.get(numbered(number)) is not None
+    assert len(list(book)) == PEERS_MAX
+
+
+def test_the_worst_address_goes_but_none_that_is_in_use_or_that_a_user_gave(book: PeerBook) -> None:
+    book.sighted(Target(PEER, "192.0.2.100", 1, "static", "user"), now=0.0)
+    for port in range(1, ADDRESSES_MAX):
+        book.sighted(target(port=port), now=0.0)
+    book.due(0.0, set())
+    book.connected(PEER, 1.0, target(port=2))
+    for _ in range(3):
+        book.failed(Target(PEER, "192.0.2.100", 1, "static"), 1.0, "no answer")
+        book.failed(target(port=2), 1.0, "no answer")
+        book.failed(target(port=9), 1.0, "no answer")
+    book.sighted(target(port=99), now=2.0)
+    peer = book.get(PEER)
+    assert peer is not None
+    ports = [one.port for one in peer.addresses if one.host == "192.0.2.1"]
+    assert 9 not in ports
+    assert {2, 99} <= set(ports)
+    assert peer.addresses[0].host == "192.0.2.100"
+
+
+# --- what is learnt --------------------------------------------------------------------------------------------------
+
+
+def test_a_round_that_fails_is_one_failure_of_the_peer_and_one_of_each_address(book: PeerBook) -> None:
+    for port in (1, 2, 3):
+        book.sighted(target(port=port), now=0.0)
+    for dial in book.due(0.0, set()):
+        book.failed(dial, 1.0, f"no answer at {dial.port}")
+    peer = book.get(PEER)
+    assert peer is not None
+    assert (peer.failures, [one.failures for one in peer.addresses]) == (1, [1, 1, 1])
+    assert [one.last_error for one in peer.addresses] == [f"no answer at {port}" for port in (1, 2, 3)]
+
+
+def test_a_new_address_ends_the_pauses_and_an_old_one_told_again_does_not(book: PeerBook) -> None:
+    book.sighted(target(), now=0.0)
+    for _ in range(10):
+        now = book.next_due(set()) or 0.0
+        book.due(now, set())
+        book.failed(target(), now, "no answer")
+    peer = book.get(PEER)
+    assert peer is not None
+    peer.due_at = now + 50.0
+    book.sighted(target(), now=now)
+    assert (peer.streak, peer.due_at) == (10, now + 50.0)
+    book.sighted(target(port=8), now=now)
+    assert (peer.streak, peer.due_at) == (0, now)
+
+
+def test_the_best_address_is_dialled_first_of_many(book: PeerBook) -> None:
+    for port in range(1, 9):
+        book.sighted(target(port=port), now=0.0)
+    peer = book.get(PEER)
+    assert peer is not None
+    peer.addresses[6].count_success(0.0)
+    peer.addresses[2].count_failure(0.0)
+    first, *others = (dial.port for dial in book.due(1.0, set()))
+    assert first == 7
+    assert len(others) == 3
+    assert 3 not in others
+
+
+def test_the_best_peer_is_dialled_first(book: PeerBook) -> None:
+    for number in range(3):
+        book.sighted(target(numbered(number)), now=0.0)
+    best = book.get(numbered(2))
+    assert best is not None
+    best.count_success(0.0)
+    assert [dial.node for dial in book.due(1.0, set())] == [numbered(2), numbered(0), numbered(1)]
+
+
+def test_what_a_connection_runs_on_and_its_round_trip_are_kept_with_the_address_it_came_by(book: PeerBook) -> None:
+    book.sighted(target(), now=0.0)
+    book.sighted(target(port=8), now=0.0)
+    book.connected(PEER, 1.0, target())
+    book.measured(PEER, 6.0, "mapped", ("198.51.100.1", 9), 0.05)
+    peer = book.get(PEER)
+    assert peer is not None
+    used, other = peer.addresses
+    assert (peer.kind, peer.place, peer.seen_at, peer.rtt_s) == ("mapped", ("198.51.100.1", 9), 6.0, 0.05)
+    assert (used.kind, used.rtt_s) == ("mapped", 0.05)
+    assert (other.kind, other.rtt_s) == ("", None)
+    book.measured(PEER, 70.0, "mapped", ("192.0.2.1", 8), None)
+    assert other.succeeded_at == 70.0, "the peer speaks from there: it is to be reached there"
+    book.lost(PEER, 80.0, "gone")
+    book.measured(PEER, 90.0, "lan", ("192.0.2.1", 8), 0.01)
+    assert (peer.kind, peer.seen_at) == ("mapped", 80.0), "what is measured of a connection that is gone counts no more"
+
+
+def test_an_address_that_a_connection_was_made_by_is_entered(book: PeerBook) -> None:
+    book.connected(PEER, 1.0, target(port=5))
+    peer = book.get(PEER)
+    assert peer is not None
+    assert [(one.port, one.successes, one.in_use) for one in peer.addresses] == [(5, 1, True)]
+    book.connected(numbered(1), 1.0, Target(numbered(1), "example.org", 5, "static"))
+    named = book.get(numbered(1))
+    assert named is not None
+    assert named.addresses == [], "a name is no address: it is resolved anew by whoever keeps it"
+
+
+def test_who_found_an_address_is_kept_and_a_users_word_goes_before_it(book: PeerBook) -> None:
+    book.sighted(Target(PEER, "192.0.2.1", 7677, "member", "anchor example.org"), now=0.0)
+    book.sighted(Target(PEER, "192.0.2.1", 7677, "mdns", "mdns"), now=0.0)
+    peer = book.get(PEER)
+    assert peer is not None
+    assert peer.found_by == "anchor example.org"
+    book.sighted(Target(PEER, "192.0.2.1", 7677, "static", "user"), now=0.0)
+    assert (peer.found_by, peer.addresses[0].source) == ("user", "static")
+    book.connected(numbered(1), 0.0, None)
+    came = book.get(numbered(1))
+    assert came is not None
+    assert came.found_by == "incoming"
+
+
+def test_what_an_earlier_run_knew_is_dialled_at_once_and_does_not_undo_what_is_known_now(book: PeerBook) -> None:
+    remembered = Peer(PEER, successes=3, addresses=[Address("192.0.2.1", 1, "mdns", "mdns", known_at=-50.0)])
+    book.recall(remembered, 10.0)
+    assert [dial.port for dial in book.due(10.0, set())] == [1]
+    peer = book.get(PEER)
+    assert peer is not None
+    assert peer.state is State.INACTIVE
+    book.connected(PEER, 11.0, target(port=1))
+    book.recall(Peer(PEER, failures=9, addresses=[Address("192.0.2.1", 2, "mdns", known_at=-50.0)]), 12.0)
+    assert (peer.state, peer.failures, [one.port for one in peer.addresses]) == (State.ACTIVE, 0, [1, 2])
+    book.recall(Peer(OWN, addresses=[Address("192.0.2.1", 3, "mdns")]), 12.0)
+    assert book.get(OWN) is None
