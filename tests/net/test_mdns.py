@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from zeroconf import IPVersion
+from zeroconf import DNSIncoming, DNSText, IPVersion
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from cis.discovery.address import Source
-from cis.discovery.mdns import INSTANCES_MAX, Mdns
+from cis.discovery.instances import announcement
+from cis.discovery.mdns import Mdns, Segment
 from cis.discovery.provider import SLOT_SECONDS, Sighting
 from cis.discovery.tags import Tags
 from cis.model.ids import NodeId
@@ -81,6 +82,12 @@ class Node:
                     continue
 
 
+def segment(node: Node) -> Segment:
+    """What a node knows of the one network it is on."""
+    (only,) = node.provider._segments.values()
+    return only
+
+
 @asynccontextmanager
 async def running(*nodes: Node) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
@@ -139,22 +146,19 @@ async def test_name_and_tag_change_with_the_slot_and_are_still_recognised() -> N
     ana, ben = Node(ANA, 7001, clock=lambda: now[0]), Node(BEN, 7002, clock=lambda: now[0])
     async with running(ana, ben):
         await ana.wait_until(lambda: bool(ana.seen))
-        before = ben.provider._own
+        (before,) = segment(ana).heard.values()
         now[0] += SLOT_SECONDS
-        await ben.wait_until(lambda: ben.provider._own not in (None, before) and bool(ben.provider._own.text))
-        after = ben.provider._own
-        assert before is not None
-        assert after is not None
-        await ana.wait_until(lambda: after.name in ana.provider._instances)
         ana.seen.clear()
-        await ana.wait_until(lambda: bool(ana.seen))
-    assert before.properties != after.properties
+        await ana.wait_until(lambda: len(segment(ana).heard) == 2 and bool(ana.seen))
+        (after,) = [kept for name, kept in segment(ana).heard.items() if name != before[0].name]
+    assert before[0].tag != after[0].tag
 
 
 @pytest.mark.parametrize(("slots_apart", "known"), [(-1, True), (1, True), (2, False)])
 async def test_clocks_may_differ_by_one_slot(slots_apart: int, known: bool) -> None:
-    ben_time = time.time() + slots_apart * SLOT_SECONDS
-    ana, ben = Node(ANA, 7001), Node(BEN, 7002, clock=lambda: ben_time)
+    now = time.time()
+    ana = Node(ANA, 7001, clock=lambda: now)
+    ben = Node(BEN, 7002, clock=lambda: now + slots_apart * SLOT_SECONDS)
     async with running(ana, ben):
         await ana.wait_until(lambda: bool(ana.seen) or ana.provider.statistics().foreign > 2)
     assert bool(ana.seen) == known
@@ -164,11 +168,11 @@ async def test_what_is_announced_names_nobody() -> None:
     ana, ben = Node(ANA, 7001), Node(BEN, 7002)
     async with running(ana, ben):
         await ana.wait_until(lambda: bool(ana.seen))
-        own = ben.provider._own
-    assert own is not None
-    assert set(own.properties) == {b"t"}
-    told = own.text + own.name.encode() + str(own.server).encode()
+        (own, _) = segment(ana).heard.popitem()[1]
+    told = announcement(f"{SERVICE}.local.", own)
     assert not any(secret in told for secret in (BEN, KEY, socket.gethostname().encode()))
+    (text,) = [one for one in DNSIncoming(told).answers() if isinstance(one, DNSText)]
+    assert text.text == b"\x12t=" + own.tag
 
 
 @pytest.mark.parametrize(
@@ -213,11 +217,3 @@ async def test_a_member_cannot_send_others_to_addresses_that_are_not_of_the_netw
     async with stranger(properties={b"t": tag}, addresses=addresses), running(ana):
         await ana.wait_until(lambda: bool(ana.seen))
     assert {sighting.host for sighting in ana.seen} == {"192.168.1.9"}
-
-
-def test_a_flood_of_instances_is_bounded_and_counted() -> None:
-    provider = Mdns()
-    for number in range(INSTANCES_MAX + 50):
-        provider._remember(f"{number}._cis._udp.local.")
-    assert len(provider._instances) == INSTANCES_MAX
-    assert provider.statistics().dropped == 50
