@@ -14,11 +14,12 @@ from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
 
 from cis.crdt import Policy
 from cis.errors import Fault
-from cis.model import Change, Dot, Kind, NodeId, ReplicaId, SpaceId
+from cis.model import Change, Dot, Kind, NodeId, ReplicaId, SpaceId, VersionVector
 from cis.store.admission import Judge, Limit, Limited
 from cis.store.author import Write, Written
 from cis.store.log import LogReader
 from cis.store.merge import Applied
+from cis.store.ordering import Order
 from cis.store.read import Recalled
 from cis.store.store import Setting, Store
 from cis.trust.sealing import SpaceKeys
@@ -123,8 +124,17 @@ def runs(log: LogReader, replica: ReplicaId, first: int, last: int) -> Iterator[
         first = segment.first + len(segment.records) // 40
 
 
-def merge(store: Store, *given: Segment, in_order: bool = False) -> list[Applied]:
-    futures = [store.merge(encode(segment), in_order=in_order) for segment in given]
+def order_of(store: Store, *given: Segment) -> Order:
+    """The order of a session with a peer that holds all up to the end of these segments without a gap."""
+    with store.snapshot() as reader:
+        held = {SPACE: reader.vector(SPACE)}
+    ends = [(ReplicaId(one.replica), one.first + len(one.records) // 40 - 1) for one in given]
+    return Order(held, {SPACE: VersionVector(dict(sorted(ends)))})
+
+
+def merge(store: Store, *given: Segment, in_order: bool = False, order: Order | None = None) -> list[Applied]:
+    order = order_of(store, *given) if in_order else order
+    futures = [store.merge(encode(segment), order) for segment in given]
     return [future.result(WAIT_S) for future in futures]
 
 
@@ -132,10 +142,11 @@ def sync(source: Store, target: Store) -> int:
     """Bring the target everything it lacks of the source; returns how many changes it took in."""
     with source.snapshot() as reader:
         with target.snapshot() as other:
-            lacking = list(reader.vector(SPACE).missing_in(other.vector(SPACE)))
+            held, theirs = other.vector(SPACE), reader.vector(SPACE)
+            lacking = list(theirs.missing_in(held))
         log = LogReader(reader.connection, SPACE)
         found = list(itertools.chain.from_iterable(runs(log, *span) for span in lacking))
-    return sum(applied.changes for applied in merge(target, *found, in_order=True))
+    return sum(applied.changes for applied in merge(target, *found, order=Order({SPACE: held}, {SPACE: theirs})))
 
 
 def state_hash(store: Store) -> bytes:

@@ -79,7 +79,7 @@ def test_two_devices_pair_by_an_anchor_alone_and_find_each_other_there_when_both
         assert f"cis config set p2p.cloud_anchor.endpoint {url}" in taken
         for home in (laptop, desktop):
             set_anchor(home, url)
-            (home.path / "peers.json").unlink(missing_ok=True)
+            (home.path / "bootstrap.json").unlink(missing_ok=True)
             home.up()
         desktop.wait_keys("editor")
         assert laptop.wait_status(lambda status: status.connected == ("desktop",)).problems == {}

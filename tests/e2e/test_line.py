@@ -84,7 +84,7 @@ def _found(homes: dict[str, Home]) -> None:
         homes[name].cis("join", homes["b"].json("invite", "--name", name)["ticket"], "--yes")
     homes["b"].cis("down")
     for home in homes.values():
-        (home.path / "peers.json").unlink(missing_ok=True)
+        (home.path / "bootstrap.json").unlink(missing_ok=True)
 
 
 def listening(home: Home, *words: str) -> subprocess.Popen[str]:

@@ -178,7 +178,7 @@ async def test_ten_thousand_random_datagrams_do_not_disturb_a_search() -> None:
             if number % 2:  # looks like a request that names the session
                 body = b"\0\x06" + len(valid).to_bytes(2, "big") + valid + bytes(-len(valid) % 4) + data
                 data = bytearray(b"\0\x01" + len(body).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12) + body)
-            a.endpoint.send_stun(bytes(data), b.hub.spell(("127.0.0.1", b.endpoint.address[1]), b.hub.carrier))
+            a.hub.send(bytes(data), ("127.0.0.1", b.endpoint.address[1]), a.hub.carrier)
             if number % 64 == 0:
                 await asyncio.sleep(0)
         introduce(offering, answering)

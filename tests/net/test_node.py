@@ -293,6 +293,15 @@ async def test_a_stranger_without_the_key_learns_one_code_and_is_logged_once(
     stranger.close()
 
 
+async def test_a_dial_that_was_given_up_is_no_problem_of_the_listeners(pair: tuple[LocalNode, LocalNode]) -> None:
+    """Of a round of dials all but one are given up, some as they have just come through."""
+    async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+        connection = await endpoint.dial(*driver.endpoint.address)
+        connection.close(Fault.NONE, "the dial was given up")
+        await until(lambda: driver.tally["handshake_none"])
+        assert driver.problems == {}
+
+
 async def test_who_knows_the_key_but_is_no_member_is_told_so(tmp_path: Path, pair: tuple[LocalNode, LocalNode]) -> None:
     stranger = LocalNode.create(Home(tmp_path / "stranger"), "stranger")
     cluster_id, key = pair[0].cluster.id, HandshakeKey(pair[0].cluster.keys.discovery_key)

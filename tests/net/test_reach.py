@@ -16,7 +16,7 @@ from cis.net.qh3_core import RawAddress
 from cis.node import mending, outreach
 from cis.node.driver import Driver
 from cis.node.local import LocalNode
-from cis.peers.book import ICE
+from cis.peers.peer import ICE
 from cis.reach.options import ReachOptions
 from cis.wire.messages import Open, Ping, Pong, decode, encode
 from tests.net.cluster import cluster, meet, put, running, until, value

@@ -23,6 +23,7 @@ from cis.model.change import BODILESS
 from cis.store.author import Write
 from cis.store.collection import START, collect, raise_floor, truncate
 from cis.store.log import LogReader
+from cis.store.ordering import Order
 from cis.store.store import Store
 from cis.sync.floors import Standing, may_take, must_compare
 from cis.wire.content import Content
@@ -131,10 +132,12 @@ class Cluster:
 
     def bring_some(self, giver: Store, taker: Store) -> None:
         with giver.snapshot() as reader:
-            lacking = list(reader.vector(SPACE).missing_in(vector_of(taker)))
+            held, theirs = vector_of(taker), reader.vector(SPACE)
+            lacking = list(theirs.missing_in(held))
             if lacking:
                 found = list(runs(LogReader(reader.connection, SPACE), *lacking[0]))
-                merge(taker, *found[: self.chance.randint(0, len(found))], in_order=True)
+                order = Order({SPACE: held}, {SPACE: theirs})
+                merge(taker, *found[: self.chance.randint(0, len(found))], order=order)
 
     def deliver(self, number: int) -> None:
         """A newest change comes by gossip, perhaps beyond a gap."""

@@ -39,6 +39,7 @@ from tests.stores import (
     live_changes,
     merge,
     open_store,
+    order_of,
     segments,
     settle,
     state_hash,
@@ -146,8 +147,9 @@ def world(seed: int) -> Iterator[World]:
 
 def take(store: Store, found: Sequence[Segment], *, in_order: bool = False) -> None:
     """Merge; what a cut voids is refused, and nothing else."""
+    order = order_of(store, *found) if in_order else None
     for segment in found:
-        error = store.merge(encode(segment), in_order=in_order).exception(WAIT_S)
+        error = store.merge(encode(segment), order).exception(WAIT_S)
         assert error is None or (isinstance(error, PeerFault) and error.fault is Fault.CUT), error
 
 

@@ -1,7 +1,8 @@
 """A node's place on one anchor: kept registered, looked up, and posted to, for as long as the node runs.
 
 One WebSocket carries everything. It is opened again whenever it ends, after a pause that doubles from a second to
-five minutes, with jitter; nothing else waits for it. ::
+five minutes, with jitter; nothing else waits for it. All nodes of an anchor that was restarted lose it at once: where
+the connection was sound, the first pause is drawn from five seconds, unless the network may be another. ::
 
     client = AnchorClient(AnchorPlace("https://anchor.example.net"), register_interval_s=300)
     client.on_message = signaller.on_message
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 PAUSE_S_MIN = 1.0
 PAUSE_S_MAX = 300.0
+RETURN_S = 5.0
+"""Over which the nodes of an anchor spread that lose it at the same moment."""
 STEADY_S = 60.0
 """A connection that lasted so long was sound: the next pause is the shortest."""
 PROOF_S = 1.5
@@ -119,9 +122,14 @@ class AnchorClient:
                 self._tell(str(error))
             finally:
                 self._line, self._claimed, self._registered = None, {}, (b"", b"")
-            pause_s = PAUSE_S_MIN if loop.time() - began > STEADY_S else min(2 * pause_s, PAUSE_S_MAX)
+            if loop.time() - began > STEADY_S:
+                pause_s = PAUSE_S_MIN
+                wait_s = random.uniform(0.5 * PAUSE_S_MIN, RETURN_S)
+            else:
+                pause_s = min(2 * pause_s, PAUSE_S_MAX)
+                wait_s = pause_s * random.uniform(0.5, 1.0)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s * random.uniform(0.5, 1.0)):
+                async with asyncio.timeout(wait_s):
                     await self._doubted.wait()
             self._doubted.clear()
 
@@ -149,16 +157,20 @@ class AnchorClient:
     async def _keep(self, line: Line, presence: Presence, found: Callable[[bytes, bytes], None]) -> None:
         """Show again what has changed, and everything in intervals; look for the others as often."""
         loop = asyncio.get_running_loop()
-        shown_at = loop.time()
+        due = loop.time() + self._draw_interval_s()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(LOOK_S, self._interval_s)):
                     await self._due.wait()
             self._due.clear()
-            whole = loop.time() - shown_at >= self._interval_s
+            whole = loop.time() >= due
             if whole:
-                shown_at, self._registered = loop.time(), (b"", b"")
+                due, self._registered = loop.time() + self._draw_interval_s(), (b"", b"")
             await self._refresh(line, presence, found, whole=whole)
+
+    def _draw_interval_s(self) -> float:
+        """Nodes that came at once, as after a restart of the anchor, are not to come at once for ever."""
+        return self._interval_s * random.uniform(0.75, 1.0)
 
     async def _refresh(
         self, line: Line, presence: Presence, found: Callable[[bytes, bytes], None], *, whole: bool
@@ -182,11 +194,8 @@ class AnchorClient:
         for tag in [tag for tag in self._claimed if tag not in wanted]:
             await line.ask(Release(line.next_number(), tag))
             del self._claimed[tag]
-        for tag, beacon in wanted.items():
-            if tag not in self._claimed:
-                signature = beacon.claim(line.challenge, self.place.authority.encode())
-                await line.ask(Claim(line.next_number(), beacon.key, signature))
-                self._claimed[tag] = None
+        claims = [self._claim(line, beacon) for tag, beacon in wanted.items() if tag not in self._claimed]
+        await _all(claims)  # at once: each way to an anchor and back is a part of the time it takes to be found
         sealed = presence.sealed(beacons[0])
         if self._registered == (beacons[0].tag, sealed):
             return False
@@ -197,6 +206,11 @@ class AnchorClient:
         except Denied as denied:  # it listens all the same, and is posted to
             refused.append(denied)
         return True
+
+    async def _claim(self, line: Line, beacon: Beacon) -> None:
+        signature = beacon.claim(line.challenge, self.place.authority.encode())
+        await line.ask(Claim(line.next_number(), beacon.key, signature))
+        self._claimed[beacon.tag] = None
 
     async def _look(
         self, line: Line, presence: Presence, found: Callable[[bytes, bytes], None], refused: list[Denied]
@@ -225,6 +239,13 @@ class AnchorClient:
             message = await line.heard()
             if isinstance(message, Posted) and message.tag in self._claimed:
                 self.on_message(message.sealed)
+
+
+async def _all(works: Sequence[Awaitable[None]]) -> None:
+    """Do all of it at once; raises the first failure once all have ended."""
+    for outcome in await asyncio.gather(*works, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
 
 
 async def _until_failure(work: Awaitable[None], failures: list[CisError]) -> None:

@@ -49,6 +49,16 @@ class AnchorLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queue_bytes: int = 128 << 10
     queues_bytes_max: int = 64 << 20
     hello_s: float = 5.0
+    tunnels_max: int = 256
+    tunnels_per_address: int = 16
+    tunnels_per_minute: int = 60
+    tunnel_bytes_per_s: int = 1 << 20
+    tunnel_bytes_max: int = 4 << 30
+    tunnel_queue_bytes: int = 256 << 10
+    tunnel_wait_s: float = 20.0
+    tunnel_idle_s: float = 60.0
+    tunnels_bytes_per_s: int = 16 << 20
+    tunnels_queues_bytes_max: int = 32 << 20
 
     def checked(self) -> AnchorLimits:
         """Return them; `UsageError` where one is not above 0."""
@@ -99,6 +109,12 @@ class Bucket:
         self._left -= amount
         return True
 
+    def spend(self, amount: float, now: float) -> float:
+        """Pay whether enough is left or not; returns in how many seconds nothing will be owed."""
+        self.take(0, now)
+        self._left -= amount
+        return max(0.0, -self._left * 60 / self._rate.per_minute)
+
 
 class Buckets:
     """One bucket of a rate for each address; of more than `ADDRESSES_MAX` those used longest ago are forgotten."""
@@ -132,6 +148,7 @@ class Rates:
             "post_bytes": limits.post_bytes_per_minute,
             "tags": limits.tags_looked_up_per_minute,
             "tokens": limits.tokens_refused_per_minute,
+            "tunnels": limits.tunnels_per_minute,
         }
         self._buckets = {name: Buckets(Rate(each, each)) for name, each in a_minute.items()}
         self._buckets["rooms"] = Buckets(Rate(max(1, limits.rooms_per_hour // 6), limits.rooms_per_hour / 60))

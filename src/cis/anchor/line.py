@@ -65,7 +65,7 @@ async def open_line(place: AnchorPlace) -> AsyncIterator[Line]:
     """
     socket = await _connected(place)
     try:
-        async with _closing(socket):
+        async with closing(socket):
             line = Line(socket, await _greet(socket, place))
             failure: CisError | None = None
             async with asyncio.TaskGroup() as group:
@@ -96,7 +96,7 @@ class _Wary(ClientConnection):
 
 
 @asynccontextmanager
-async def _closing(socket: ClientConnection) -> AsyncIterator[None]:
+async def closing(socket: ClientConnection) -> AsyncIterator[None]:
     """Close in the end, without waiting long for an anchor that takes nothing any more."""
     try:
         yield
@@ -108,7 +108,12 @@ async def _closing(socket: ClientConnection) -> AsyncIterator[None]:
 
 
 async def _connected(place: AnchorPlace) -> ClientConnection:
-    url = "ws" + check_url(place.url).removeprefix("http").rstrip("/") + PATH
+    return await connected(place, PATH, ANSWER_BYTES_MAX)
+
+
+async def connected(place: AnchorPlace, path: str, bytes_max: int) -> ClientConnection:
+    """Open a WebSocket to an anchor, for messages of at most that length; raises `Unavailable`, saying why."""
+    url = "ws" + check_url(place.url).removeprefix("http").rstrip("/") + path
     try:
         return await connect(
             url,
@@ -118,7 +123,7 @@ async def _connected(place: AnchorPlace) -> ClientConnection:
             close_timeout=CLOSE_S,
             ping_interval=PING_S,
             ping_timeout=PING_S,
-            max_size=ANSWER_BYTES_MAX,
+            max_size=bytes_max,
             user_agent_header=None,
             create_connection=_Wary,
         )

@@ -21,6 +21,8 @@ from cis.anchor.limits import address_of
 from cis.anchor.metrics import metrics_text
 from cis.anchor.protocol import PATH
 from cis.anchor.switchboard import Party, Switchboard
+from cis.anchor.tunnel_service import tunnel_route
+from cis.anchor.tunnels import Tunnels
 from cis.errors import Denied
 
 if TYPE_CHECKING:
@@ -31,8 +33,13 @@ CLOSE_CODE = 4000
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
-def anchor_app(switchboard: Switchboard, name: str | None, stun_answered: Callable[[], int]) -> Starlette:
-    """Return the application; ``name`` is what nodes call the anchor, else what each says in ``Host``."""
+def anchor_app(
+    switchboard: Switchboard, name: str | None, stun_answered: Callable[[], int], tunnels: Tunnels | None = None
+) -> Starlette:
+    """Return the application; ``name`` is what nodes call the anchor, else what each says in ``Host``.
+
+    Without ``tunnels`` there is none.
+    """
 
     async def attend(websocket: WebSocket) -> None:
         await _attend(switchboard, websocket, name or websocket.headers.get("host", ""))
@@ -45,9 +52,12 @@ def anchor_app(switchboard: Switchboard, name: str | None, stun_answered: Callab
         host = request.client.host if request.client is not None else ""
         if host not in _LOOPBACK and switchboard.token_problem(token, address_of(host), time.monotonic()) is not None:
             return PlainTextResponse("metrics are for this machine, and for who has a token\n", 403)
-        return PlainTextResponse(metrics_text(switchboard, stun_answered()), media_type="text/plain; version=0.0.4")
+        return PlainTextResponse(
+            metrics_text(switchboard, stun_answered(), tunnels), media_type="text/plain; version=0.0.4"
+        )
 
-    return Starlette(routes=[WebSocketRoute(PATH, attend), Route("/healthz", healthz), Route("/metrics", metrics)])
+    routes = [WebSocketRoute(PATH, attend), Route("/healthz", healthz), Route("/metrics", metrics)]
+    return Starlette(routes=[*routes, *([tunnel_route(tunnels)] if tunnels is not None else [])])
 
 
 async def _attend(switchboard: Switchboard, websocket: WebSocket, authority: str) -> None:

@@ -31,6 +31,7 @@ from cis.anchor.shelf import Shelf
 from cis.anchor.strict import Strict
 from cis.anchor.stun import StunServer, answer_stun
 from cis.anchor.switchboard import Switchboard
+from cis.anchor.tunnels import Tunnels
 from cis.errors import StoreError, Unavailable, UsageError
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 TICK_S = 1.0
 PING_S = 20.0
 GRACE_S = 3
+BUFFER_BYTES = 128 << 10
+"""Of a connection's socket, each way: what waits there delays all that comes after it, in the tunnel above all."""
 TOKENS_MAX = 64
 TOKEN_LENGTH_MIN = 16
 
@@ -55,6 +58,8 @@ class AnchorOptions:
     name: str | None = None
     stun_port: int | None = 3478
     """0 for any; None for no STUN"""
+    tunnel: bool = True
+    """whether it carries datagrams between nodes that no other way leads to each other"""
     database: Path | None = None
     tokens: tuple[str, ...] = field(default=(), repr=False)
     limits: AnchorLimits = field(default_factory=AnchorLimits)
@@ -136,14 +141,15 @@ async def serve(
             stun = await stack.enter_async_context(answer_stun(host, options.stun_port))
         port = stun.port if stun is not None else 0
         switchboard = Switchboard(shelf, options.limits, options.tokens, os.urandom, stun_port=port)
-        app = anchor_app(switchboard, options.name, lambda: stun.answered if stun is not None else 0)
+        tunnels = _tunnels(options, switchboard)
+        app = anchor_app(switchboard, options.name, lambda: stun.answered if stun is not None else 0, tunnels)
         listening = Doorway(_bound(options), options.limits, options.trusted)
         stack.callback(listening.close)
         server = _Server(_configured(options, app))
         for number in signals:
             asyncio.get_running_loop().add_signal_handler(number, server.close)
         async with asyncio.TaskGroup() as group:
-            ticking = group.create_task(_tick(switchboard))
+            ticking = group.create_task(_tick(switchboard, tunnels))
             on_ready(Serving(_url(options, listening), stun.port if stun is not None else None))
             try:
                 await server.serve(sockets=[listening])
@@ -154,9 +160,17 @@ async def serve(
                 ticking.cancel()
 
 
-async def _tick(switchboard: Switchboard) -> None:
+def _tunnels(options: AnchorOptions, switchboard: Switchboard) -> Tunnels | None:
+    if not options.tunnel:
+        return None
+    return Tunnels(options.limits, switchboard.rates, switchboard.token_problem if options.tokens else None)
+
+
+async def _tick(switchboard: Switchboard, tunnels: Tunnels | None) -> None:
     while True:
         await asyncio.sleep(TICK_S)
+        if tunnels is not None:
+            tunnels.tick(time.monotonic())
         try:
             switchboard.tick(time.monotonic(), time.time())
         except StoreError:
@@ -207,12 +221,15 @@ def _bound(options: AnchorOptions) -> socket.socket:
     six = ":" in options.host
     dual = options.host == "::" and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server(
+        bound = socket.create_server(
             (options.host, options.port),
             family=socket.AF_INET6 if six else socket.AF_INET,
             backlog=256,
             dualstack_ipv6=dual,
         )
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):  # connections take them over
+            bound.setsockopt(socket.SOL_SOCKET, option, BUFFER_BYTES)
+        return bound
     except OSError as error:
         raise Unavailable(f"the anchor cannot listen on port {options.port}: {error.strerror or error}") from error
 

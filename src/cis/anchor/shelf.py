@@ -31,23 +31,25 @@ class Shelf:
 
     def __init__(self, path: Path | None = None) -> None:
         try:
+            if path is not None:  # SQLite gives the files beside it the mode it has by then
+                path.touch(0o600)
             self._database = sqlite3.connect(path or ":memory:", isolation_level=None)
             found = self._database.execute("PRAGMA application_id").fetchone()[0]
             if found not in {0, _APPLICATION_ID}:
                 raise StoreError(f"{path} is a database of another program: name another file")
+            if path is not None:
+                path.chmod(0o600)
             self._database.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
             self._database.executescript(_SCHEMA)
             held = self._database.execute("SELECT count(*), coalesce(sum(length(sealed)), 0) FROM records")
             self.count, self.bytes = held.fetchone()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise StoreError(
                 f"the anchor's database {path} cannot be used: {error}. It holds nothing that nodes do not put back: "
                 "delete it, or start without --database"
             ) from error
-        if path is not None:
-            path.chmod(0o600)
 
     def put(self, tag: bytes, sealed: bytes, expires: float, owner: str) -> None:
         """Keep a record in place of the one under that tag; `StoreError` where the disk takes none."""

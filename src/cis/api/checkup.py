@@ -10,6 +10,11 @@ from cis.api.doctor import Checks, Finding, Scene, clock, examine, silent
 from cis.api.doctor_schema import Row
 from cis.api.reach_notes import notes_of
 from cis.api.settings import inert
+from cis.discovery.dht.options import INSTALL, installed
+from cis.discovery.libp2p.provider import is_installed
+from cis.discovery.plugins import GROUP as DISCOVERY
+from cis.discovery.plugins import offered
+from cis.reach.transports import GROUP as TRANSPORTS
 
 FREE_BYTES_WARN = 1 << 30
 FREE_BYTES_MIN = 64 << 20
@@ -79,6 +84,38 @@ def _problems(scene: Scene) -> Finding | None:
     return "warn", found, "cis status shows them; each goes once the peer connects, or after a day"
 
 
+def _dht(scene: Scene) -> Finding | None:
+    if scene.settings is None or not scene.settings.p2p.discovery.enable_dht:
+        return None
+    if not installed():
+        fix = f"{INSTALL}, or cis config set p2p.discovery.enable_dht false"
+        return "bad", "enabled, but libtorrent is not installed", fix
+    if problem := scene.node.problems.get("dht") if scene.node is not None else None:
+        return "warn", problem, "cis p2p dht status; cis p2p netcheck says more"
+    return "ok", "on" if scene.node is not None and scene.node.running else "libtorrent is installed", ""
+
+
+def _libp2p(scene: Scene) -> Finding | None:
+    if scene.settings is None or not scene.settings.p2p.discovery.libp2p.enabled:
+        return None
+    if not is_installed():
+        fix = "pip install 'cis-node[libp2p]', or cis config set p2p.discovery.libp2p.enabled false"
+        return "bad", "enabled, but py-libp2p is not installed", fix
+    return "ok", "py-libp2p is installed", ""
+
+
+def _plugins(scene: Scene) -> Finding | None:
+    if scene.settings is None:
+        return None
+    p2p = scene.settings.p2p
+    groups = (("discovery", DISCOVERY, p2p.discovery.plugins), ("transport", TRANSPORTS, p2p.transports.plugins))
+    named = [(f"cis-{kind}-{name}", name, group) for kind, group, tables in groups for name in sorted(tables)]
+    if absent := [package for package, name, group in named if not offered(name, group)]:
+        what = f"named in the settings, and not installed: {', '.join(absent)} (so named by custom)"
+        return "warn", what, "install what offers them, or remove their tables"
+    return ("ok", f"{len(named)} installed", "") if named else None
+
+
 def _paths(scene: Scene) -> Finding | None:
     if scene.node is None or scene.node.reach is None:
         return None
@@ -118,6 +155,9 @@ HEALTH: Checks = (
     ("network", _network),
     ("peers", _peers),
     ("problems", _problems),
+    ("DHT", _dht),
+    ("libp2p", _libp2p),
+    ("plugins", _plugins),
     ("paths", _paths),
     ("STUN", _stun),
     ("relay", _relay),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tempfile
 import tomllib
 from collections.abc import MutableMapping
@@ -18,6 +19,8 @@ from tomlkit.items import Table
 from cis.api.settings import FILE_NAME, Row, Settings, describe, load
 from cis.errors import UsageError
 
+_PLUGIN_KEY = re.compile(r"p2p\.(?:discovery|transports)\.plugins\.[a-z0-9][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
+
 
 def row_of(home: Path, key: str) -> Row:
     """Return one setting; `UsageError` with the nearest name where there is none."""
@@ -31,8 +34,12 @@ def row_of(home: Path, key: str) -> Row:
 
 def write_setting(home: Path, key: str, text: str) -> Row:
     """Set one setting in the file; `UsageError`, and an unchanged file, for an unknown name or a wrong value."""
-    row_of(home, key)
-    value = _typed(load(home, {key: text}), key)
+    if _PLUGIN_KEY.fullmatch(key):
+        load(home, {key: text})
+        value = _plain_toml(text)
+    else:
+        row_of(home, key)
+        value = _typed(load(home, {key: text}), key)
     file = SettingsFile(home)
     section, _, last = key.rpartition(".")
     file.section(section)[last] = value
@@ -79,6 +86,14 @@ def _typed(settings: Settings, key: str) -> Any:  # noqa: ANN401 - of whichever 
     if isinstance(value, tuple):
         return [item if isinstance(item, str) else _plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain_toml(text: str) -> Any:  # noqa: ANN401 - of whichever type was written
+    """A value that only a plugin knows the type of: a number, truth value, list or table of TOML, else text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _plain(item: Any) -> Any:  # noqa: ANN401 - a section inside a list

@@ -38,7 +38,7 @@ class ConnectionOperations:
             kind=cast("PathKind", one.kind),
             local=one.local,
             remote=one.remote,
-            address=join_endpoint(*one.address),
+            address=one.by_way_of or join_endpoint(*one.address),
             dialled=one.dialled,
             since_s=round(now - one.since, 3),
             rtt_ms=round(one.rtt_s * 1000, 3) if one.rtt_s is not None else None,
@@ -54,20 +54,18 @@ class ConnectionOperations:
 
 def reach_status(driver: Driver) -> ReachStatus:
     """Say how the node can reach others, as far as it knows by now."""
-    options, gatherer = driver.options.reach, driver.outreach.gatherer
-    facts = gatherer.facts() if gatherer is not None else None
-    servers = facts.servers if facts is not None else ()
+    options, facts = driver.options.reach, driver.outreach.gatherer.facts()
     anchors = driver.options.anchors
     name_of = driver.local.cluster.name_of
     return ReachStatus(
         relayed=tuple(sorted(name_of(one.node) for one in driver.paths() if one.relayed)),
-        mapping=facts.mapping if facts is not None else None,
+        mapping=facts.mapping,
         stun_servers=len(options.stun_servers),
-        stun_failing=sum(one.kind == "stun" and bool(one.error) for one in servers),
+        stun_failing=sum(one.kind == "stun" and bool(one.error) for one in facts.servers),
         turn_servers=len(options.turn_servers),
-        turn_failing=sum(one.kind == "turn" and bool(one.error) for one in servers),
-        relay=facts is not None and facts.relay is not None,
-        forwarded=bool(facts is not None and facts.mapped),
+        turn_failing=sum(one.kind == "turn" and bool(one.error) for one in facts.servers),
+        relay=facts.relay is not None,
+        forwarded=bool(facts.mapped),
         anchors=len(anchors),
         anchors_up=sum(one.up for one in anchors),
     )

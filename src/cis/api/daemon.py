@@ -9,22 +9,29 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from cis.api.access import AccessOperations
 from cis.api.anchoring import anchors_of
+from cis.api.bootstrap_telling import Telling
+from cis.api.bootstrapping import RunningBootstrap
 from cis.api.connections import ConnectionOperations, reach_status
 from cis.api.control_socket import bind_control
+from cis.api.dht import DhtOperations, ports_of
 from cis.api.doctor_schema import GetTrust
 from cis.api.embedded import EmbeddedNode
+from cis.api.end_watch import EndWatch
+from cis.api.ending import NO_TERMS, Ended, Terms, require_possible
 from cis.api.listening import TopicOperations
 from cis.api.memory_schema import WatchMemories
 from cis.api.netchecking import NetcheckOperations
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
-from cis.api.operations import network_handlers, reach_handlers, trust_handlers
+from cis.api.operations import bootstrap_handlers, dht_handlers, network_handlers, reach_handlers, trust_handlers
 from cis.api.pairing import PairingOperations, PairRequest
 from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
+from cis.api.peering import PeerOperations
 from cis.api.providing import providers_of
 from cis.api.reaching import reach_options
 from cis.api.revoking import RevokingOperations
@@ -33,6 +40,7 @@ from cis.api.settings import Settings, inert
 from cis.api.spaces import ROLES, SpaceNames, SpaceOperations
 from cis.api.sync_status import SyncStatusOperations
 from cis.api.tickets import TicketOperations
+from cis.api.transporting import transports_of
 from cis.api.trust_facts import trust_facts
 from cis.api.trust_schema import RevokeMember
 from cis.api.trusting import TrustOperations
@@ -55,53 +63,76 @@ INVITE_S_MAX = 7 * 86_400.0
 RENAMED_TOLD_MAX = 1000
 
 
-def run_daemon(home: Home, settings: Settings, on_ready: Callable[[NodeStatus], None]) -> None:
-    """Run the node of a home until SIGINT, SIGTERM or `StopNode`.
+def run_daemon(
+    home: Home,
+    settings: Settings,
+    on_ready: Callable[[NodeStatus], None],
+    terms: Terms = NO_TERMS,
+    telling: Telling | None = None,
+) -> Ended:
+    """Run the node of a home until SIGINT, SIGTERM, `StopNode` or what the terms say, and return which.
 
-    Raises `UsageError` where there is no node, `Unavailable` when one runs already or the port is taken.
+    Raises `UsageError` where there is no node or the terms cannot come true, `Unavailable` when one runs already or the
+    port is taken.
     """
     if not home.exists:
         raise UsageError(f"there is no node in {home.folder} yet: run `cis init` first")
+    require_possible(terms, networking=settings.p2p.enabled)
     identity = unlock(home)  # before anybody is let wait at the socket: it may ask
     listening = bind_control(home.socket)
     try:
         with EmbeddedNode(LocalNode(home, identity), Policy(settings.p2p.sync.conflict_resolution)) as node:
             node.local.cluster.acl = settings.p2p.acl.parsed()
-            while (admitted := _run_once(node, settings, listening, on_ready)) is not None:
+            since = time.monotonic()
+
+            def daemon() -> _Daemon:
+                return _Daemon(node, settings, listening, on_ready, terms, since, telling)
+
+            while isinstance(outcome := _run_once(daemon(), home), Admitted):
                 acl = node.local.cluster.acl  # it may have been edited since
-                move_into(node.local, admitted)
+                move_into(node.local, outcome)
                 node.local.cluster.acl = acl
                 listening = bind_control(home.socket)
+            return outcome
     except BaseExceptionGroup as group:
         raise _first(group) from group
     finally:
         listening.close()
 
 
-def _run_once(
-    node: EmbeddedNode, settings: Settings, listening: socket.socket, on_ready: Callable[[NodeStatus], None]
-) -> Admitted | None:
+def _run_once(daemon: _Daemon, home: Home) -> Admitted | Ended:
     """Run until stopped; returns what the node is to move into, where it joined another cluster."""
-    daemon = _Daemon(node, settings, listening, on_ready)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(daemon.run())
-    node.local.home.socket.unlink(missing_ok=True)  # while the store is still locked, so it is surely ours
-    return daemon.admitted
+    home.socket.unlink(missing_ok=True)  # while the store is still locked, so it is surely ours
+    return daemon.admitted or daemon.ended or Ended(0, "stopped")
 
 
 class _Daemon:
-    """One run."""
+    """One run; ``since`` is when the first of this process began."""
 
     def __init__(
-        self, node: EmbeddedNode, settings: Settings, listening: socket.socket, on_ready: Callable[[NodeStatus], None]
+        self,
+        node: EmbeddedNode,
+        settings: Settings,
+        listening: socket.socket,
+        on_ready: Callable[[NodeStatus], None],
+        terms: Terms,
+        since: float,
+        telling: Telling | None,
     ) -> None:
         self._node = node
+        self._terms = terms
+        self._telling = telling
+        self._since = since
         self._settings = settings
         self._listening = listening
         self._on_ready = on_ready
         self._began = time.monotonic()
         self._driver: Driver | None = None
         self.admitted: Admitted | None = None
+        self.ended: Ended | None = None
+        self._asides: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop
         self._feed: Feed
         self._server: ControlServer
@@ -113,10 +144,12 @@ class _Daemon:
         self._loop = asyncio.get_running_loop()
         self._feed = Feed(self._node.local)
         if self._settings.p2p.enabled:
-            self._driver = Driver(self._node.local, options_of(self._settings))
+            self._driver = Driver(self._node.local, options_of(self._settings, self._node.local.home.folder))
         self._server = ControlServer(control_app(self._handlers()))
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+            why = Ended(0, f"stopped by {number.name}")
+            self._loop.add_signal_handler(number, self._end, why)
+        watch = EndWatch(self._terms, self._since, self._node.local, self._driver)
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             if self._driver is not None:
@@ -126,13 +159,26 @@ class _Daemon:
             await ready.wait()
             group.create_task(self._server.run_on(self._listening))
             self._on_ready(await self._status(GetStatus()))
+            if self._terms != NO_TERMS:
+                self._asides.append(group.create_task(self._end_by(watch)))
+            if self._telling is not None and self._driver is not None:
+                self._asides.append(group.create_task(self._telling.run(RunningBootstrap(self._driver).now)))
 
     def stop(self) -> None:
         """End everything, in order."""
+        for aside in self._asides:
+            aside.cancel()
         self._feed.close()
         self._server.close()
         if self._driver is not None:
             self._driver.stop()
+
+    def _end(self, why: Ended) -> None:
+        self.ended = self.ended or why  # who stops what is ending already changes nothing
+        self.stop()
+
+    async def _end_by(self, watch: EndWatch) -> None:
+        self._end(await watch.wait(self._feed))
 
     def _handlers(self) -> dict[type, Any]:
         node = self._node
@@ -152,8 +198,11 @@ class _Daemon:
         if self._driver is not None:
             driver = self._driver
             network = NetworkOperations(driver)
-            handlers |= network_handlers(network, TopicOperations(driver), SyncStatusOperations(driver))
+            topics, sync_status = TopicOperations(driver), SyncStatusOperations(driver)
+            handlers |= network_handlers(network, PeerOperations(driver), topics, sync_status)
+            handlers |= bootstrap_handlers(RunningBootstrap(driver))
             handlers |= reach_handlers(ConnectionOperations(driver), NetcheckOperations(driver, self._settings))
+            handlers |= dht_handlers(DhtOperations(driver))
             handlers[GetTrust] = lambda _: trust_facts(node.local, driver.skews_ms)
             handlers[RevokeMember] = RevokingOperations(trusting, network).revoke
         return handlers
@@ -171,6 +220,8 @@ class _Daemon:
         problems = dict(driver.problems) if driver is not None else {}
         for provider in driver.options.providers if driver is not None else ():
             problems |= provider.failures()
+        for transport in driver.options.transports if driver is not None else ():
+            problems |= transport.failures()
         return NodeStatus(
             running=True,
             name=resting.name,
@@ -191,6 +242,7 @@ class _Daemon:
             removed_ms=resting.removed_ms,
             reach=reach_status(driver) if driver is not None else None,
             problems=problems,
+            dht_ports=ports_of(driver) if driver is not None else (),
             problem_ages_s={place: round(age_s, 1) for place, age_s in ages_s.items() if place in problems},
             turned_away=turned_away(driver) if driver is not None else {},
             banned=banned(driver) if driver is not None else {},
@@ -198,7 +250,7 @@ class _Daemon:
         )
 
     async def _stop(self, _: StopNode) -> Stopping:
-        asyncio.get_running_loop().call_soon(self.stop)
+        asyncio.get_running_loop().call_soon(self._end, Ended(0, "stopped by `cis down`"))
         return Stopping(os.getpid())
 
     def _pair(self, request: PairRequest) -> AsyncIterator[PairEvent]:
@@ -230,8 +282,8 @@ class _Daemon:
         return Invited(ticket.to_text(), ticket.expires_ms, told)
 
 
-def options_of(settings: Settings) -> NodeOptions:
-    """Return what the settings mean for the driver."""
+def options_of(settings: Settings, folder: Path) -> NodeOptions:
+    """Return what the settings mean for the driver of the node in a home."""
     p2p, anchors = settings.p2p, anchors_of(settings)
     pool = p2p.connection_pool
     external = None if p2p.external_address == "auto" else split_endpoint(p2p.external_address)
@@ -244,8 +296,9 @@ def options_of(settings: Settings) -> NodeOptions:
         limits=NetLimits(
             connections_max=pool.max_connections, idle_timeout_s=pool.idle_timeout, keepalive_s=pool.keepalive_interval
         ),
-        providers=tuple(providers_of(settings, anchors)),
+        providers=tuple(providers_of(settings, anchors, folder)),
         anchors=tuple(anchors),
+        transports=tuple(transports_of(settings, anchors, folder)),
         reach=reach_options(settings),
     )
 

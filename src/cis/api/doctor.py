@@ -264,6 +264,8 @@ def _exposed(scene: Scene) -> Finding | None:
     ports = listening_tcp(scene.node.pid)
     if ports is None:
         return "warn", "cannot be seen on this system", "look with your system's tools: cis listens on UDP alone"
+    if ports and set(ports) <= set(scene.node.dht_ports):
+        return "ok", "web and metrics are off; TCP at the DHT's port serves nothing", ""
     if ports:
         return "bad", f"listens on TCP, as neither web nor metrics should: {ports}", "cis down"
     return "ok", "web and metrics are off: no TCP port", ""

@@ -7,11 +7,12 @@ from typing import Any, Self
 
 from cis import __version__
 from cis.api.access import AccessOperations
+from cis.api.bootstrapping import RestingBootstrap
 from cis.api.browsing import BrowsingOperations
 from cis.api.doctor_schema import GetTrust
 from cis.api.memory import MemoryOperations
 from cis.api.network_schema import GetStatus, NodeStatus
-from cis.api.operations import Handler, memory_handlers, trust_handlers
+from cis.api.operations import Handler, bootstrap_handlers, memory_handlers, trust_handlers
 from cis.api.protocol import Reply, Request
 from cis.api.reading import Readers
 from cis.api.spaces import SpaceOperations
@@ -46,6 +47,7 @@ class EmbeddedNode:
             **trust_handlers(
                 TrustOperations(local), SpaceOperations(local), AccessOperations(local), TicketOperations(local)
             ),
+            **bootstrap_handlers(RestingBootstrap(local)),
             GetTrust: lambda _: trust_facts(local, {}),
         }
 

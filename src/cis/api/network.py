@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import msgspec
 
@@ -14,8 +13,6 @@ from cis.api.network_schema import (
     ConnectPeer,
     Disconnected,
     DisconnectPeer,
-    ListPeers,
-    PeerInfo,
     Pinged,
     PingPeer,
     PingReply,
@@ -30,8 +27,9 @@ from cis.model import NodeId, did_of
 from cis.node import events
 from cis.node.driver import Driver
 from cis.node.links import PeerLink
-from cis.node.table import Link, SyncStatus
-from cis.peers import Peer, Target
+from cis.node.table import SyncStatus
+from cis.peers import Target
+from cis.peers.peer import BY_USER
 
 PINGS_MAX = 100
 
@@ -43,15 +41,6 @@ class NetworkOperations:
         self._driver = driver
         self._core = driver.core
         self._cluster = driver.local.cluster
-
-    async def peers(self, request: ListPeers) -> tuple[PeerInfo, ...]:
-        """List peers: the connected, those known from discovery, and members never met."""
-        found = sorted(self._peers(), key=lambda one: (one.state != "connected", one.name))
-        if request.which == "connected":
-            return tuple(one for one in found if one.state == "connected")
-        if request.which == "discovered":
-            return tuple(one for one in found if one.address is not None)
-        return tuple(found)
 
     async def connect(self, request: ConnectPeer) -> Connected:
         """Connect now, to a member wherever it is known to be, or to whoever answers at an address."""
@@ -184,63 +173,6 @@ class NetworkOperations:
 
     # --- who is who ----------------------------------------------------------------------------------------------
 
-    def _peers(self) -> Iterator[PeerInfo]:
-        own = self._driver.local.identity.node
-        seen: set[NodeId] = set()
-        for peer in self._core.book:
-            if peer.node != own:
-                if peer.node is not None:
-                    seen.add(peer.node)
-                yield self._info(peer, peer.node)
-        for member in self._cluster.membership.members():
-            if member.node not in seen and member.node != own:
-                yield self._info(Peer(member.node), member.node)
-
-    def _info(self, peer: Peer, node: NodeId | None) -> PeerInfo:
-        now = asyncio.get_running_loop().time()
-        link = self._core.link_to(node) if node is not None else None
-        status = self._core.status.get(node, SyncStatus()) if node is not None else SyncStatus()
-        host, port, source = self._address(peer, link)
-        told = self._driver.presence.of(node) if node is not None else None
-        up = told is not None and told.here
-        skew_ms = self._driver.skews_ms.get(node) if node is not None else None
-        return PeerInfo(
-            name=self._cluster.name_of(node) if node is not None else "",
-            did=did_of(node) if node is not None else None,
-            state="connected" if link is not None else "up" if up else peer.state.value,
-            neighbour=node in self._core.overlay.neighbours,
-            address=join_endpoint(host, port) if host else None,
-            source=source,
-            connected_s=round(now - link.since, 3) if link is not None else None,
-            rtt_ms=self._rtt_ms(link),
-            skew_ms=skew_ms if skew_ms is not None or told is None else told.skew_ms,
-            version=told.version if told is not None else None,
-            told_s=round(now - told.heard_at, 3) if told is not None and told.here else None,
-            sessions=status.sessions,
-            in_step_s=round(now - status.in_step_at, 3) if status.in_step_at is not None else None,
-            syncing=link.syncing if link is not None else False,
-            changes_received=status.changes_received,
-            bytes_received=status.bytes_received,
-            bytes_sent=status.bytes_sent,
-            last_error=status.last_error or peer.last_error,
-            successes=peer.successes,
-            failures=peer.failures,
-        )
-
-    def _rtt_ms(self, link: Link | None) -> float | None:
-        served = self._driver.links.get(link.id) if link is not None else None
-        seconds = served.connection.rtt_s if served is not None else None
-        return round(seconds * 1000, 3) if seconds is not None else None
-
-    def _address(self, peer: Peer, link: Link | None) -> tuple[str, int, str | None]:
-        if link is not None and link.id in self._driver.links:
-            host, port = self._driver.links[link.id].connection.peer_address
-            return host, port, "dialled" if link.via is not None else "incoming"
-        if peer.addresses:
-            best = max(peer.addresses, key=lambda address: (address.successes, -address.failures))
-            return best.host, best.port, best.source
-        return "", 0, None
-
     def _link(self, text: str) -> PeerLink:
         """Return the link with a connected member."""
         member = self._cluster.find(text)
@@ -254,10 +186,10 @@ class NetworkOperations:
         if "@" in text:
             peer = StaticPeer.parse(text if text.startswith("did:") else f"did:cis:{text}")
             node = peer.node or self._cluster.find(peer.name or "").node
-            return Target(node, peer.host, peer.port, Source.STATIC.value), node
+            return Target(node, peer.host, peer.port, Source.STATIC.value, BY_USER), node
         if not text.startswith("did:") and (":" in text or "." in text):
             host, port = split_endpoint(text)
-            return Target(None, host, port, Source.STATIC.value), None
+            return Target(None, host, port, Source.STATIC.value, BY_USER), None
         member = self._cluster.find(text)
         if member.node == self._driver.local.identity.node:
             raise UsageError(f"{member.name} is this very node")

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from cis.api.peer_schema import AddressInfo, ScoreParts
 from cis.api.protocol import Request
 from cis.api.reach_schema import ReachStatus
 from cis.node.renamed import Renamed
@@ -38,6 +39,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """who removed this node from its cluster, as far as it was told; null for a member"""
     removed_ms: int | None = None
     problems: dict[str, str] = {}
+    dht_ports: tuple[int, ...] = ()
+    """where the DHT listens, by UDP, and by TCP that serves nothing"""
     reach: ReachStatus | None = None
     """how others are reached; null where no node runs, or it opens no socket"""
     problem_ages_s: dict[str, float] = {}
@@ -101,6 +104,7 @@ class PeerInfo(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None
     connected_s: float | None
     rtt_ms: float | None
+    """of the connection, or as it was smoothed over earlier ones"""
     skew_ms: int | None
     version: str | None
     """the version of cis it told all members it runs"""
@@ -115,14 +119,32 @@ class PeerInfo(msgspec.Struct, frozen=True, kw_only=True):
     bytes_sent: int
     last_error: str
     successes: int
+    """connections with it, whoever dialled"""
     failures: int
+    """rounds of dials of it that led nowhere"""
+    path: str
+    """what the connection runs on, or the last one ran on: lan, direct, mapped, punched or relayed"""
+    seen_s: float | None
+    """seconds since it last did something this node saw"""
+    found_by: str
+    """who told of it first: a provider, gossip, invite or user; incoming where it came by itself"""
+    score: float
+    why: ScoreParts
+    failed_in_row: int
+    next_attempt_s: float | None
+    """in how many seconds it may be dialled again; null while it is connected, or no way to it is known"""
+    behind_here: int | None
+    """changes it holds that are not here, of all spaces both share; null where it never said what it holds"""
+    behind_there: int | None
+    addresses: tuple[AddressInfo, ...]
 
 
 class ListPeers(Request[tuple[PeerInfo, ...]], frozen=True, kw_only=True):
-    """List peers, connected ones first."""
+    """List peers, connected ones first; with ``ask``, those are asked what they hold, for a second at most."""
 
     path: ClassVar[str] = "p2p/peers"
     which: Literal["all", "connected", "discovered"] = "all"
+    ask: bool = False
 
 
 class Connected(msgspec.Struct, frozen=True):
@@ -138,7 +160,7 @@ class ConnectPeer(Request[Connected], frozen=True, kw_only=True):
 
     path: ClassVar[str] = "p2p/connect"
     target: str
-    timeout_s: float = 10.0
+    timeout_s: float = 25.0
 
 
 class Disconnected(msgspec.Struct, frozen=True):

@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from cis.api import dht_schema as dht
 from cis.api import doctor_schema as doctor
 from cis.api import gossip_schema as gossip
 from cis.api import memory_schema as memory
 from cis.api import network_schema as network
 from cis.api import pairing_schema as pairing
+from cis.api import peer_schema as peers
 from cis.api import reach_schema as reach
 from cis.api import trust_schema as trust
 from cis.api.protocol import Request
 
 if TYPE_CHECKING:
     from cis.api.access import AccessOperations
+    from cis.api.bootstrapping import RestingBootstrap, RunningBootstrap
     from cis.api.browsing import BrowsingOperations
     from cis.api.connections import ConnectionOperations
+    from cis.api.dht import DhtOperations
     from cis.api.listening import TopicOperations
     from cis.api.memory import MemoryOperations
     from cis.api.netchecking import NetcheckOperations
     from cis.api.network import NetworkOperations
+    from cis.api.peering import PeerOperations
     from cis.api.spaces import SpaceOperations
     from cis.api.sync_status import SyncStatusOperations
     from cis.api.tickets import TicketOperations
@@ -68,6 +73,9 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     pairing.ShowCode,
     pairing.TakeCode,
     network.ListPeers,
+    peers.ListBootstrap,
+    peers.AddBootstrap,
+    peers.RemoveBootstrap,
     network.ConnectPeer,
     network.DisconnectPeer,
     network.PingPeer,
@@ -78,6 +86,13 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     gossip.GetSyncStatus,
     gossip.BroadcastMessage,
     gossip.ListenTopics,
+    dht.GetDhtStatus,
+    dht.ListDhtNodes,
+    dht.FindDhtNodes,
+    dht.GetDhtItem,
+    dht.PutDhtItem,
+    dht.AnnounceInDht,
+    dht.EnterDht,
 )
 
 
@@ -133,12 +148,23 @@ def reach_handlers(
     }
 
 
+def bootstrap_handlers(
+    operations: RestingBootstrap | RunningBootstrap,
+) -> Mapping[type[Request[Any]], Handler | AsyncHandler]:
+    """Return who answers about the bootstrap list."""
+    return {
+        peers.ListBootstrap: operations.show,
+        peers.AddBootstrap: operations.add,
+        peers.RemoveBootstrap: operations.remove,
+    }
+
+
 def network_handlers(
-    operations: NetworkOperations, topics: TopicOperations, sync_status: SyncStatusOperations
+    operations: NetworkOperations, peering: PeerOperations, topics: TopicOperations, sync_status: SyncStatusOperations
 ) -> Mapping[type[Request[Any]], AsyncHandler]:
     """Return who answers about peers; only in the daemon."""
     return {
-        network.ListPeers: operations.peers,
+        network.ListPeers: peering.peers,
         network.ConnectPeer: operations.connect,
         network.DisconnectPeer: operations.disconnect,
         network.PingPeer: operations.ping,
@@ -147,4 +173,17 @@ def network_handlers(
         gossip.GetSyncStatus: sync_status.status,
         gossip.BroadcastMessage: topics.broadcast,
         gossip.ListenTopics: topics.listen,
+    }
+
+
+def dht_handlers(operations: DhtOperations) -> Mapping[type[Request[Any]], AsyncHandler]:
+    """Return who answers about the DHT; only in the daemon."""
+    return {
+        dht.GetDhtStatus: operations.status,
+        dht.ListDhtNodes: operations.nodes,
+        dht.FindDhtNodes: operations.find,
+        dht.GetDhtItem: operations.get,
+        dht.PutDhtItem: operations.put,
+        dht.AnnounceInDht: operations.announce,
+        dht.EnterDht: operations.enter,
     }

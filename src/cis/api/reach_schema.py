@@ -9,7 +9,7 @@ import msgspec
 from cis.api.protocol import Request
 from cis.reach.findings import Netcheck, Outlook
 
-PathKind = Literal["lan", "direct", "mapped", "punched", "relayed"]
+PathKind = Literal["lan", "direct", "mapped", "punched", "relayed", "tunnel"]
 
 
 class PortMapping(msgspec.Struct, frozen=True, kw_only=True):

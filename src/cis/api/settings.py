@@ -41,6 +41,8 @@ _HOME_DEFAULT = "~/.cis"
 _VARIABLES = "CIS_P2P"
 _SECRET = re.compile(r"\bturn_servers\b|\btoken$")
 """Settings that hold, or are, what nobody is to read in an error."""
+_GUARDED = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+"""How settings of plugins are named that hold what nobody is to read in a list."""
 _Tree = dict[str, Any]
 
 
@@ -89,18 +91,19 @@ def inert(settings: Settings) -> list[str]:
 
 def describe(home: Path, flags: Mapping[str, object] | None = None) -> list[Row]:
     """Every setting with its value, where that comes from, its default and its meaning."""
-    sources = _sources(home, flags)
-    return [
-        Row(
-            key=".".join(path),
-            value=_shown(value),
-            origin=next((source.name(path) for source in sources if _has(source.values, path)), "default"),
-            default=_shown(field.default),
-            meaning=field.description or "",
-            acts=not _is_later(field),
-        )
-        for path, field, value, _ in _leaves(_merge(sources))
-    ]
+    sources, rows = _sources(home, flags), []
+
+    def row(path: tuple[str, ...], value: object, default: object, meaning: str, *, acts: bool = True) -> Row:
+        origin = next((source.name(path) for source in sources if _has(source.values, path)), "default")
+        return Row(".".join(path), _shown(value), origin, _shown(default), meaning, acts)
+
+    for path, field, value, _ in _leaves(_merge(sources)):
+        rows.append(row(path, value, field.default, field.description or "", acts=not _is_later(field)))
+        if isinstance(value, dict):
+            for within, inner in _within(value, path):
+                shown = "(set)" if _GUARDED.search(within[-1]) else inner
+                rows.append(row(within, shown, "", f"what the plugin {within[len(path)]} makes of it"))
+    return rows
 
 
 def _sources(home: Path, flags: Mapping[str, object] | None) -> list[_Source]:
@@ -142,7 +145,7 @@ def _explained(error: ValidationError, name: _Name) -> str:
     location, key = first["loc"], _dotted(first["loc"])
     if first["type"] == "extra_forbidden":
         what = f"unknown setting {key}{_suggestion(location)}"
-    elif first["type"] in {"model_type", "model_attributes_type", "dataclass_type"}:
+    elif first["type"] in {"model_type", "model_attributes_type", "dataclass_type", "dict_type"}:
         what = f"{key} is a section, not a value: write [{key}]"
     else:
         reason = str(first.get("ctx", {}).get("error", first["msg"]))
@@ -206,6 +209,15 @@ def _leaves(settings: Settings) -> Iterator[tuple[tuple[str, ...], FieldInfo, An
         yield path, field, getattr(model, path[-1]), path[-1] in model.model_fields_set
 
 
+def _within(table: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value in a free table, and where it stands."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _within(value, (*above, name))
+        else:
+            yield (*above, name), value
+
+
 def _is_later(field: FieldInfo) -> bool:
     extra = field.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("later"))
@@ -250,7 +262,7 @@ def _variable(location: Location) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list | dict):
         return ", ".join(_shown(part) for part in value)
     if isinstance(value, BaseModel):
         return str(getattr(value, "url", value))

@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cis.anchor.place import check_url
 from cis.api.relay_urls import parse_stun, parse_turn
 from cis.discovery.address import PORT_DEFAULT, split_endpoint
+from cis.discovery.libp2p.places import check_entry
 from cis.discovery.static import StaticPeer
 from cis.errors import UsageError
 from cis.trust.acl import Acl, Mode, check_pattern
@@ -27,6 +28,8 @@ PARTIAL = "partial"
 
 SERVERS_MAX = 16
 """STUN servers, and relays, at most."""
+ENTRIES_MAX = 32
+"""Entry points of libp2p's network, at most."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -92,6 +95,12 @@ def _static_peer(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
     return value
 
 
+def _entry(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(check_entry, value)
+    return value
+
+
 def _pattern(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
     if isinstance(value, str):
         _explain(check_pattern, value)
@@ -109,6 +118,9 @@ Listed = BeforeValidator(_listed)
 Anchors = BeforeValidator(_anchors)
 Endpoint = Annotated[str, BeforeValidator(_endpoint)]
 Endpoints = Annotated[tuple[Endpoint, ...], Listed]
+PluginName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+Plugins = Annotated[dict[PluginName, dict[str, Any]], Field(max_length=16)]
+"""Tables by the name of the plugin each is handed to, which alone knows what may stand in it."""
 Patterns = Annotated[tuple[Annotated[str, BeforeValidator(_pattern)], ...], Listed]
 
 
@@ -123,6 +135,21 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=False)
 
 
+class Libp2p(Section):
+    """libp2p's hash table."""
+
+    enabled: bool = Field(
+        default=False, description="find nodes through libp2p's hash table; needs pip install 'cis-node[libp2p]'"
+    )
+    bootstrap: Annotated[tuple[Annotated[str, BeforeValidator(_entry)], ...], Field(max_length=ENTRIES_MAX), Listed] = (
+        Field((), description="entry points of your own, as multiaddrs; tried before the public ones")
+    )
+    public_bootstrap: bool = Field(
+        default=True, description="enter by the public entry points too; false for a network of your own"
+    )
+    port: Port = Field(0, description="TCP port that others fetch this node's sealed record from; 0 for any")
+
+
 class Discovery(Section):
     """How other nodes are found."""
 
@@ -133,8 +160,28 @@ class Discovery(Section):
         description="the service announced by mDNS",
     )
     broadcast_interval: Seconds = Field(30.0, description="seconds between announcements on the local network")
-    enable_dht: bool = later(default=False, meaning="find nodes through a distributed hash table")
-    bootstrap_nodes: Endpoints = later((), "where to enter the hash table")
+    enable_dht: bool = Field(
+        default=False, description="find nodes through the Mainline DHT; needs pip install 'cis-node[dht]'"
+    )
+    bootstrap_nodes: Annotated[Endpoints, Field(max_length=ENTRIES_MAX)] = Field(
+        (), description="entry points of the DHT of your own, as host:port; tried before the public ones"
+    )
+    dht_public_bootstrap: bool = Field(
+        default=True, description="enter the public DHT, by its entry points; false for a network of your own"
+    )
+    dht_port: Port = Field(0, description="UDP port of the DHT, 0 for any; TCP is bound there too, and serves nothing")
+    dht_read_only: bool = Field(default=False, description="ask the DHT and keep nothing for others: for small devices")
+    libp2p: Libp2p = Libp2p()
+    plugins: Plugins = Field({}, description="a table for each way of finding nodes that another package brings")
+
+
+class Transports(Section):
+    """Ways for datagrams beside UDP, for where no path over it is found."""
+
+    websocket: bool = Field(
+        default=True, description="in a WebSocket through an anchor, where nothing else leads to a member"
+    )
+    plugins: Plugins = Field({}, description="a table for each transport that another package brings")
 
 
 class CloudAnchor(Section):
@@ -299,6 +346,7 @@ class P2p(Section):
     peers: Peers = Peers()
     nat: Nat = Nat()
     ice: Ice = Ice()
+    transports: Transports = Transports()
     acl: AccessList = AccessList()
     sync: Sync = Sync()
     bandwidth: Bandwidth = Bandwidth()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,8 @@ from cis.node.renamed import Renamed
 from cis.trust import Identity, check_name
 from cis.trust.recovery import recovery_text
 
+PUBLIC_STUN_SETTING = "p2p.ice.use_public_stun"
+DHT_SETTING = "p2p.discovery.enable_dht"
 _STANDALONE = "[p2p]\nenabled = false   # this node opens no socket\n"
 
 
@@ -51,24 +54,33 @@ class Joined:
     renamed: tuple[Renamed, ...]
 
 
-def public_stun_question(folder: Path) -> str | None:
-    """What to ask before public STUN servers are used; None where there is a node or a file of settings already."""
-    from cis.reach.public_stun import PUBLIC_STUN  # noqa: PLC0415 - only where somebody is there to be asked
+def questions(folder: Path) -> dict[str, str]:
+    """What to ask before services of strangers are used, by setting; nothing where there is a node or settings."""
+    from cis.discovery.dht.options import INSTALL, PUBLIC_BOOTSTRAP, installed  # noqa: PLC0415 - only to ask somebody
+    from cis.reach.public_stun import PUBLIC_STUN  # noqa: PLC0415 - as above
 
     home = Home(folder)
     if home.exists or home.config.exists():
-        return None
-    return (
-        f"May this node ask public STUN servers ({', '.join(host for host, _ in PUBLIC_STUN)}) for its public address, "
-        "so that your devices find a direct way through routers? They see that address and that STUN is used; they "
-        "learn nothing of your devices, members or memories."
-    )
+        return {}
+    needs = "" if installed() else f" (It needs libtorrent, which is not installed: {INSTALL})"
+    return {
+        PUBLIC_STUN_SETTING: "May this node ask public STUN servers "
+        f"({', '.join(host for host, _ in PUBLIC_STUN)}) for its public address, so that your devices find a direct "
+        "way through routers? They see that address and that STUN is used; they learn nothing of your devices, members "
+        "or memories.",
+        DHT_SETTING: f"May this node use the public BitTorrent DHT (entered by {PUBLIC_BOOTSTRAP[0][0]} and others), "
+        "so that your devices find each other over the internet with nothing of your own to run? Nodes of the DHT see "
+        "its address, and sealed records that they can neither read nor link from one quarter of an hour to the next."
+        f"{needs}",
+    }
 
 
-def create_node(folder: Path, name: str | None, *, standalone: bool, public_stun: bool | None = None) -> Created:
+def create_node(
+    folder: Path, name: str | None, *, standalone: bool, consents: Mapping[str, bool | None] = {}
+) -> Created:
     """Make identity, store and a cluster of one; `UsageError` where there is a node already.
 
-    ``public_stun`` is whether the user agrees that public STUN servers are asked, None where nobody said.
+    ``consents`` is whether the user agrees to each of the `questions`, None where nobody said.
     """
     home, recovery = Home(folder), Identity.generate(os.urandom)
     name = check_name(name or default_name(socket.gethostname()))
@@ -77,17 +89,18 @@ def create_node(folder: Path, name: str | None, *, standalone: bool, public_stun
             handle = os.open(home.config, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(_STANDALONE)
-        _keep_consent(folder, public_stun=public_stun)
+        for setting, agreed in consents.items():
+            _keep_consent(folder, setting, agreed=agreed)
         return Created(local.cluster.me.name, local.identity.did, folder, recovery_text(recovery))
 
 
-def _keep_consent(folder: Path, *, public_stun: bool | None) -> None:
-    """Write what was said about public STUN servers to the settings; without a word the default holds: no."""
-    if public_stun is None or (not public_stun and not Home(folder).config.exists()):
+def _keep_consent(folder: Path, setting: str, *, agreed: bool | None) -> None:
+    """Write what was said to the settings; without a word the default holds: no."""
+    if agreed is None or (not agreed and not Home(folder).config.exists()):
         return
     from cis.api.configuring import write_setting  # noqa: PLC0415 - slow to load
 
-    write_setting(folder, "p2p.ice.use_public_stun", "true" if public_stun else "false")
+    write_setting(folder, setting, "true" if agreed else "false")
 
 
 def check_ticket(text: str) -> None:

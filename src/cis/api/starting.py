@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cis.api.bootstrap_telling import Telling
 from cis.api.client import connect_daemon, connect_running, is_locked
+from cis.api.ending import NO_TERMS, Ended, Terms, require_possible, span
 from cis.api.network_schema import GetStatus, NodeStatus, StopNode
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
 from cis.node.home import Home
@@ -22,6 +24,7 @@ START_S = 30.0
 STOP_S = 30.0
 _POLL_S = 0.02
 _COMPLAINT = re.compile(r"^cis: (.*)$", re.MULTILINE)
+_ENDED = re.compile(r"^ended: (.*)$\n\Z", re.MULTILINE)
 _TAIL_BYTES = 64 * 1024
 
 
@@ -44,31 +47,43 @@ def flags_of(listen: str | None) -> dict[str, object]:
     return {"p2p.listen_address": host or None, "p2p.listen_port": int(port) if port else None}
 
 
-def run_here(home: Path, flags: Mapping[str, object], on_ready: Callable[[NodeStatus], None]) -> None:
-    """Run the node in this process until it is stopped."""
+def run_here(
+    home: Path,
+    flags: Mapping[str, object],
+    on_ready: Callable[[NodeStatus], None],
+    terms: Terms = NO_TERMS,
+    telling: Telling | None = None,
+) -> Ended:
+    """Run the node in this process until it is stopped, or what the terms say; returns which."""
     from cis.api.daemon import run_daemon  # noqa: PLC0415 - the whole network is loaded only to run it
     from cis.api.logs import set_up_logging  # noqa: PLC0415 - as above
     from cis.api.settings import load  # noqa: PLC0415 - as above
 
     settings = load(home, flags)
     set_up_logging()
-    run_daemon(Home(home), settings, on_ready)
+    return run_daemon(Home(home), settings, on_ready, terms, telling)
 
 
-def start_detached(home: Path, flags: Mapping[str, object]) -> Started:
-    """Start the node in the background and return once it answers; raises what it failed with."""
+def start_detached(
+    home: Path, flags: Mapping[str, object], terms: Terms = NO_TERMS, words: Sequence[str] = ()
+) -> Started | Ended:
+    """Start the node in the background and return once it answers, or the terms have ended it; raises as it did.
+
+    ``words`` are further options of `cis up`.
+    """
     from cis.api.settings import load  # noqa: PLC0415 - slow to load
     from cis.node.unlocking import passphrase_to_hand_on  # noqa: PLC0415 - as above
 
     if connect_daemon(home) is not None:
         raise CisError("the node is up already: `cis status` shows it, `cis down` stops it")
     settings = load(home, flags)
+    require_possible(terms, networking=settings.p2p.enabled)
     log = Home(home).log
     if not Home(home).exists:
         raise UsageError(f"there is no node in {home} yet: run `cis init` first")
     passphrase = passphrase_to_hand_on(Home(home))
     listen = f"{_bracketed(settings.p2p.listen_address)}:{settings.p2p.listen_port}"
-    command = [sys.executable, "-m", "cis", "--home", str(home), "up", "--listen", listen]
+    command = [sys.executable, "-m", "cis", "--home", str(home), "up", "--listen", listen, *_words(terms), *words]
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "ab") as file:
         offset = file.tell()
@@ -87,7 +102,7 @@ def start_detached(home: Path, flags: Mapping[str, object]) -> Started:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise _failure(process.returncode, log, offset)
+            return _ended(process.returncode, log, offset)
         if (node := connect_daemon(home)) is not None:
             with node, contextlib.suppress(Unavailable):  # it may end before it answers
                 return Started(node.call(GetStatus()), log)
@@ -108,14 +123,27 @@ def stop(home: Path) -> int:
     raise TimedOut(f"process {pid} is still closing after {STOP_S:g} s: see {Home(home).log}, or  kill {pid}")
 
 
-def _failure(code: int, log: Path, offset: int) -> CisError:
-    """Return the error a background node ended with, as it wrote it to its log."""
+def _ended(code: int, log: Path, offset: int) -> Ended:
+    """Return how a background node ended by itself, or raise what it failed with: as it wrote it to its log."""
     with log.open("rb") as file:
         file.seek(offset)
-        said = _COMPLAINT.findall(file.read(_TAIL_BYTES).decode(errors="replace"))
-    error = CisError(said[-1] if said else f"the node ended at once (exit code {code}): its log is {log}")
+        said = file.read(_TAIL_BYTES).decode(errors="replace")
+    if (found := _ENDED.search(said)) is not None:
+        return Ended(code, found[1])
+    complaints = _COMPLAINT.findall(said)
+    error = CisError(complaints[-1] if complaints else f"the node ended at once (exit code {code}): its log is {log}")
     error.exit_code = code if code > 0 else 1
-    return error
+    raise error
+
+
+def _words(terms: Terms) -> list[str]:
+    """Return the options of `cis up` that say the same as the terms."""
+    words = [word for one in terms.until for word in ("--until", str(one))]
+    if terms.max_runtime_s is not None:
+        words += ["--max-runtime", span(terms.max_runtime_s)]
+    if terms.max_failures is not None:
+        words += ["--max-failures", str(terms.max_failures)]
+    return words
 
 
 def _without_passphrase() -> dict[str, str]:

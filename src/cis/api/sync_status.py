@@ -27,7 +27,7 @@ class SyncStatusOperations:
         own = await asyncio.to_thread(own_vectors, driver.local)
         links = {link.node: link for link in driver.links.values() if link.id in core.links}
         async with asyncio.TaskGroup() as group:
-            asking = {node: group.create_task(_ask(link, own)) for node, link in links.items()}
+            asking = {node: group.create_task(ask(link, own)) for node, link in links.items()}
         answers = {node: task.result() for node, task in asking.items()}
         members = [one for one in driver.local.cluster.membership.members() if one.node != core.own]
         found = [self._peer(member, own, answers.get(member.node)) for member in members]
@@ -65,8 +65,8 @@ class SyncStatusOperations:
         return peer.last_error if peer is not None and self._driver.core.link_to(node) is None else ""
 
 
-async def _ask(link: PeerLink, own: Vectors) -> str:
-    """Let a peer state what it holds; returns why it did not."""
+async def ask(link: PeerLink, own: Vectors) -> str:
+    """Let a peer state what it holds; returns why it did not, empty where it did."""
     try:
         await link.compare(own)
     except TimeoutError:

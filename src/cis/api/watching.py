@@ -46,9 +46,9 @@ class LogRange:
 class Subscription:
     """What one watcher has still to read."""
 
-    def __init__(self) -> None:
+    def __init__(self, changed: asyncio.Event) -> None:
         self.ranges: deque[LogRange] = deque()
-        self.changed = asyncio.Event()
+        self.changed = changed
         self.ended = False
         self.overflowed = False
 
@@ -58,6 +58,13 @@ class Subscription:
         if not self.overflowed:
             self.ranges.extend(ranges)
         self.changed.set()
+
+    def forget(self) -> bool:
+        """Drop what is queued, and tell whether there was anything."""
+        had = bool(self.ranges) or self.overflowed
+        self.ranges.clear()
+        self.overflowed = False
+        return had
 
 
 class Feed:
@@ -70,9 +77,9 @@ class Feed:
         local.store.on_commit(self._on_commit_elsewhere)
 
     @contextlib.contextmanager
-    def subscribe(self) -> Iterator[Subscription]:
-        """Yield a subscription that gathers commits until it is left."""
-        subscription = Subscription()
+    def subscribe(self, changed: asyncio.Event | None = None) -> Iterator[Subscription]:
+        """Yield a subscription that gathers commits until it is left; ``changed`` is what it sets, if given."""
+        subscription = Subscription(changed or asyncio.Event())
         subscription.ended = self._closed
         self._subscriptions.add(subscription)
         try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import math
 import statistics
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cis.errors import CisError
+from cis.errors import CisError, UsageError
 
 
 class BenchFailed(CisError):
@@ -38,6 +39,12 @@ def figures_of(result: object) -> dict[str, Any]:
     assert not isinstance(result, type)
     fields: dict[str, Any] = _rounded(dataclasses.asdict(result))
     return fields
+
+
+def require_figures() -> None:
+    """Raise `UsageError`, saying what to install, where plots cannot be made."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise UsageError("figures need matplotlib: install it with  pip install 'cis-node[figures]'")
 
 
 def say(text: str) -> None:

@@ -6,7 +6,6 @@ run, so the figures are the same on every machine; only how long they take is no
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,8 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from cis.bench.figures import say
-from cis.errors import UsageError
+from cis.bench.figures import require_figures, say
 from cis.sim.scenarios import load_scenario
 from cis.sim.swarm import SwarmResult, SwarmScenario, run_swarm
 
@@ -109,12 +107,6 @@ def bench_gossip(
         sizes=tuple(map(_size_row, results[:count])),
         failures=tuple(map(_failure_row, shares, results[count:])),
     )
-
-
-def require_figures() -> None:
-    """Raise `UsageError`, saying what to install, where plots cannot be made."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("figures need matplotlib: install it with  pip install 'cis-node[figures]'")
 
 
 def write_figures(bench: GossipBench, folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The plots of `cis bench gossip`; matplotlib is loaded here and nowhere else."""
+"""The plots of `cis bench gossip`; matplotlib is loaded by the modules of plots alone."""
 
 from __future__ import annotations
 

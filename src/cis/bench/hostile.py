@@ -108,4 +108,4 @@ def _found_cluster(flooded: Path, *others: Path) -> None:
                 joiner.ask("create", home=str(folder), name=folder.name)
                 joiner.ask("join", ticket=first.ask("invite")["ticket"], name=folder.name)
     for folder in (flooded, *others):
-        Home(folder).peers.unlink(missing_ok=True)
+        Home(folder).bootstrap.unlink(missing_ok=True)

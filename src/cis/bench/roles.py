@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import logging
 import sys
@@ -33,26 +34,10 @@ def run_role(name: str) -> None:
 
 
 def _factory(name: str) -> Callable[[asyncio.TaskGroup], Role]:
-    if name == "node":
-        from cis.bench.node_role import NodeRole
-
-        return NodeRole
-    if name == "dialler":
-        from cis.bench.dialler_role import DiallerRole
-
-        return DiallerRole
-    if name == "carrier":
-        from cis.bench.carrier_role import CarrierRole
-
-        return CarrierRole
-    if name == "hostile":
-        from cis.bench.hostile_role import HostileRole
-
-        return HostileRole
-    assert name == "bare", name
-    from cis.bench.bare_role import BareRole
-
-    return BareRole
+    # Each role loads what it needs alone: what one holds in memory is measured.
+    module = importlib.import_module(f"cis.bench.{name}_role")
+    found: Callable[[asyncio.TaskGroup], Role] = getattr(module, f"{name.capitalize()}Role")
+    return found
 
 
 async def _serve(factory: Callable[[asyncio.TaskGroup], Role], answers: IO[str]) -> None:

@@ -37,7 +37,7 @@ def found_cluster(serving: Path, pulling: Path) -> None:
         second.ask("create", home=str(pulling), name="pulling")
         second.ask("join", ticket=ticket, name="pulling")
     for folder in (serving, pulling):
-        Home(folder).peers.unlink(missing_ok=True)  # nobody listens there any more; dialling it would be noise
+        Home(folder).bootstrap.unlink(missing_ok=True)  # nobody listens there any more; dialling it would be noise
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import ipaddress
+import re
 
 from cis.errors import UsageError
 
@@ -45,18 +46,24 @@ class Source(enum.Enum):
 
 
 _MAY_NAME_PRIVATE = frozenset({Source.STATIC, Source.MDNS, Source.MEMBER})
+_MAY_NAME_INTERFACES = frozenset({Source.STATIC, Source.MDNS})
+_INTERFACE = re.compile(r"[A-Za-z0-9_.:-]{1,32}")
 
 
 def dialable(host: str, source: Source, *, allow_loopback: bool = False) -> bool:
     """Whether an IP address may be dialled; a host name is not an address, so False until it is resolved.
 
     Multicast, broadcast, unspecified, reserved and metadata addresses never are; loopback ones only with
-    ``allow_loopback``; private and link-local ones only where ``source`` can know them.
+    ``allow_loopback``; private and link-local ones only where ``source`` can know them. A link-local one of IPv6
+    means something on one interface alone, so it has to name that (``fe80::1%eth0``), which nobody elsewhere can.
     """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and (address.is_link_local or address.scope_id is not None):
+        scope = address.scope_id or ""
+        return address.is_link_local and source in _MAY_NAME_INTERFACES and _INTERFACE.fullmatch(scope) is not None
     address = _embedded(address)
     if address.is_loopback:
         return allow_loopback

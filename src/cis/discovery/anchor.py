@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
 
 from cis.anchor.client import AnchorClient
 from cis.discovery.provider import Announcement, Sighting
 from cis.discovery.sealed import SealedRecords
+
+SLOT_LAG_S_MAX = 60.0
+"""Over which the nodes of an anchor spread that all go on to their next beacons with the clock."""
 
 
 class AnchorProvider:
@@ -27,7 +31,8 @@ class AnchorProvider:
 
     async def run(self, announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         """Stay registered and look until cancelled."""
-        records = SealedRecords(announcement, allow_loopback=self._allow_loopback, clock=self._clock)
+        lag_s = random.uniform(0, SLOT_LAG_S_MAX)
+        records = SealedRecords(announcement, allow_loopback=self._allow_loopback, clock=self._clock, lag_s=lag_s)
 
         def on_found(tag: bytes, sealed: bytes) -> None:
             for sighting in records.sightings(tag, sealed):

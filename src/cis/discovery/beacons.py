@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cis.model.ids import NodeId
-from cis.trust.beacons import Beacon, beacon_tag
+from cis.trust.beacons import Beacon, beacon_key, tag_of_key
 from cis.trust.identity import Identity
 
 KEYS_MAX = 4
@@ -20,10 +20,11 @@ _SLOTS_KEPT = 4
 
 @dataclass(frozen=True)
 class Sought:
-    """Whose beacon a tag is, and under which discovery key."""
+    """Whose beacon a tag is, under which discovery key, and the beacon's own public key."""
 
     node: NodeId
     key: bytes
+    public: bytes = b""
 
 
 class Beacons:
@@ -60,9 +61,9 @@ class Beacons:
             while len(self._others) >= _SLOTS_KEPT:
                 del self._others[min(self._others)]
             self._others[slot] = {
-                tag: Sought(node, key)
+                tag_of_key(public): Sought(node, key, public)
                 for key in keys
                 for node in members
-                if node != self._identity.node and (tag := beacon_tag(key, slot, node)) is not None
+                if node != self._identity.node and (public := beacon_key(key, slot, node)) is not None
             }
         return self._others[slot]

@@ -12,7 +12,7 @@ compute itself: the keys stay with the node (:class:`Announcement`)::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,14 @@ class Announcement(Protocol):
         """This node's signed record as of now, for members' eyes alone; empty where there is none to show."""
         return b""
 
+    def short_record(self) -> bytes:
+        """The same with the best addresses alone, 960 bytes at most, for services with room for little."""
+        return self.record()
+
+    def connected(self) -> frozenset[NodeId]:
+        """The members there is a connection with: nobody needs to look for them."""
+        return frozenset()
+
     def own_beacon(self, _slot: int, /) -> Beacon | None:
         """What this node is registered under in a slot, where a service keeps records; None for nothing."""
         return None
@@ -90,4 +98,13 @@ class Provider(Protocol):
 
         Raises `Unavailable` when it cannot work here at all; the node says so and goes on without it.
         """
+        ...
+
+
+@runtime_checkable
+class Roaming(Protocol):
+    """What a provider may be beside: one that wants to know at once when the network under the node has changed."""
+
+    def network_changed(self) -> None:
+        """Look, and show this node, anew: addresses or interfaces came, went, or were away. Never raises."""
         ...

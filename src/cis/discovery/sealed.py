@@ -24,25 +24,35 @@ from cis.discovery.address import Source, dialable
 from cis.discovery.beacons import Sought
 from cis.discovery.provider import Announcement, Sighting
 from cis.errors import PeerFault
+from cis.model import NodeId
 from cis.trust.beacons import Beacon, beacon_slot, open_record, seal_record
 from cis.trust.records import read_record
 
 
 class SealedRecords:
-    """This node's, and how to open those of the other members; ``clock`` gives Unix seconds."""
+    """This node's, and how to open those of the other members; ``clock`` gives Unix seconds.
+
+    By ``lag_s`` after the others this node goes on to its next beacon, so that not all come at the same moment.
+    """
 
     def __init__(
-        self, announcement: Announcement, *, allow_loopback: bool = False, clock: Callable[[], float] = time.time
+        self,
+        announcement: Announcement,
+        *,
+        allow_loopback: bool = False,
+        clock: Callable[[], float] = time.time,
+        lag_s: float = 0.0,
     ) -> None:
         self._announcement = announcement
         self._allow_loopback = allow_loopback
         self._clock = clock
+        self._lag_s = lag_s
         self._sealed: tuple[bytes, bytes, bytes] = (b"", b"", b"")
         self._sought: dict[bytes, Sought] = {}
 
     def own(self) -> Sequence[Beacon]:
         """Return this node's beacons, of this slot first; none while it has no key."""
-        found = (self._announcement.own_beacon(slot) for slot in self._slots())
+        found = (self._announcement.own_beacon(slot) for slot in self._slots(self._lag_s))
         return [beacon for beacon in found if beacon is not None]
 
     def sealed(self, beacon: Beacon) -> bytes:
@@ -67,10 +77,17 @@ class SealedRecords:
         if sought is None:
             return []
         try:
-            record = read_record(open_record(sought.key, tag, sealed))
+            return self.sightings_in(sought.node, open_record(sought.key, tag, sealed))
         except PeerFault:
             return []
-        if record.node != sought.node or record.expires_ms <= self._clock() * 1000:
+
+    def sightings_in(self, node: NodeId, raw: bytes) -> list[Sighting]:
+        """Return where a record says that a node is, if it is a live one of that node; empty for anything else."""
+        try:
+            record = read_record(raw)
+        except PeerFault:
+            return []
+        if record.node != node or record.expires_ms <= self._clock() * 1000:
             return []
         return [
             Sighting(Source.MEMBER, one.host, one.port, record.node)
@@ -78,6 +95,6 @@ class SealedRecords:
             if dialable(one.host, Source.MEMBER, allow_loopback=self._allow_loopback)
         ]
 
-    def _slots(self) -> tuple[int, int, int]:
-        slot = beacon_slot(self._clock())
+    def _slots(self, lag_s: float = 0.0) -> tuple[int, int, int]:
+        slot = beacon_slot(self._clock() - lag_s)
         return slot, slot - 1, slot + 1

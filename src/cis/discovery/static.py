@@ -1,12 +1,14 @@
 """Static peers: nodes whose addresses the user wrote down.
 
 ``did:key:z6Mk…@host:port`` says which node, ``did:cis:NAME@host`` which member, the port being 7677 if left
-out. Host names are resolved anew in intervals, since home routers and notebooks change their addresses.
+out. Host names are resolved anew in intervals, since home routers and notebooks change their addresses, and when the
+network of this machine is another, since names may lead elsewhere there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import re
 import socket
@@ -62,7 +64,7 @@ class StaticPeer:
 
 
 class StaticPeers:
-    """The provider of configured peers."""
+    """The provider of configured peers; implements `cis.discovery.provider.Roaming` too."""
 
     name = "static"
 
@@ -77,6 +79,7 @@ class StaticPeers:
         self._interval_s = interval_s
         self._resolve = resolve or _resolve
         self._failures: dict[str, str] = {}
+        self._due = asyncio.Event()
 
     def failures(self) -> dict[str, str]:
         """Configured peers that led nowhere at the last attempt, and why."""
@@ -85,10 +88,17 @@ class StaticPeers:
     async def run(self, _announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         """Tell of every configured peer, now and in intervals, until cancelled."""
         while self._peers:
+            self._due.clear()
             async with asyncio.TaskGroup() as group:
                 for peer in self._peers:
                     group.create_task(self._look(peer, found))
-            await asyncio.sleep(self._interval_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._interval_s):
+                    await self._due.wait()
+
+    def network_changed(self) -> None:
+        """Resolve all names now."""
+        self._due.set()
 
     async def _look(self, peer: StaticPeer, found: Callable[[Sighting], None]) -> None:
         try:
@@ -101,7 +111,7 @@ class StaticPeers:
         if usable:
             self._failures.pop(str(peer), None)
         else:
-            self._failures[str(peer)] = f"{peer.host} leads to no address that may be dialled"
+            self._failures[str(peer)] = f"{peer.host} leads to no address that may be dialled{_hint(hosts)}"
         for host in usable[:ADDRESSES_MAX]:
             found(Sighting(Source.STATIC, host, peer.port, peer.node, peer.name))
 
@@ -110,6 +120,13 @@ class StaticPeers:
             return [str(ipaddress.ip_address(peer.host))]
         except ValueError:
             return await self._resolve(peer.host, peer.port)
+
+
+def _hint(hosts: Sequence[str]) -> str:
+    addresses = [ipaddress.ip_address(host) for host in hosts]
+    if any(one.version == 6 and one.is_link_local for one in addresses):
+        return ": write a link-local one with its interface, as in fe80::1%eth0"
+    return ""
 
 
 async def _resolve(host: str, port: int) -> list[str]:

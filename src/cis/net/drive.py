@@ -68,6 +68,8 @@ class Drive:
         self._driven = driven
         self._gone = False
         self._flush_wanted = False
+        self._held_by: Carrier | None = None
+        """which has no room now, and will call"""
         self._timer: asyncio.Handle | None = None
         self._timer_at = self._not_before = 0.0
         first = min(limits.keepalive_s, limits.idle_timeout_s)
@@ -138,10 +140,7 @@ class Drive:
         self._flush_wanted = False
         if self._gone:
             return
-        if self.footing.path.carrier.congested:
-            self._flush_when_writable()
-        else:
-            self._transmit()
+        self._transmit()
         self._driven.on_flushed()
         if self.core.terminated:
             self._vanish()
@@ -181,12 +180,9 @@ class Drive:
 
     def _transmit(self) -> None:
         now = self._loop.time()
-        while batch := self.core.poll(now, _BATCH):
+        while not self._held_back() and (batch := self.core.poll(now, _BATCH)):
             self._hand_over(batch)
             if len(batch) < _BATCH:
-                return
-            if self.footing.path.carrier.congested:
-                self._flush_when_writable()
                 return
 
     def _hand_over(self, batch: list[bytes]) -> None:
@@ -196,10 +192,17 @@ class Drive:
             self.end(CloseReason(Fault.NONE, text, by_peer=False, transport=True))
             self._loop.call_soon(self._vanish)
 
-    def _flush_when_writable(self) -> None:
-        if not self._flush_wanted:
-            self._flush_wanted = True
-            self.footing.path.carrier.when_writable(lambda: self.guarded(self.flush))
+    def _held_back(self) -> bool:
+        """Whether the carrier has no room; it calls once when it has."""
+        carrier = self.footing.path.carrier
+        if carrier.congested and carrier is not self._held_by:
+            self._held_by = carrier
+            carrier.when_writable(self._let_go)
+        return carrier.congested
+
+    def _let_go(self) -> None:
+        self._held_by = None
+        self.guarded(self.flush)
 
     def _set_timer(self) -> None:
         """Arm for the core's deadline; a timer that is early stays, for it only looks and arms again."""

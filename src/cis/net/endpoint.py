@@ -135,7 +135,6 @@ class Endpoint:
             handshakes_timed_out=counters.handshakes_timed_out,
             dials_unanswered=counters.dials_unanswered,
             stun_in=counters.stun_in,
-            stun_out=counters.stun_out,
             moves=counters.moves,
             suspicions=counters.suspicions,
             paused=counters.paused,
@@ -174,14 +173,9 @@ class Endpoint:
                 connection.adopt(path)
         return self._doorway.expect(path)
 
-    def spell(self, host: str, port: int) -> RawAddress:
-        """Write a numeric address as ``carrier`` does; raises OSError where it cannot reach that family."""
-        return self._socket.spell(host, port)
-
-    def send_stun(self, data: bytes, address: RawAddress, carrier: Carrier | None = None) -> None:
-        """Send a STUN message, from the socket unless over another carrier; what cannot be sent is lost."""
-        self._counters.stun_out += 1
-        (carrier or self._socket).send([data], address)
+    def uses(self, carrier: Carrier) -> bool:
+        """Tell whether a connection stands on that carrier, one on the way in or out included."""
+        return any(one.path.carrier is carrier and not one.closing for one in self._roster.everyone)
 
     def receive_via(self, carrier: Carrier, received: Received) -> None:
         """Take in what came over a carrier, the socket or another; never raises, whatever that is.

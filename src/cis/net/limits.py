@@ -125,7 +125,6 @@ class EndpointCounters:
     handshakes_timed_out: int = 0
     dials_unanswered: int = 0
     stun_in: int = 0
-    stun_out: int = 0
     moves: int = 0
     suspicions: int = 0
     paused: int = 0
@@ -149,7 +148,6 @@ class EndpointStatistics:
     dials_unanswered: int
     """Attempts of our own that nobody answered."""
     stun_in: int
-    stun_out: int
     moves: int
     """How often a connection was put on another path."""
     suspicions: int

@@ -1,9 +1,8 @@
 """The one UDP socket: batched reads and writes, and what to do when the kernel says no.
 
-Reading takes a bounded burst per readiness so that one flooder cannot hold the loop. Writing never drops
-for want of room: datagrams the kernel did not take wait in ``_waiting``, ``congested`` is true meanwhile,
-and connections stop producing until ``when_writable`` calls them, so the queue is bounded by what one flush
-of each had already made.
+Reading takes a bounded burst per readiness so that one flooder cannot hold the loop. Datagrams the kernel did not
+take wait in ``_waiting``, ``congested`` is true meanwhile, and connections stop producing until ``when_writable`` calls
+them. Answers to strangers go on, so what waits is bounded: beyond that it is dropped.
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ _log = logging.getLogger(__name__)
 _ANY, _ANY_IPV4 = "::", "0.0.0.0"  # noqa: S104 - to listen everywhere is what was asked for
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 _BURST = 32
+_WAITING_MAX = 4096
+"""Sendings that wait: more than all connections have made when the kernel takes no more."""
 _BUFFER_BYTES = 8 << 20
 _FORCED = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}
 """SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux, which Python does not name; they need CAP_NET_ADMIN."""
@@ -97,10 +98,14 @@ class UdpSocket:
         return self.spell(host, port)
 
     def spell(self, host: str, port: int) -> RawAddress:
-        """Write a numeric address in this socket's own family; raises OSError if it has none of that kind."""
+        """Write a numeric address in this socket's own family; raises OSError if it has none of that kind.
+
+        The scope of a link-local one (``fe80::1%eth0``) is the interface it is reached by.
+        """
         version = ipaddress.ip_address(host).version
         if self._socket.family == socket.AF_INET6:
-            return (f"::ffff:{host}" if version == 4 else host, port, 0, 0)
+            plain, _, scope = host.partition("%")
+            return (f"::ffff:{host}" if version == 4 else plain, port, 0, socket.if_nametoindex(scope) if scope else 0)
         if version != 4:
             raise OSError(errno.EAFNOSUPPORT, "this endpoint listens on IPv4 only")
         return host, port
@@ -112,7 +117,10 @@ class UdpSocket:
         if len(address) == 2 and self._socket.family == socket.AF_INET6:
             address = self.spell(*address)
         if self._waiting:
-            self._waiting.append((datagrams, address))
+            if len(self._waiting) < _WAITING_MAX:
+                self._waiting.append((datagrams, address))
+            else:
+                self._counters.dropped[Drop.UNSENDABLE] += len(datagrams)
             return None
         return self._send_now(datagrams, address)
 

@@ -18,6 +18,22 @@ FORMER_KEYS_MS = 30 * 86_400_000
 KEPT_MS = 3_600_000
 
 
+class DiscoveryKeys:
+    """The keys of the moment, worked out again when the membership has changed, and once an hour."""
+
+    def __init__(self, cluster: Cluster, clock_ms: Callable[[], int]) -> None:
+        self._cluster = cluster
+        self._clock_ms = clock_ms
+        self._known: tuple[Membership, list[bytes], int] | None = None
+
+    def __call__(self) -> list[bytes]:
+        """Return what `discovery_keys` does."""
+        now_ms, membership = self._clock_ms(), self._cluster.membership
+        if self._known is None or self._known[0] is not membership or now_ms > self._known[2]:
+            self._known = membership, discovery_keys(self._cluster, now_ms), now_ms + KEPT_MS
+        return self._known[1]
+
+
 class NodeAnnouncement:
     """Implements `cis.discovery.provider.Announcement`."""
 
@@ -27,14 +43,17 @@ class NodeAnnouncement:
         port: Callable[[], int],
         record: Callable[[], bytes],
         clock_ms: Callable[[], int],
+        short_record: Callable[[], bytes] | None = None,
+        connected: Callable[[], frozenset[NodeId]] = frozenset,
     ) -> None:
         self._port = port
         self._record = record
+        self._short_record = short_record or record
+        self.connected = connected
         self._cluster = cluster
-        self._clock_ms = clock_ms
-        self._known: tuple[Membership, list[bytes], int] | None = None
-        self._tags = Tags(cluster.identity.node, self._keys, self._members)
-        self._beacons = Beacons(cluster.identity, self._keys, self._members)
+        keys = DiscoveryKeys(cluster, clock_ms)
+        self._tags = Tags(cluster.identity.node, keys, self._members)
+        self._beacons = Beacons(cluster.identity, keys, self._members)
 
     def port(self) -> int:
         """Return the endpoint's UDP port."""
@@ -52,6 +71,10 @@ class NodeAnnouncement:
         """Return this node's signed record."""
         return self._record()
 
+    def short_record(self) -> bytes:
+        """Return this node's signed record with few addresses."""
+        return self._short_record()
+
     def own_beacon(self, slot: int, /) -> Beacon | None:
         """Return this node's beacon in a slot."""
         return self._beacons.own(slot)
@@ -62,13 +85,6 @@ class NodeAnnouncement:
 
     def _members(self) -> list[NodeId]:
         return [member.node for member in self._cluster.membership.members()]
-
-    def _keys(self) -> list[bytes]:
-        """The keys of the moment, worked out again when the membership has changed, and once an hour."""
-        now_ms, membership = self._clock_ms(), self._cluster.membership
-        if self._known is None or self._known[0] is not membership or now_ms > self._known[2]:
-            self._known = membership, discovery_keys(self._cluster, now_ms), now_ms + KEPT_MS
-        return self._known[1]
 
 
 def discovery_keys(cluster: Cluster, now_ms: int) -> list[bytes]:

@@ -139,6 +139,12 @@ class Core:
                 self.dialling.sighted(target, now - age_s, pinned=pinned)
                 if target.node is not None:
                     effects = self._tell(gossip.Heard(target.node), now)
+            case events.Recalled(peer) if peer.node is not None:
+                self.book.recall(peer, now)
+                self.dialling.touch()
+                effects = self._tell(gossip.Heard(peer.node), now)
+            case events.Measured(number, kind, place, rtt_s) if number in self.links:
+                self.book.measured(self.links[number].node, now, kind, place, rtt_s)
             case events.Recorded(node, record, targets):
                 for target in targets:
                     self.dialling.sighted(target, now)
@@ -300,6 +306,10 @@ class Core:
         yield from self._translate(self.overlay.due(now), now)
         yield from self.sessions.due(now)
         yield from self._unneeded(now)
+        neighbours = self.overlay.neighbours
+        across = self.dialling.bridging.due(neighbours, self.dialling.settled(neighbours), now)
+        if across is not None:
+            yield from self._tell(gossip.Sought(across), now)
         for target in self.dialling.due(self.table.nodes(), self.overlay.room, now):
             yield events.Dial(target)
 

@@ -10,8 +10,9 @@ from cis.node.core import Core
 from cis.node.events import LinkId
 from cis.node.links import PeerLink
 from cis.node.outreach import Outreach
-from cis.node.paths import CandidateFacts, PathFacts, is_local, kind_of
+from cis.node.paths import CandidateFacts, PathFacts, kind_of
 from cis.node.table import Link
+from cis.peers.places import is_local
 
 _KINDS = {"mapped": "mapped", "relayed": "relay"}
 """Kinds of candidates by the path a record says they are for."""
@@ -40,8 +41,7 @@ class Describing:
     def _facts(self, link: Link) -> PathFacts:
         connection, mending = self._links[link.id].connection, self._outreach.mending
         path, counted = connection.path, connection.statistics()
-        gatherer, stated = self._outreach.gatherer, self._record_of(link.node)
-        own = gatherer.candidates() if gatherer is not None else ()
+        stated, own = self._record_of(link.node), self._outreach.gatherer.candidates()
         theirs = self._outreach.reaching.theirs.of(link.node)
         host, port = unmapped(path.address)
         return PathFacts(
@@ -60,6 +60,7 @@ class Describing:
             tuple(CandidateFacts(one.kind, one.host, one.port) for one in own),
             tuple(CandidateFacts(one.kind, one.host, one.port) for one in theirs)
             or tuple(CandidateFacts(_KINDS.get(one.path, "host"), one.host, one.port) for one in stated),
+            by_way_of=self._outreach.tunnelling.place_of(path.carrier) or "",
         )
 
     def _mapped(self, link: Link, address: tuple[str, int], stated: Sequence[Candidate]) -> bool:

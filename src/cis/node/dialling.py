@@ -1,17 +1,21 @@
 """Whom to dial: as many as gossip has room for, whom it asks for, and always whom the user wants to be connected to.
 
-The peer book knows addresses and when each peer may be tried again; this decides which of them are tried at all.
+The peer book knows addresses and when each peer may be tried again; this decides which of them are tried at all. Of
+more than there is room for, `cis.peers.choice` draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from random import Random
 
 from cis.discovery.address import Source
 from cis.model import NodeId
 from cis.net.rate import Bucket
+from cis.node.choosing import Bridging, sides_of
 from cis.peers import PeerBook, Target
-from cis.peers.book import ICE
+from cis.peers.choice import drawn
+from cis.peers.peer import ICE
 
 _HARMLESS = frozenset({Source.STATIC.value, ICE})
 """Sources of what no hint can abuse: what the user says, and what the peer itself is asked by signals."""
@@ -34,7 +38,7 @@ class Dialling:
         """nodes that broke the protocol, and until when they are shut out"""
         self.barred: frozenset[NodeId] = frozenset()
         """members that the access list of this node refuses"""
-        self.pinned: set[NodeId] = set()
+        self.pinned = book.pinned
         """nodes the user wants to be connected to"""
         self._left: dict[NodeId, float] = {}
         """nodes that refused this one, and until when they are not dialled"""
@@ -44,6 +48,8 @@ class Dialling:
         """how many there were"""
         self._foreign = Bucket(per_s=FOREIGN_DIALS_PER_MINUTE / 60, burst=FOREIGN_DIALS_PER_MINUTE)
         self._rng = rng
+        self.bridging = Bridging(book, rng)
+        """looks for a neighbour across the LAN's boundary"""
         self._at: float | None = None
         self._changed = True
 
@@ -60,7 +66,7 @@ class Dialling:
 
     def want(self, node: NodeId, now: float) -> bool:
         """Gossip wants a connection; False where none can be had, else dials begin now."""
-        if self._kept_away(node) or not self.book.heard(node):
+        if node in self.settled() or not self.book.heard(node):
             return False
         self._wanted[node] = None
         self.book.hurry(node, now)
@@ -161,19 +167,21 @@ class Dialling:
         if not self._changed and not over and (self._at is None or self._at > now):
             return []
         self._changed = False
-        settled = {*connected, *self.parted, *self.barred, *self.banned, *self._left}
-        found = self.book.due(now, settled | self._left_alone(settled, room, now))
+        settled = self.settled(connected)
+        present = sides_of(self.book, connected)
+        found = self.book.due(now, settled | self._left_alone(settled, room, now, present))
         targets = [target for target in found if self._may_dial(target, now)]
-        self._at = self.book.next_due(settled | self._left_alone(settled, room, None), now)
+        self._at = self.book.next_due(settled | self._left_alone(settled, room, None, present), now)
         return targets
 
     def next_due(self) -> float | None:
         """Return when to ask `due` again."""
-        moments = [*self.banned.values(), *self._left.values(), *((self._at,) if self._at is not None else ())]
-        return min(moments, default=None)
+        planned = [moment for moment in (self._at, self.bridging.due_at) if moment is not None]
+        return min([*self.banned.values(), *self._left.values(), *planned], default=None)
 
-    def _kept_away(self, node: NodeId) -> bool:
-        return any(node in kept for kept in (self.parted, self.barred, self.banned, self._left))
+    def settled(self, connected: Collection[NodeId] = ()) -> set[NodeId]:
+        """Return who is not to be dialled: the connected, and those kept away."""
+        return {*connected, *self.parted, *self.barred, *self.banned, *self._left}
 
     def _may_dial(self, target: Target, now: float) -> bool:
         """Count a dial of an address others told; put it off where there were too many of those."""
@@ -186,18 +194,24 @@ class Dialling:
         self.book.postpone(target, now + self._foreign.wait_s(1.0, now))
         return False
 
-    def _left_alone(self, settled: set[NodeId], room: int, now: float | None) -> set[NodeId]:
-        """The nodes nobody asked for beyond those there is room for; without ``now``, none while there is any room."""
+    def _left_alone(
+        self, settled: set[NodeId], room: int, now: float | None, present: list[bool | None]
+    ) -> set[NodeId]:
+        """The nodes nobody asked for beyond those there is room for; without ``now``, none while there is any room.
+
+        ``present`` says on which side of the LAN's boundary those are that are connected.
+        """
         idle = [peer for peer in self.book if peer.node is not None and peer.node not in settled]
         unasked = [peer for peer in idle if peer.node not in self.pinned and peer.node not in self._wanted]
-        room -= sum(peer.under_way for peer in unasked)
+        begun = [peer for peer in unasked if peer.under_way]
+        room -= len(begun)
         if room <= 0:
             return {peer.node for peer in unasked if peer.node is not None and not peer.under_way}
         if now is None:
             return set()
-        ready = [
-            peer.node for peer in unasked if peer.node is not None and peer.due_at <= now and self.book.waits(peer)
-        ]
+        ready = [peer for peer in unasked if not peer.under_way and peer.due_at <= now and self.book.waits(peer)]
         if len(ready) <= room:
             return set()
-        return set(self._rng.sample(ready, len(ready) - room))
+        chosen = drawn(ready, room, now, self._rng, [*present, *(peer.near for peer in begun)])
+        taken = {peer.node for peer in chosen}
+        return {peer.node for peer in ready if peer.node is not None and peer.node not in taken}

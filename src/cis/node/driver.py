@@ -17,16 +17,18 @@ from random import Random
 from cis.discovery.provider import Provider
 from cis.errors import CisError, Fault
 from cis.gossip import Gossip
-from cis.model import Candidate, NodeId, SpaceId
+from cis.model import NodeId, SpaceId
 from cis.net import Certificate, Endpoint, NetLimits
 from cis.node import events, outreach
+from cis.node.bootstrap import Bootstrap, order_of_recall
+from cis.node.choosing import Choice
 from cis.node.core import Core
 from cis.node.describing import Describing
 from cis.node.examining import Examiner
 from cis.node.freshness import Freshness
 from cis.node.local import LocalNode
+from cis.node.measuring import Measuring
 from cis.node.meeting import Around, Meeting
-from cis.node.memory_of_peers import keep_saving, load_peers, save_peers
 from cis.node.outreach import Outreach, Terms
 from cis.node.presence import Presence
 from cis.node.recovery import Recovery
@@ -36,6 +38,7 @@ from cis.node.topics import Topics
 from cis.node.upkeep import Upkeep
 from cis.peers import PeerBook, Target
 from cis.reach.options import ReachOptions
+from cis.reach.transports import Transport
 from cis.store.engine import Commit
 from cis.wire.messages import encode
 
@@ -60,6 +63,7 @@ class NodeOptions:
     providers: Sequence[Provider] = ()
     reach: ReachOptions = field(default_factory=ReachOptions)
     anchors: Sequence[Signpost] = ()
+    transports: Sequence[Transport] = ()
 
 
 class _Stopped(Exception):
@@ -72,11 +76,11 @@ class Driver:
     def __init__(self, local: LocalNode, options: NodeOptions) -> None:
         self.local = local
         self.options = options
-        self._meeting = Meeting(local, Around(self.report, self._spawn, self._candidates))
+        self._meeting = Meeting(local, Around(self.report, self._spawn, lambda: self.outreach.candidates()))  # noqa: PLW0108 - it is made after this
         self.outreach = self._meeting.outreach = Outreach(
             local,
-            Terms(options.reach, options.anchors, options.external),
-            outreach.Around(self.report, self._spawn, self._meeting.tell_record),
+            Terms(options.reach, options.anchors, options.external, options.transports),
+            outreach.Around(self.report, self._spawn, self._meeting.tell_record, self._meeting.finder.network_changed),
             self._meeting.links,
             self._meeting.tally,
         )
@@ -88,11 +92,13 @@ class Driver:
         self.skews_ms = self._meeting.skews_ms
         self._rng = Random()
         own, book = local.identity.node, PeerBook(local.identity.node, Random(), self.outreach.negotiable)
-        gossip = Gossip(own, self._meeting.own_record, Random())
+        gossip = Gossip(own, self._meeting.own_record, Random(), taste=Choice(book, Random()))
         targets_of, sharing = self._meeting.targets_of, local.cluster.sharing
         self.core = Core(own, book, gossip, Random(), options.sync_interval_s, targets_of, sharing)
         record_of = self._meeting.finder.records.candidates_of
         self.paths = Describing(self.core, self.outreach, self.links, record_of).paths
+        self.bootstrap = Bootstrap(local, self.problems.note)
+        self._measuring = Measuring(self.core, self.paths, self.report)
         self.topics = Topics(local, lambda body: self.report(events.TopicAsked(body)))
         self.presence = Presence(local, self.topics, Random())
         self._examiner = Examiner(local, self.topics, self.report, self.tally)
@@ -113,6 +119,7 @@ class Driver:
         self._reported: deque[events.Event] = deque()
         self._changed = asyncio.Event()
         self._watchers: set[Callable[[Commit], None]] = set()
+        self._listeners: list[Callable[[events.Event], None]] = []
         self._timer: asyncio.Handle | None = None
         self._timer_at: float | None = None
         self._loop = asyncio.get_running_loop()
@@ -146,16 +153,19 @@ class Driver:
                 self.topics.close()
                 if self._timer is not None:
                     self._timer.cancel()
-                save_peers(self.local, self.core.book, self._loop.time())
+                self.bootstrap.save(self.core.book, self._loop.time())
 
     def _begin(self) -> None:
         """Start what runs as long as the node does."""
         finder = self._meeting.finder
         self.outreach.open(self.endpoint, self.core)
-        load_peers(self.local, finder.sight)
+        now = self._loop.time()
+        for peer in order_of_recall(self.bootstrap.load(now), now, self._rng):
+            self.report(events.Recalled(peer))
         for provider in self.options.providers:
             self._group.create_task(finder.provide(provider, self.endpoint.address[1]))
-        self._group.create_task(keep_saving(self.local, self.core.book))
+        self._group.create_task(self.bootstrap.keep(self.core.book))
+        self._group.create_task(self._measuring.run())
         freshness = Freshness(self.endpoint.use_certificate, self.local.clock_ms, self.outreach.candidates)
         self._group.create_task(freshness.run())
         self._group.create_task(self._upkeep.run())
@@ -195,12 +205,18 @@ class Driver:
             while self._reported:
                 for effect in self.core.handle(self._reported[0], self._loop.time()):
                     self._perform(effect)
+                for listener in self._listeners:
+                    listener(self._reported[0])
                 self._reported.popleft()
         finally:
             self._reported.clear()
         self._arm()
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def on_event(self, listener: Callable[[events.Event], None]) -> None:
+        """Call the listener after every event the core has handled, as long as the node runs; it must not report."""
+        self._listeners.append(listener)
 
     async def wait_changed(self) -> None:
         """Return after the next event the core has handled; look at its state then."""
@@ -291,6 +307,7 @@ class Driver:
 
     async def _take_leave(self) -> None:
         """Tell the neighbours that this node ends, as far as they listen."""
+        self._measuring.measure()
         self.presence.leave()
         self.report(events.Stopping())
         with contextlib.suppress(TimeoutError):
@@ -308,9 +325,6 @@ class Driver:
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self.report, events.Ticked()) if at is not None else None
         self._timer_at = at
-
-    def _candidates(self) -> tuple[Candidate, ...]:
-        return self.outreach.candidates()
 
 
 async def _contained(work: Coroutine[None, None, None]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cis.errors import Fault
 from cis.model import NodeId, SpaceId, VersionVector
-from cis.peers import Target
+from cis.peers import Peer, Target
 from cis.sync import Report
 from cis.wire.gossip import GossipMessage
 
@@ -27,6 +27,13 @@ class Sighted:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """An earlier run of this node wrote down what it knew of a peer; moments in it are by the clock of this run."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
     """A member's signed record was verified and is newer than any before; its addresses may be dialled."""
 
@@ -43,6 +50,16 @@ class Connected:
     node: NodeId
     via: Target | None
     relayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A connection stands: what it runs on, the peer's end of it, and its round trip, None where it is not known."""
+
+    link: LinkId
+    kind: str
+    place: tuple[str, int]
+    rtt_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +259,10 @@ class Ticked:
 
 Event = (
     Sighted
+    | Recalled
     | Recorded
     | Connected
+    | Measured
     | Moved
     | Suspected
     | WaysChanged

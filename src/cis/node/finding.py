@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cis.discovery.address import Source, join_endpoint
-from cis.discovery.provider import Provider, Sighting
+from cis.discovery.provider import Provider, Roaming, Sighting
 from cis.errors import Unavailable
 from cis.model import Candidate, NodeId
 from cis.node import events
@@ -15,7 +16,7 @@ from cis.node.announcing import NodeAnnouncement
 from cis.node.local import LocalNode
 from cis.node.records import RecordShelf
 from cis.peers import Target
-from cis.peers.book import ICE
+from cis.peers.peer import ICE
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Finder:
         self._local = local
         self._report = report
         self._problems = problems
+        self._running: list[Provider] = []
+        self.connected: Callable[[], frozenset[NodeId]] = frozenset
 
     async def provide(self, provider: Provider, port: int) -> None:
         """Run a provider; one that cannot work here is a problem to be told, not an end."""
@@ -91,15 +94,22 @@ class Finder:
             lambda: port,
             lambda: self.records.own(self._candidates()),
             self._local.clock_ms,
+            lambda: self.records.short(self._candidates()),
+            lambda: self.connected(),  # noqa: PLW0108 - it is set later
         )
+        self._running.append(provider)
         try:
-            await provider.run(announcement, self._on_sighting)
+            await provider.run(announcement, partial(self._on_sighting, provider.name))
         except Unavailable as error:
             self._problems.note(provider.name, str(error))
+        finally:
+            self._running.remove(provider)
 
-    def sight(self, target: Target, age_s: float) -> None:
-        """A node may be reachable there; so long ago that was known."""
-        self._report(events.Sighted(target, age_s=age_s))
+    def network_changed(self) -> None:
+        """Tell the providers that want to know: the network under the node is another."""
+        for provider in self._running:
+            if isinstance(provider, Roaming):
+                provider.network_changed()
 
     def on_record(self, raw: bytes, bound: tuple[str, int]) -> bool:
         """Take a record in; True when it told something new. Raises `PeerFault`."""
@@ -108,14 +118,14 @@ class Finder:
             self._report(recorded)
         return recorded is not None
 
-    def _on_sighting(self, sighting: Sighting) -> None:
+    def _on_sighting(self, found_by: str, sighting: Sighting) -> None:
         node = sighting.node
         if node is None and sighting.name is not None:
             members = self._local.cluster.membership.members()
             node = next((member.node for member in members if member.name == sighting.name), None)
         if node is not None and self._local.cluster.membership.revoked(node):
             return
-        target = Target(node, sighting.host, sighting.port, sighting.source.value)
+        target = Target(node, sighting.host, sighting.port, sighting.source.value, found_by)
         self._report(events.Sighted(target, pinned=sighting.source is Source.STATIC))
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 SOCKET_PATH_MAX = 100
 """Bytes of a Unix socket's path that every system takes (Linux 108, macOS 104, with the final NUL)."""
 
-_SECRETS = (b"credential", b"token")
-"""How settings name what a relay asks for, and an anchor."""
+_SECRETS = (b"credential", b"token", b"password", b"secret")
+"""How settings name what a relay asks for, an anchor, and whatever a plugin uses."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,18 @@ class Home:
         return self.folder / "config.toml"
 
     @property
-    def peers(self) -> Path:
+    def bootstrap(self) -> Path:
         """What the peer book remembers between runs."""
+        return self.folder / "bootstrap.json"
+
+    @property
+    def bootstrap_bad(self) -> Path:
+        """What made no sense in it, a JSON value a line."""
+        return self.folder / "bootstrap.json.bad"
+
+    @property
+    def peers_before(self) -> Path:
+        """What earlier versions wrote in its place."""
         return self.folder / "peers.json"
 
     @property
@@ -54,7 +64,8 @@ class Home:
         """
         databases = [self.store, self.folder / "index.db"]
         beside = [Path(f"{path}{end}") for path in databases for end in ("", "-wal", "-shm")]
-        return [self.identity, self.store_key, *beside, self.peers, self.log, *self._secret_config()]
+        known = [self.bootstrap, self.bootstrap_bad, self.peers_before]
+        return [self.identity, self.store_key, *beside, *known, self.log, *self._secret_config()]
 
     def _secret_config(self) -> list[Path]:
         with contextlib.suppress(OSError):

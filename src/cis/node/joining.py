@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from cis.errors import CisError, Fault, PeerFault, Unavailable, UsageError
 from cis.model import NodeId
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits, Stream
+from cis.node.bootstrap import remember_peer
 from cis.node.conversation import Conversation
 from cis.node.greeting import HANDSHAKE_S, greet_as_dialler
 from cis.node.local import LocalNode
-from cis.node.memory_of_peers import remember_peer
 from cis.trust import ClusterKeys, HandshakeKey, Local, Membership, Ticket
 from cis.wire.joining import (
     JOIN_BYTES_MAX,

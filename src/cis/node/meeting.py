@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
@@ -29,7 +30,7 @@ from cis.node.quarantine import Quarantine
 from cis.node.records import targets_in
 from cis.node.trying import Try, Trying
 from cis.peers import Target
-from cis.peers.book import ICE
+from cis.peers.peer import ICE
 from cis.trust import KeyUsed
 from cis.trust.acl import REFUSAL, Access, Mode
 from cis.trust.records import read_record
@@ -53,6 +54,8 @@ _REFUSING = frozenset({Fault.UNAUTHORISED, Fault.NOT_MEMBER})
 NO_KEY_PAUSE_S = 30.0
 RECORDS_TOLD_ON_MAX = 32
 """Members up to which new records are told on to all links at once; in larger clusters shuffles bring them."""
+TELL_ON_S = 10.0
+"""How long a peer may take to let a record be told; it is told again when there is a newer one."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Meeting:
         self.problems = Problems()
         self.tally = Tally()
         self.finder = Finder(local, around.report, self.problems, around.candidates)
+        self.finder.connected = lambda: frozenset(link.node for link in self.links.values())
         self.quarantine = Quarantine()
         self.desk = Desk(local, lambda: [(one.host, one.port) for one in around.candidates()], self._on_joined)
         self.trying = Trying()
@@ -80,7 +84,7 @@ class Meeting:
         self.outreach: Outreach
         self._local = local
         self._around = around
-        self._contacts = Contacts(local.cluster)
+        self._contacts = Contacts(local.cluster, local.clock_ms, self.finder.records.held)
         self._appeals = Appeals(local, time.monotonic)
         self._numbers = itertools.count(1)
 
@@ -97,14 +101,15 @@ class Meeting:
             pointless = fault.fault is Fault.SELF
             pause_s = NO_KEY_PAUSE_S if fault.detail == NO_KEY_FITS else _pause_s(fault.fault)
             self._around.report(events.DialFailed(target, fault.detail, pointless, pause_s))
-            if not pointless:
+            if not pointless and fault.fault is not Fault.DUPLICATE:  # it was reached, and by a better way
                 self.problems.note(place_of(target), fault.detail, target.node)
             if fault.fault is Fault.UNAUTHORISED and fault.detail == REMOVED and target.node is not None:
                 self._local.record(TOLD_OF_REMOVAL, target.node, "this node was removed from the cluster")
             return fault.detail
         except ConnectionLost as lost:
             self._around.report(events.DialFailed(target, str(lost.reason)))
-            self.problems.note(place_of(target), str(lost.reason), target.node)
+            if lost.reason.fault is not Fault.DUPLICATE:
+                self.problems.note(place_of(target), str(lost.reason), target.node)
             return str(lost.reason)
         except CisError as error:
             self._around.report(events.DialFailed(target, str(error)))
@@ -152,6 +157,8 @@ class Meeting:
                 self._adopt(connection, outcome.node, None)
         except PeerFault as fault:
             self.tally[f"handshake_{fault.fault.name.lower()}"] += 1
+            if fault.fault is Fault.NONE:  # the dial was given up: it has another connection, or none to make
+                return
             if not isinstance(fault, TurnedAway):
                 self._local.record("refused", None, fault.detail)
             if fault.fault is not Fault.SELF:  # homes share addresses: a member's own may be this node's too
@@ -181,7 +188,7 @@ class Meeting:
     def tell_record(self) -> None:
         """Tell the peers this node's record, as it is another than before."""
         for link in self.links.values():
-            self._around.spawn(self._tell_on(link, self.own_record()))
+            self._around.spawn(_tell_on(link, self.own_record()))
 
     def targets_of(self, node: NodeId, raw: bytes) -> tuple[Target, ...]:
         """Return where the record of a gossip contact says its node is; the record was verified on arrival."""
@@ -256,7 +263,6 @@ class Meeting:
             self.tally[f"closed_{closed.fault.name.lower()}"] += blamed
         finally:
             self.links.pop(link.id, None)
-            self.outreach.reaching.on_lost(link.node, link.connection)
             link.connection.close(Fault.INTERNAL, "internal error")  # closed already, unless serving it failed
             self._around.report(events.Lost(link.id, reason, blamed, unwanted, pause_s))
 
@@ -266,17 +272,19 @@ class Meeting:
         if is_news and len(self._local.cluster.membership.members()) <= RECORDS_TOLD_ON_MAX:
             for link in self.links.values():
                 if link.id != teller:
-                    self._around.spawn(self._tell_on(link, raw))
-
-    async def _tell_on(self, link: PeerLink, raw: bytes) -> None:
-        try:
-            await link.introduce([raw])
-        except CisError:
-            _log.debug("a record could not be told on", exc_info=True)
+                    self._around.spawn(_tell_on(link, raw))
 
 
 class TurnedAway(PeerFault):
     """A node that proved itself is wanted no connection with, which is on record."""
+
+
+async def _tell_on(link: PeerLink, raw: bytes) -> None:
+    try:
+        async with asyncio.timeout(TELL_ON_S):
+            await link.introduce([raw])
+    except (CisError, TimeoutError):
+        _log.debug("a record could not be told on", exc_info=True)
 
 
 def _pause_s(fault: Fault) -> float:

@@ -1,10 +1,10 @@
 """Keeping live connections on the best path: relayed ones are moved to a direct path, silent ones to one that works.
 
-A relayed connection looks for a direct path 2, 8 and 30 s after it began, then every minute, and whenever this node's
-candidates or its network change. One that has gone silent is asked again and again for a while; meanwhile another path
-is negotiated where somebody else can carry the signals, and where nobody can, or that came to nothing, it is dialled
-once more. Only what stays silent through all of this is closed: on a line that loses a quarter of what is
-sent one of the questions gets through.
+A relayed connection looks for a direct path 2, 8 and 30 s after it began, a minute later, then ever more rarely, and
+whenever this node's candidates or its network change. One that has gone silent is asked again and again for a while;
+meanwhile another path is negotiated where somebody else can carry the signals, and where nobody can, or that came to
+nothing, it is dialled once more. Only what stays silent through all of this is closed: on a line that loses a quarter
+of what is sent one of the questions gets through.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from cis.node.reaching import Reaching
 _log = logging.getLogger(__name__)
 
 IMPROVE_AT_S = (2.0, 8.0, 30.0)
-IMPROVE_EVERY_S = 60.0
+IMPROVE_AGAIN_S = 60.0
+IMPROVE_AGAIN_MAX_S = 600.0
+"""A search costs some 10 KB on both sides; the pause doubles, as what NATs do seldom changes by itself."""
 IMPROVE_PAUSE_S = 1.0
 """Least time between two attempts at one connection."""
 YIELD_S = 1.0
@@ -144,9 +146,10 @@ class Mending:
         if tended.hurried:
             return soonest
         late_s = 0.0 if self._around.own < tended.link.node else YIELD_S
-        if tended.attempts < len(IMPROVE_AT_S):
-            return max(soonest, tended.since + IMPROVE_AT_S[tended.attempts] + late_s)
-        return tended.tried_at + IMPROVE_EVERY_S + late_s
+        again = tended.attempts - len(IMPROVE_AT_S)
+        if again < 0:
+            return max(soonest, tended.since + IMPROVE_AT_S[again] + late_s)
+        return tended.tried_at + min(IMPROVE_AGAIN_S * 2.0 ** min(again, 8), IMPROVE_AGAIN_MAX_S) + late_s
 
     async def _improve(self, tended: _Tended) -> None:
         tended.hurried = False

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,24 +19,27 @@ from cis.model import Candidate, NodeId
 from cis.model.record import CANDIDATES_MAX
 from cis.net import Connection, Endpoint
 from cis.net.paths import Path
-from cis.node import events, mending, reaching
+from cis.node import events, mending, reaching, tunnelling
 from cis.node.addresses import own_candidates
 from cis.node.core import Core
 from cis.node.events import LinkId
 from cis.node.links import PeerLink
 from cis.node.local import LocalNode
 from cis.node.mending import Mending
+from cis.node.negotiation import Search
 from cis.node.paces import Tally
-from cis.node.paths import is_local
-from cis.node.reaching import NEVER_S, Reaching, Search
+from cis.node.reaching import Reaching
 from cis.node.signalling import Carriers, Signaller, Signpost
+from cis.node.tunnelling import Tunnelling
+from cis.peers.places import is_local
 from cis.reach.gathering import Gatherer
 from cis.reach.hub import IceHub
 from cis.reach.options import ReachOptions
 from cis.reach.portmap import Mapper
-from cis.reach.session import IceSession
+from cis.reach.session import IceSession, NoPath
+from cis.reach.transports import Transport
 from cis.reach.watch import NetworkWatch
-from cis.wire.signals import Signal
+from cis.wire.signals import Meet, Refuse, Signal, Waits
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +51,8 @@ class Terms:
     reach: ReachOptions
     anchors: Sequence[Signpost] = ()
     external: tuple[str, int] | None = None
+    transports: Sequence[Transport] = ()
+    """what carries datagrams where ICE finds no path, the best first"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Around:
     spawn: Callable[[Coroutine[None, None, None]], None]
     tell_record: Callable[[], None]
     """tells the peers where this node is reached now"""
+    network_changed: Callable[[], None]
+    """tells those that find nodes that the network is another"""
 
 
 @dataclass(frozen=True)
@@ -83,8 +90,9 @@ class Outreach:
         self._relayed = False
         self.signaller: Signaller
         self.reaching: Reaching
+        self.tunnelling: Tunnelling
         self.mending: Mending
-        self.gatherer: Gatherer | None = None
+        self.gatherer: Gatherer
         self.mapper: Mapper | None = None
         self._core: Core
         self._endpoint: Endpoint
@@ -99,13 +107,13 @@ class Outreach:
             spawn(self.mapper.run())
         self._hub = IceHub(endpoint)
         self.gatherer = Gatherer(endpoint, self._hub, self._terms.reach, self._hosts, self.mapper)
-        self._compose(self.gatherer, loopback=loopback)
+        self._compose(loopback=loopback)
         self._told = self.candidates()
         self.gatherer.on_change.append(self._on_candidates)
         spawn(self.gatherer.run())
         spawn(NetworkWatch().run(self.on_network_change))
 
-    def _compose(self, gatherer: Gatherer, *, loopback: bool) -> None:
+    def _compose(self, *, loopback: bool) -> None:
         own, core = self._local.identity.node, self._core
         carriers = Carriers(self._links, core.overlay.neighbours, self._terms.anchors, self._tally)
         self.signaller = Signaller(self._local, carriers, self._on_signal)
@@ -115,7 +123,7 @@ class Outreach:
             reaching.Means(
                 own,
                 search=self._search,
-                ready=gatherer.ready,
+                ready=self.gatherer.ready,
                 send=self.signaller.send,
                 admits=self._admits,
                 expect=self._endpoint.expect,
@@ -128,6 +136,20 @@ class Outreach:
                 tally=self._tally,
             )
         )
+        self.tunnelling = Tunnelling(
+            tunnelling.Means(
+                own,
+                self._terms.transports,
+                send=self.signaller.send,
+                admits=self._admits,
+                expect=self._endpoint.expect,
+                in_use=self._endpoint.uses,
+                take=self._endpoint.receive_via,
+                spawn=self._around.spawn,
+                entropy=self._local.entropy,
+                tally=self._tally,
+            )
+        )
         name_of, signaller = self._local.cluster.name_of, self.signaller
         around = mending.Around(own, self._around.report, signaller.possible, name_of, signaller.doubt_anchors)
         self.mending = Mending(self.reaching, around)
@@ -136,19 +158,27 @@ class Outreach:
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Return what this node's record says it is reached at, best first."""
-        found = self.gatherer.public() if self.gatherer is not None else self._hosts()
-        return found[:CANDIDATES_MAX]
+        return self.gatherer.public()[:CANDIDATES_MAX]
 
     def negotiable(self, node: NodeId) -> bool:
         """Tell whether there is a way to a member beyond dialling it: see `way_to`."""
-        return self.gatherer is not None and (self.signaller.possible(node) or bool(self._beyond_relay(node)))
+        return self.signaller.possible(node) or bool(self._beyond_relay(node))
 
     @asynccontextmanager
     async def way_to(self, node: NodeId) -> AsyncIterator[Way]:
-        """Agree with a member on a path; where nobody carries signals, dial its public addresses by our relay."""
+        """Agree with a member on a path, or, where there is none, on a channel of another transport.
+
+        Where nobody carries signals its public addresses are dialled by our relay.
+        """
         if self.signaller.possible(node):
-            async with self.reaching.path_to(node) as found:
-                yield Way(partial(self._endpoint.dial_over, found.agreed), found.keep)
+            async with AsyncExitStack() as stack:
+                try:
+                    found = await stack.enter_async_context(self.reaching.path_to(node))
+                    way = Way(partial(self._endpoint.dial_over, found.agreed), found.keep)
+                except NoPath as none:
+                    tunnel = await self.tunnelling.path_in_place_of(none, node)
+                    way = Way(partial(self._endpoint.dial_over, tunnel), lambda _: None)
+                yield way
         else:
             await asyncio.sleep(self._terms.reach.relay_hold_s)
             yield Way(partial(self._dial_by_relay, node), lambda _: None)
@@ -163,20 +193,19 @@ class Outreach:
     def on_network_change(self, what: str) -> None:
         """The network of this machine is another than before."""
         _log.info("the network changed: %s", what)
-        if self.gatherer is not None:
-            self.gatherer.regather()
+        self.gatherer.regather()
         if self.mapper is not None:
             self.mapper.again()
         self.signaller.doubt_anchors()
         self.mending.probe()
         self.mending.hurry()
         self._on_ways()
+        self._around.network_changed()
 
     # --- parts ---------------------------------------------------------------------------------------------------
 
     def _search(self, controlling: bool, relay: bool) -> Search:  # noqa: FBT001 - the two things a search is told
-        assert self.gatherer is not None, "nothing is searched before the endpoint is open"
-        hold_s = self._terms.reach.relay_hold_s if relay else NEVER_S
+        hold_s = self._terms.reach.relay_hold_s if relay else None
         return IceSession(self._hub, self.gatherer, controlling=controlling, relay_hold_s=hold_s)
 
     def _move(self, link: PeerLink, path: Path) -> None:
@@ -189,11 +218,13 @@ class Outreach:
                 self.mending.look(link.id)
 
     def _on_mapping(self) -> None:
-        if self.gatherer is not None:
-            self.gatherer.refresh()
+        self.gatherer.refresh()
 
     def _on_signal(self, sender: NodeId, signal: Signal) -> None:
-        self.reaching.on_signal(sender, signal)
+        if isinstance(signal, Meet | Waits | Refuse) and self.tunnelling.on_signal(sender, signal):
+            return
+        if not isinstance(signal, Meet | Waits):
+            self.reaching.on_signal(sender, signal)
 
     def _admits(self, node: NodeId) -> bool:
         now = asyncio.get_running_loop().time()
@@ -208,8 +239,7 @@ class Outreach:
 
     def _beyond_relay(self, node: NodeId) -> list[Path]:
         """The paths by our relay to where a member is said to be in the open."""
-        relay = self.gatherer.relay if self.gatherer is not None else None
-        peer = self._core.book.get(node)
+        relay, peer = self.gatherer.relay, self._core.book.get(node)
         if relay is None or peer is None or not self.signaller.deals_with(node):
             return []
         return [Path(relay, (one.host, one.port), local="relay") for one in peer.addresses if not is_local(one.host)]
@@ -226,7 +256,7 @@ class Outreach:
     def _on_candidates(self) -> None:
         self.reaching.on_candidates()
         self.mending.hurry()
-        relayed = self.gatherer is not None and self.gatherer.relay is not None
+        relayed = self.gatherer.relay is not None
         if relayed and not self._relayed:
             self._on_ways()
         self._relayed = relayed

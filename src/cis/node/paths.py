@@ -8,30 +8,25 @@ direct    to an address that is reachable as it stands
 mapped    to an address a router forwards by UPnP, NAT-PMP or PCP
 punched   through NATs that both ends opened at once (ICE)
 relayed   over a TURN server
+tunnel    over another transport: in a WebSocket through an anchor
 ========= ===============================================================================
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cis.model import NodeId
+from cis.peers.places import is_local
+from cis.reach.transports import TUNNEL
 
 if TYPE_CHECKING:
     from cis.net.paths import Path
 
 ATTEMPTS_PER_NODE_MAX = 32
 NODES_MAX = 256
-_LOCAL = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "127.0.0.0/8"),
-        *("fc00::/7", "fe80::/10", "::1/128"),
-    )
-)
 _BEHIND_NAT = frozenset({"srflx", "prflx"})
 
 
@@ -67,11 +62,13 @@ class PathFacts:
     """empty where nothing better is to be had"""
     own: tuple[CandidateFacts, ...]
     theirs: tuple[CandidateFacts, ...]
+    by_way_of: str = ""
+    """where a tunnel runs, and how; empty for every other path"""
 
     @property
     def relayed(self) -> bool:
         """Whether a relay carries it."""
-        return self.kind == "relayed"
+        return self.kind in {"relayed", TUNNEL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +107,8 @@ class Attempts:
 def kind_of(path: Path, *, mapped: bool = False) -> str:
     """Name what a connection runs on; ``mapped`` where it was dialled to an address that a router forwards."""
     kinds = {path.local, path.remote}
+    if path.local == TUNNEL:
+        return TUNNEL
     if path.relayed:
         return "relayed"
     if mapped or "mapped" in kinds:
@@ -117,11 +116,3 @@ def kind_of(path: Path, *, mapped: bool = False) -> str:
     if kinds & _BEHIND_NAT:
         return "punched"
     return "lan" if is_local(str(path.address[0])) else "direct"
-
-
-def is_local(host: str) -> bool:
-    """Tell whether an IP address means something on one network or machine alone."""
-    address = ipaddress.ip_address(host.partition("%")[0])
-    inner = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    found = inner or address
-    return any(found in network for network in _LOCAL if network.version == found.version)

@@ -15,22 +15,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from cis.discovery.address import Source, dialable
 from cis.errors import CisError, Unavailable
 from cis.model import NodeId
 from cis.net import Connection
 from cis.net.paths import Path
 from cis.net.rate import Rates
 from cis.node.links import PeerLink
+from cis.node.negotiation import Negotiation, Search, Theirs
 from cis.node.paces import OFFERS_BURST, OFFERS_PER_S, Tally
+from cis.reach.session import NoPath
 from cis.trust.sealing import Entropy
-from cis.wire.signals import CANDIDATES_MAX, Answer, IceCandidate, More, Offer, Refuse, Signal
+from cis.wire.signals import Answer, More, Offer, PathSignal, Refuse, Signal
 
 _log = logging.getLogger(__name__)
 
@@ -42,25 +42,8 @@ ARRIVAL_S = 8.0
 """How long the one that answered waits to be dialled over the path that was found."""
 OLD_PATH_S = 5.0
 """How long the checks of a path are answered after its connection moved on."""
-NEVER_S = 3600.0
-"""Holding relays back so long leaves them out."""
 MORES_MAX = 32
 """Messages with further candidates taken in one negotiation."""
-PEERS_REMEMBERED_MAX = 256
-
-
-class Search(Protocol):
-    """One side of a search for a path (`cis.reach.session.IceSession`)."""
-
-    @property
-    def ufrag(self) -> str: ...
-    @property
-    def password(self) -> str: ...
-    def candidates(self) -> tuple[IceCandidate, ...]: ...
-    def peer(self, ufrag: str, password: str, candidates: Sequence[IceCandidate]) -> None: ...
-    def more(self, candidates: Sequence[IceCandidate], last: bool) -> None: ...  # noqa: FBT001 - as it is there
-    async def connect(self) -> Path: ...
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -84,88 +67,6 @@ class Means:
     loopback: bool
     """whether candidates on loopback are tried: only by a node that itself listens there"""
     tally: Tally = field(default_factory=Tally)
-
-
-@dataclass(eq=False)
-class Negotiation:
-    """One search for a path with a member."""
-
-    id: bytes
-    node: NodeId
-    search: Search
-    offered: bool
-    """whether this side began it"""
-    told: dict[IceCandidate, None] = field(default_factory=dict)
-    mores: int = 0
-    answered: asyncio.Event = field(default_factory=asyncio.Event)
-    refusal: str = ""
-    instead: Negotiation | None = None
-    """the one of the peer's that took its place"""
-    passed_over: Offer | None = None
-    """the peer's offer that gave way to this one, taken up where this comes to nothing"""
-    path: Path | None = None
-    arrived: asyncio.Event = field(default_factory=asyncio.Event)
-    early: list[Connection] = field(default_factory=list)
-    """connections with the member that came before the path was known here"""
-    connection: Connection | None = None
-    """the one that is kept on the path"""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    """its path is not used any more"""
-    outcome: str = ""
-
-    @property
-    def agreed(self) -> Path:
-        """The path, once there is one."""
-        assert self.path is not None, "it was not found yet"
-        return self.path
-
-    @property
-    def came_to(self) -> str:
-        """What became of it, where it led to no connection."""
-        return self.outcome or self.refusal or "that was given up"
-
-    def keep(self, connection: Connection) -> None:
-        """Have the checks of the peer answered for as long as the connection stays on the path."""
-        self.connection = connection
-
-    def refuse(self, reason: str) -> None:
-        """End it, whatever it waits for."""
-        self.refusal = self.refusal or reason
-        self.answered.set()
-        self.arrived.set()
-        self.search.close()
-
-    def news(self) -> tuple[IceCandidate, ...]:
-        """Return the candidates the peer was not told of, which count as told from now on."""
-        found = [one for one in self.search.candidates() if one not in self.told]
-        new = tuple(found[: CANDIDATES_MAX - len(self.told)])
-        self.told.update(dict.fromkeys(new))
-        return new
-
-
-class Theirs:
-    """What members last said they may be reached at; ``loopback`` where addresses there count."""
-
-    def __init__(self, *, loopback: bool) -> None:
-        self._loopback = loopback
-        self._said: OrderedDict[NodeId, tuple[IceCandidate, ...]] = OrderedDict()
-
-    def of(self, node: NodeId) -> tuple[IceCandidate, ...]:
-        """Return what a member said."""
-        return self._said.get(node, ())
-
-    def vetted(
-        self, node: NodeId, candidates: Sequence[IceCandidate], *, add: bool = False
-    ) -> tuple[IceCandidate, ...]:
-        """Leave out addresses no member may have us send packets to, and note the others."""
-        fit = tuple(one for one in candidates if dialable(one.host, Source.MEMBER, allow_loopback=self._loopback))
-        before = self._said.get(node, ()) if add else ()
-        self._said[node] = (*before, *(one for one in fit if one not in before))[:CANDIDATES_MAX]
-        self._said.move_to_end(node)
-        if len(self._said) > PEERS_REMEMBERED_MAX:
-            self._said.popitem(last=False)
-        return fit
 
 
 class Reaching:
@@ -193,7 +94,8 @@ class Reaching:
             if (theirs := negotiation.instead) is None:
                 raise
             await theirs.ended.wait()
-            raise Unavailable(f"it offered a path at the same time: {theirs.came_to}") from None
+            kind = NoPath if theirs.hopeless else Unavailable
+            raise kind(f"it offered a path at the same time: {theirs.came_to}") from None
 
     async def renew(self, link: PeerLink, *, relay: bool) -> None:
         """Move a live connection to a path newly found, through a relay only with ``relay``; raises `Unavailable`.
@@ -232,13 +134,7 @@ class Reaching:
         else:
             self._take_arrival(negotiation, negotiation.path, connection)
 
-    def on_lost(self, node: NodeId, connection: Connection) -> None:
-        """A connection with a member is gone."""
-        kept = self._kept.get(node)
-        if kept is not None and kept.connection is connection:
-            self._kept.pop(node).over.set()
-
-    def on_signal(self, sender: NodeId, signal: Signal) -> None:
+    def on_signal(self, sender: NodeId, signal: PathSignal) -> None:
         """Take what a member signals; nothing it may be raises."""
         _log.debug("%s came", _described(signal))
         if isinstance(signal, Offer):
@@ -341,7 +237,7 @@ class Reaching:
                 else:
                     await self._be_dialled(negotiation, negotiation.path)
         except CisError as error:
-            negotiation.outcome = str(error)
+            negotiation.outcome, negotiation.hopeless = str(error), isinstance(error, NoPath)
 
     async def _be_dialled(self, negotiation: Negotiation, path: Path) -> None:
         withdraw = self._means.expect(path)
@@ -397,10 +293,16 @@ class Reaching:
             before.over.set()
         try:
             if not connection.closing:
-                await negotiation.over.wait()
+                async with asyncio.TaskGroup() as group:
+                    ends = [group.create_task(negotiation.over.wait()), group.create_task(connection.wait_closed())]
+                    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+                    for waiting in ends:
+                        waiting.cancel()
                 await asyncio.sleep(OLD_PATH_S)
         finally:
             negotiation.search.close()
+            if self._kept.get(negotiation.node) is negotiation:
+                del self._kept[negotiation.node]
 
     async def _tell_rest(self, negotiation: Negotiation) -> None:
         await self._means.ready()
@@ -411,14 +313,14 @@ class Reaching:
         if (news or last) and not negotiation.ended.is_set():
             await self._tell(negotiation.node, More(negotiation.id, news, last))
 
-    async def _tell(self, node: NodeId, signal: Signal) -> None:
+    async def _tell(self, node: NodeId, signal: PathSignal) -> None:
         """Send what may as well be lost."""
         try:
             await self._send(node, signal)
         except Unavailable:
             self._means.tally["signals_unsent"] += 1
 
-    async def _send(self, node: NodeId, signal: Signal) -> None:
+    async def _send(self, node: NodeId, signal: PathSignal) -> None:
         _log.debug("%s goes", _described(signal))
         await self._means.send(node, signal)
 
@@ -428,7 +330,7 @@ def _runs_on(connection: Connection, path: Path | None) -> bool:
     return path is not None and on.carrier is path.carrier and on.address == path.address
 
 
-def _described(signal: Signal) -> str:
+def _described(signal: PathSignal) -> str:
     """Say what a signal is, for the log of one who looks for a fault: no addresses."""
     listed = () if isinstance(signal, Refuse) else signal.candidates
     kinds = Counter(one.kind for one in listed)

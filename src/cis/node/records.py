@@ -9,10 +9,14 @@ from cis.model import Candidate, NodeId, NodeRecord
 from cis.node.events import Recorded
 from cis.node.local import LocalNode
 from cis.peers import Target
+from cis.peers.peer import BY_GOSSIP
+from cis.trust.beacons import ITEM_RECORD_MAX
 from cis.trust.records import read_record, sign_record
 from cis.wire.messages import RECORDS_MAX
 
 OWN_REFRESH_MS = 3600 * 1000
+SHORT_CANDIDATES_MAX = 8
+"""Addresses in a record that is kept in a hash table."""
 
 
 class RecordShelf:
@@ -22,6 +26,7 @@ class RecordShelf:
         self._local = local
         self._held: dict[NodeId, tuple[NodeRecord, bytes]] = {}
         self._own: tuple[tuple[Candidate, ...], int, bytes] = ((), 0, b"")
+        self._short: tuple[bytes, bytes] = (b"", b"")
 
     def to_send(self, candidates: tuple[Candidate, ...]) -> list[bytes]:
         """Return this node's record and the live ones of others."""
@@ -41,6 +46,21 @@ class RecordShelf:
             own = sign_record(self._local.identity, candidates, now_ms)
             self._own = (candidates, now_ms, own)
         return own
+
+    def short(self, candidates: tuple[Candidate, ...]) -> bytes:
+        """Return this node's record with its best addresses, as many as an item of a hash table has room for."""
+        whole = self.own(candidates)
+        if self._short[0] != whole:
+            made_ms, best = self._own[1], candidates[:SHORT_CANDIDATES_MAX]
+            while len(short := sign_record(self._local.identity, best, made_ms)) > ITEM_RECORD_MAX:
+                best = best[:-1]
+            self._short = whole, short
+        return self._short[1]
+
+    def held(self, node: NodeId) -> tuple[int, bytes] | None:
+        """Return the number of the record held of a member, and the record; None where there is none."""
+        held = self._held.get(node)
+        return (held[0].number, held[1]) if held is not None else None
 
     def candidates_of(self, node: NodeId) -> tuple[Candidate, ...]:
         """Return where the record held of a member says it is reached."""
@@ -72,7 +92,7 @@ def targets_in(record: NodeRecord, bound: tuple[str, int]) -> tuple[Target, ...]
     """
     loopback = ipaddress.ip_address(bound[0]).is_loopback
     return tuple(
-        Target(record.node, one.host, one.port, Source.MEMBER.value)
+        Target(record.node, one.host, one.port, Source.MEMBER.value, BY_GOSSIP)
         for one in record.candidates
         if dialable(one.host, Source.MEMBER, allow_loopback=loopback)
     )

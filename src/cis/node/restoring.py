@@ -49,7 +49,7 @@ def gather(home: Home, identity: Identity) -> Backup:
         cluster=record.cluster,
         keys=record.keys,
         entries=record.entries,
-        peers=_contents(home.peers),
+        peers=_contents(home.bootstrap),
         config=_contents(home.config),
     )
 
@@ -100,7 +100,7 @@ def reclaim(home: Home, identity: Identity, write: WriteIdentity) -> LocalNode:
 def _fill(home: Home, identity: Identity, backup: Backup) -> None:
     create_store_key(home.store_key, identity, os.urandom)
     store_cluster(home, identity, backup.cluster, backup.keys, backup.entries)
-    for path, data in ((home.peers, backup.peers), (home.config, backup.config)):
+    for path, data in ((home.bootstrap, backup.peers), (home.config, backup.config)):
         if data:
             create_private(path, data)
 

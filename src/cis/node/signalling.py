@@ -19,11 +19,10 @@ from cis.errors import CisError, Fault, PeerFault, Unavailable
 from cis.model import NodeId
 from cis.net import Connection, Stream
 from cis.net.rate import Rates
-from cis.node.announcing import discovery_keys
+from cis.node.announcing import DiscoveryKeys
 from cis.node.links import PeerLink
 from cis.node.local import LocalNode
 from cis.node.paces import FORWARDS_BURST, FORWARDS_PER_S, Tally
-from cis.trust import Membership
 from cis.trust.acl import Access, Mode
 from cis.trust.beacons import beacon_slot, beacon_tag
 from cis.trust.signals import NONCE_LENGTH, TAG_LENGTH, open_signal, seal_signal, tag_in
@@ -34,9 +33,10 @@ CARRIERS_MAX = 5
 """Members asked to carry one signal, one after the other."""
 CARRY_S = 1.0
 """How long one carrier may take before the next is tried."""
+POST_S = 3.0
+"""The same for an anchor, which may be far away."""
 REMEMBERED_MAX = 1024
 """Signals remembered, so that each is read once, and members, by whom they were last heard."""
-KEYS_KEPT_MS = 3_600_000
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 _TAG_KEY_LENGTH = 32
@@ -144,7 +144,7 @@ class Signaller:
     def take_posted(self, sealed: bytes) -> None:
         """Take what came by an anchor, whoever sent it."""
         try:
-            sender = self._tags.sender_of(tag_in(sealed), self._local.clock_ms())
+            sender = self._tags.sender_of(tag_in(sealed))
         except PeerFault:
             sender = None
         if sender is None:
@@ -164,8 +164,9 @@ class Signaller:
             self._tally["forwards_to_nobody"] += 1
             return False
         try:
-            await _deliver(link.connection, sender, sealed)
-        except CisError:
+            async with asyncio.timeout(CARRY_S):
+                await _deliver(link.connection, sender, sealed)
+        except (CisError, TimeoutError):
             return False
         self._tally["forwards"] += 1
         return True
@@ -206,9 +207,15 @@ class Signaller:
 
     async def _by_anchors(self, node: NodeId, sealed: bytes, tried: list[str]) -> bool:
         for anchor in self._carriers.anchors:
-            if anchor.up and await self._post(anchor, node, sealed):
-                return True
-            tried.append(f"the anchor {anchor.name} " + ("knows nobody by that tag" if anchor.up else "does not serve"))
+            why = "knows nobody by that tag" if anchor.up else "does not serve"
+            try:
+                async with asyncio.timeout(POST_S):
+                    if anchor.up and await self._post(anchor, node, sealed):
+                        return True
+            except TimeoutError:
+                why = "did not answer"
+                anchor.doubt()
+            tried.append(f"the anchor {anchor.name} {why}")
         return False
 
     def _choose(self, node: NodeId) -> list[PeerLink]:
@@ -228,9 +235,9 @@ class Signaller:
         return (link for link in list(self._carriers.links.values()) if not link.connection.suspect)
 
     async def _post(self, anchor: Signpost, node: NodeId, sealed: bytes) -> bool:
-        now_ms = self._local.clock_ms()
-        for key in self._tags.discovery_keys(now_ms):
-            tag = beacon_tag(key, beacon_slot(now_ms / 1000), node)
+        slot = beacon_slot(self._local.clock_ms() / 1000)
+        for key in self._tags.discovery_keys():
+            tag = beacon_tag(key, slot, node)
             if tag is not None and await anchor.post(tag, sealed):
                 return True
         return False
@@ -241,8 +248,7 @@ class Signaller:
         if shared is None:
             raise Unavailable(f"no key is shared with {self._name(node)}: is it a member?")
         own = self._local.identity.node
-        tag = self._tags.own(self._local.clock_ms())
-        return seal_signal(shared, own, node, tag, encode_signal(signal), self._local.entropy)
+        return seal_signal(shared, own, node, self._tags.own(), encode_signal(signal), self._local.entropy)
 
     def _name(self, node: NodeId) -> str:
         return self._local.cluster.name_of(node)
@@ -252,37 +258,27 @@ class _SignalTags:
     """The tags that name the sender of a signal, unlike those a node shows anywhere else."""
 
     def __init__(self, local: LocalNode) -> None:
-        self._cluster = local.cluster
-        self._known: tuple[Membership, list[bytes], int] | None = None
-        self._now_ms = 0
+        self._local = local
+        self.discovery_keys = DiscoveryKeys(local.cluster, local.clock_ms)
         self._tags = Tags(
             local.identity.node,
             self._keys,
             lambda: [member.node for member in local.cluster.membership.members()],
         )
 
-    def own(self, now_ms: int) -> bytes:
+    def own(self) -> bytes:
         """Return this node's tag of the moment."""
-        self._now_ms = now_ms
-        return self._tags.own_tag(slot_of(now_ms / 1000)) or bytes(TAG_LENGTH)
+        return self._tags.own_tag(slot_of(self._local.clock_ms() / 1000)) or bytes(TAG_LENGTH)
 
-    def sender_of(self, tag: bytes, now_ms: int) -> NodeId | None:
+    def sender_of(self, tag: bytes) -> NodeId | None:
         """Return the member whose tag it is, in this slot or one beside it."""
-        self._now_ms = now_ms
-        slot = slot_of(now_ms / 1000)
+        slot = slot_of(self._local.clock_ms() / 1000)
         found = (self._tags.recognise(tag, one) for one in (slot, slot - 1, slot + 1))
         return next((node for node in found if node is not None), None)
 
-    def discovery_keys(self, now_ms: int) -> list[bytes]:
-        """Return the discovery key and those before it that members may still go by."""
-        membership = self._cluster.membership
-        if self._known is None or self._known[0] is not membership or now_ms > self._known[2]:
-            self._known = membership, discovery_keys(self._cluster, now_ms), now_ms + KEYS_KEPT_MS
-        return self._known[1]
-
     def _keys(self) -> list[bytes]:
-        keys = self.discovery_keys(self._now_ms)
-        return [blake2b(b"cis signal tag", digest_size=_TAG_KEY_LENGTH, key=key).digest() for key in keys]
+        tag = b"cis signal tag"
+        return [blake2b(tag, digest_size=_TAG_KEY_LENGTH, key=key).digest() for key in self.discovery_keys()]
 
 
 async def _carry(link: PeerLink, to: NodeId, own: NodeId, sealed: bytes) -> bool:

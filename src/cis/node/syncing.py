@@ -20,6 +20,7 @@ from cis.node.local import LocalNode
 from cis.node.snapshots import SnapshotThread
 from cis.store.log import LogReader
 from cis.store.merge import Applied
+from cis.store.ordering import Order
 from cis.store.read import Reader
 from cis.store.stability import give_up_unbacked
 from cis.store.store import Store
@@ -73,6 +74,11 @@ class StoreIndex:
             return None
         frame = encode(segment)
         return frame, segment.first + len(segment.records) // RECORD.size - 1
+
+
+def order_of(standings: Mapping[SpaceId, Standing], session: Session) -> Order:
+    """Return the order in which a session brings what was lacking by these standings."""
+    return Order({space: standing.vector for space, standing in standings.items()}, session.theirs)
 
 
 def give_up_floors(store: Store, standings: Mapping[SpaceId, Standing], report: Report) -> None:
@@ -149,6 +155,7 @@ class _Runner:
         self._events = _Inbox()
         self._arrived: list[bytes] = []
         self._session = Session(index.standings(), local.cluster.membership, local.store.replica)
+        self._order = order_of(index.standings(), self._session)
         self._loop = asyncio.get_running_loop()
 
     async def run(self) -> Report:
@@ -218,7 +225,7 @@ class _Runner:
             assert isinstance(outcome, Applied | CisError)
             self._loop.call_soon_threadsafe(self._events.put, _Merged(size, outcome))
 
-        self._local.store.merge(frame, in_order=True).add_done_callback(done)
+        self._local.store.merge(frame, self._order).add_done_callback(done)
 
     def _inspect_own(self, seen: InspectOwn) -> None:
         """A peer that holds more of this replica's log, or another, has seen a life of it that this store has not."""

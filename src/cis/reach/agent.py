@@ -9,6 +9,7 @@ checks before it gives up (RFC 8863).
 from __future__ import annotations
 
 import asyncio
+import math
 
 from aioice import stun
 from aioice.ice import ICE_COMPLETED, ICE_FAILED, CandidatePair
@@ -25,12 +26,15 @@ PACE_S = 0.02
 
 
 class Agent(Checks):
-    """Searches once; ``search`` runs the checks, and what arrives is answered as long as the agent is open."""
+    """Searches once; ``search`` runs the checks, and what arrives is answered as long as the agent is open.
 
-    def __init__(self, *, controlling: bool, relay_hold_s: float) -> None:
-        super().__init__(controlling=controlling, direct_only=relay_hold_s > SEARCH_S)
+    Pairs that use a relay wait ``relay_hold_s`` for a direct one; None leaves them out.
+    """
+
+    def __init__(self, *, controlling: bool, relay_hold_s: float | None) -> None:
+        super().__init__(controlling=controlling, direct_only=relay_hold_s is None)
         self._loop = asyncio.get_running_loop()
-        self._relay_hold_s = relay_hold_s
+        self._relay_hold_s = math.inf if relay_hold_s is None else relay_hold_s
         self._began = self._loop.time()
 
     @property

@@ -13,7 +13,6 @@ What is decided differently here, each for a reason seen behind real NATs:
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aioice import Candidate, Connection, stun
@@ -32,14 +31,6 @@ _UFRAG_LENGTH = 8
 _PASSWORD_LENGTH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the answer to a check told: where the peer sees us, and how long it took."""
-
-    address: Address
-    latency_s: float
-
-
 class Side(StunProtocol):
     """One carrier as one agent uses it: aioice's protocol without a socket."""
 
@@ -49,7 +40,6 @@ class Side(StunProtocol):
         self.local_candidate = candidate
         self._hub = hub
         self._asking: dict[Address, Transaction] = {}
-        self.latency_s = 0.0
 
     async def request(
         self,
@@ -62,9 +52,7 @@ class Side(StunProtocol):
         transaction = self._hub.begin(request, addr, self.carrier, key=integrity_key)
         self._asking[addr] = transaction
         try:
-            answer = await transaction.run()
-            self.latency_s = transaction.latency_s
-            return answer
+            return await transaction.run()
         finally:
             self._hub.finish(transaction)
             if self._asking.get(addr) is transaction:
@@ -91,8 +79,8 @@ class Checks(Connection):
             local_username=random_string(_UFRAG_LENGTH),
             local_password=random_string(_PASSWORD_LENGTH),
         )
-        self.seen: dict[CandidatePair, Seen] = {}
-        self.unauthenticated = 0
+        self.seen: dict[CandidatePair, Address] = {}
+        """where the peer sees us by each pair that was answered"""
         self._direct_only = direct_only
         self._group: asyncio.TaskGroup | None = None
 
@@ -136,8 +124,6 @@ class Checks(Connection):
         )
         if authentic:
             super().request_received(message, addr, protocol)
-        else:
-            self.unauthenticated += 1
 
     def check_incoming(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
         """Learn from an authentic check that the pair it came by works in that direction (§7.3.1)."""
@@ -195,8 +181,7 @@ class Checks(Connection):
             mapped = response.attributes.get("XOR-MAPPED-ADDRESS")
             if address != pair.remote_addr or mapped is None:
                 return False
-            assert isinstance(pair.protocol, Side)
-            self.seen[pair] = Seen(mapped, pair.protocol.latency_s)
+            self.seen[pair] = mapped
             return True
         return False
 

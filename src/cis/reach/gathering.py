@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cis.model import Candidate
 from cis.reach.candidates import numbered
@@ -24,28 +24,11 @@ if TYPE_CHECKING:
     from cis.net import Endpoint
     from cis.reach.hub import IceHub
     from cis.reach.options import ReachOptions
+    from cis.reach.portmap import Mapper
     from cis.reach.relay import Relay
     from cis.wire.signals import CandidateKind, IceCandidate
 
 _HOSTS_MAX = 24
-
-
-class _Mapping(Protocol):
-    """A port of a router that leads to ours (`cis.reach.portmap.Mapping`)."""
-
-    @property
-    def host(self) -> str | None:
-        """The router's public address, None where it named none."""
-
-    @property
-    def port(self) -> int: ...
-
-
-class _Mapper(Protocol):
-    """Holds a mapping (`cis.reach.portmap.Mapper`)."""
-
-    @property
-    def mapping(self) -> _Mapping | None: ...
 
 
 class Gatherer:
@@ -57,7 +40,7 @@ class Gatherer:
         hub: IceHub,
         options: ReachOptions,
         host_candidates: Callable[[], tuple[Candidate, ...]],
-        mapper: _Mapper | None,
+        mapper: Mapper | None,
     ) -> None:
         self.on_change: list[Callable[[], None]] = []
         self._options = options
@@ -69,9 +52,9 @@ class Gatherer:
         datagram_relays = [(one.host, one.port) for one in options.turn_servers if one.transport == "udp"]
         # A TURN server answers STUN too (RFC 8656 §5).
         servers = (*options.stun_servers, *datagram_relays)
-        self._reflection = Reflection(hub, servers, self._own_addresses, self._update)
+        self._reflection = Reflection(hub, servers, lambda: self._hosts, self._update)
         self._relaying = Relaying(options.turn_servers, hub.names, endpoint, options.gather_s, self._update)
-        self._candidates = self._gathered()
+        self._candidates = numbered(self._found())
 
     @property
     def relay(self) -> Relay | None:
@@ -127,7 +110,7 @@ class Gatherer:
         return Facts(servers, seen, self._reflection.mapping(), self._mapped(), family or None)
 
     def _update(self) -> None:
-        gathered = self._gathered()
+        gathered = numbered(self._found())
         found = self._reflection.addresses() or self.relay is not None
         if found or (self._reflection.settled and self._relaying.settled):
             self._ready.set()
@@ -135,9 +118,6 @@ class Gatherer:
             self._candidates = gathered
             for callback in list(self.on_change):
                 callback()
-
-    def _gathered(self) -> tuple[IceCandidate, ...]:
-        return numbered(self._found())
 
     def _found(self) -> Iterator[tuple[CandidateKind, Address]]:
         for one in self._hosts[:_HOSTS_MAX]:
@@ -152,9 +132,6 @@ class Gatherer:
     def _own_hosts(self) -> tuple[Address, ...]:
         hosts = ((one.host, one.port) for one in self._host_candidates() if one.path in ("direct", "lan"))
         return tuple(one for one in hosts if is_usable(*one))
-
-    def _own_addresses(self) -> tuple[Address, ...]:
-        return self._hosts
 
     def _mapped(self) -> tuple[Address, ...]:
         """The router's port, at the address it names; at the one STUN servers see, where it names none."""

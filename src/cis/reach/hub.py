@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,6 @@ class IceHub:
         self._sessions: dict[str, OnRequest] = {}
         self._transactions: dict[bytes, Transaction] = {}
         self.names = Names()
-        self.ignored: Counter[str] = Counter()
-        """STUN messages nobody here waits for, by what they were."""
         endpoint.on_stun = self._on_stun
 
     @property
@@ -109,14 +106,7 @@ class IceHub:
         """Ignore its answers from now on."""
         self._transactions.pop(transaction.id, None)
 
-    async def binding(
-        self,
-        server: RawAddress,
-        timeout_s: float,
-        *,
-        change: tuple[bool, bool] | None = None,
-        carrier: Carrier | None = None,
-    ) -> Reflexive:
+    async def binding(self, server: Address, timeout_s: float, *, change: tuple[bool, bool] | None = None) -> Reflexive:
         """Ask a STUN server, given by name or address, how it sees this socket.
 
         ``change`` asks for an answer from another IP address, another port (RFC 5780 §7.2). Raises TimedOut where
@@ -124,8 +114,7 @@ class IceHub:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                address = await self.resolve(server[0], server[1])
-                return await self._ask(address, change, carrier or self.carrier)
+                return await self._ask(await self.resolve(*server), change)
         except TimeoutError:
             raise TimedOut(f"no answer within {timeout_s:g} s") from None
 
@@ -136,9 +125,9 @@ class IceHub:
                 return address
         raise Unavailable("the name has no address here; check it, and the resolver")
 
-    async def _ask(self, address: Address, change: tuple[bool, bool] | None, carrier: Carrier) -> Reflexive:
+    async def _ask(self, address: Address, change: tuple[bool, bool] | None) -> Reflexive:
         answers_from = address if change is None else None
-        transaction = self.begin(binding_request(change), address, carrier, answers_from=answers_from)
+        transaction = self.begin(binding_request(change), address, self.carrier, answers_from=answers_from)
         try:
             response, _ = await transaction.run()
         except stun.TransactionTimeout:
@@ -154,25 +143,18 @@ class IceHub:
     def _on_stun(self, data: bytes, raw: RawAddress, carrier: Carrier) -> None:
         """Take a datagram; raises `PeerFault` on a malformed one that somebody here would have waited for."""
         if is_request(data):
-            if not self._sessions:
-                self.ignored["request without session"] += 1
-                return
-            self._on_request(read_message(data), unmapped(raw), carrier)
+            if self._sessions:
+                self._on_request(read_message(data), unmapped(raw), carrier)
         elif transaction := self._transactions.get(transaction_id(data)):
             message = read_message(data)
             if message.message_class in (stun.Class.RESPONSE, stun.Class.ERROR):
                 transaction.on_response(message, unmapped(raw))
-        else:
-            self.ignored["response to nothing"] += 1
 
     def _on_request(self, message: stun.Message, address: Address, carrier: Carrier) -> None:
         said = message.attributes
-        session = self._sessions.get(str(said.get("USERNAME", "")).partition(":")[0])
-        if session is None or "PRIORITY" not in said or "MESSAGE-INTEGRITY" not in said or _scoped(address):
-            self.ignored["request for nobody"] += 1
-        elif message.message_method != stun.Method.BINDING:
-            self.ignored["request for something else"] += 1
-        else:
+        session = self._sessions.get(said.get("USERNAME", "").partition(":")[0])
+        complete = "PRIORITY" in said and "MESSAGE-INTEGRITY" in said
+        if session is not None and complete and message.message_method == stun.Method.BINDING and not _scoped(address):
             session(message, address, carrier)
 
 

@@ -10,24 +10,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-import os
-import ssl
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aioice import stun, turn
+from aioice import stun
 
-from cis.errors import Unavailable
 from cis.reach.names import Address, Names
+from cis.reach.turn_client import FRAME, LIFETIME_S, allocate
 
 if TYPE_CHECKING:
     from cis.net.qh3_core import RawAddress
     from cis.reach.options import TurnServer
+    from cis.reach.turn_client import Bytestream, Datagrams
 
-_LIFETIME_S = 600
 _KEEPALIVE_S = 25.0
 _ANSWER_S = 5.0
 _RECHECK_S = 1.0
@@ -42,12 +39,7 @@ _CHANNELS_PER_HOST_MAX = 64
 """The server lets every port of a host in once one of them has a channel: those must not take all there are."""
 _FIRST_CHANNEL = 0x4000
 _WAITING_MAX = 32
-_BUFFER_HIGH_BYTES = 256 << 10
 _BUFFER_MAX_BYTES = 1 << 20
-
-
-_UNREADABLE = (ValueError, struct.error, LookupError, ArithmeticError)
-"""What aioice raises on what a hostile server sent, or on having to repeat it."""
 
 
 class Sink(Protocol):
@@ -66,46 +58,6 @@ class _Channel:
     used_at: float = 0.0
     binding: asyncio.Task[None] | None = None
     waiting: list[bytes] = field(default_factory=list)
-
-
-class _Careful(turn.TurnClientMixin):
-    """aioice's client, that survives what a hostile server sends and tells when it is to be doubted."""
-
-    relay: Relay | None = None
-
-    def datagram_received(self, data: bytes | str, addr: Address) -> None:
-        with suppress(*_UNREADABLE):
-            super().datagram_received(data, addr)
-
-    async def request(self, request: stun.Message) -> tuple[stun.Message, Address]:
-        try:
-            return await super().request(request)
-        except _UNREADABLE as error:  # a nonce or realm too large to be sent back
-            raise stun.TransactionError from error
-
-    def error_received(self, exc: Exception) -> None:  # noqa: ARG002 - whatever it is, the server is asked
-        if self.relay is not None:
-            self.relay.doubt()
-
-    def put(self, data: bytes) -> None:
-        """Send as it is, or padded on a stream (RFC 8656 §12.5)."""
-        self._send(data)
-
-    def pause_writing(self) -> None:
-        if self.relay is not None:
-            self.relay.pause()
-
-    def resume_writing(self) -> None:
-        if self.relay is not None:
-            self.relay.resume()
-
-
-class _Udp(_Careful, turn.TurnClientUdpProtocol):
-    pass
-
-
-class _Stream(_Careful, turn.TurnClientTcpProtocol):
-    pass
 
 
 class _Inbox(asyncio.DatagramProtocol):
@@ -128,7 +80,7 @@ class Relay:
 
     relayed = True
 
-    def __init__(self, inner: _Udp | _Stream, sink: Sink, kind: str) -> None:
+    def __init__(self, inner: Datagrams | Bytestream, sink: Sink, kind: str) -> None:
         assert inner.relayed_address is not None
         self.address: Address = inner.relayed_address
         self.kind = kind
@@ -144,7 +96,7 @@ class Relay:
         self._doubted = False
         self._heard_at = self._loop.time()
         self._group: asyncio.TaskGroup | None = None
-        inner.relay = self
+        inner.holder = self
         inner.receiver = _Inbox(self, sink)
 
     def __repr__(self) -> str:
@@ -218,11 +170,13 @@ class Relay:
     async def close(self) -> None:
         """Give the allocation back, if the server is still there, and the socket."""
         gone, self.lost = self.lost, True
-        if not gone:
-            with suppress(TimeoutError, stun.TransactionError):
-                async with asyncio.timeout(_RECHECK_S):
-                    await self._inner.delete()
-        self._inner.transport.close()
+        try:
+            if not gone:
+                with suppress(TimeoutError, stun.TransactionError):
+                    async with asyncio.timeout(_RECHECK_S):
+                        await self._inner.delete()
+        finally:
+            self._inner.transport.close()
 
     async def _keep(self) -> None:
         """Wait until it is time to ask, or there is doubt; then ask."""
@@ -240,12 +194,14 @@ class Relay:
         if self.lost:
             return False
         request = stun.Message(stun.Method.REFRESH, stun.Class.REQUEST)
-        request.attributes["LIFETIME"] = _LIFETIME_S
+        request.attributes["LIFETIME"] = LIFETIME_S
         try:
             async with asyncio.timeout(within_s):
                 await self._inner.request_with_retry(request)
-        except (TimeoutError, stun.TransactionError):
+        except stun.TransactionFailed:
             return False
+        except (TimeoutError, stun.TransactionError):
+            return self.silent_s < within_s  # peers are heard by it: the way loses much, and is there
         self.on_heard()
         return True
 
@@ -288,7 +244,7 @@ class Relay:
         if transport.is_closing() or (self.congested and _buffered(transport) > _BUFFER_MAX_BYTES):
             return
         for data in datagrams:
-            self._inner.put(struct.pack("!HH", channel, len(data)) + data)
+            self._inner.put(FRAME.pack(channel, len(data)) + data)
 
 
 def _buffered(transport: asyncio.BaseTransport) -> int:
@@ -297,57 +253,5 @@ def _buffered(transport: asyncio.BaseTransport) -> int:
 
 
 async def open_relay(server: TurnServer, names: Names, sink: Sink) -> Relay:
-    """Allocate an address on a server; Unavailable, naming neither it nor the account, where that fails."""
-    try:
-        inner = await _connect(server, names)
-    except ssl.SSLError as error:
-        raise Unavailable("cannot connect: TLS fails; check the server's certificate and its port") from error
-    except OSError as error:  # its own words name the address
-        raise Unavailable(f"cannot connect: {os.strerror(error.errno or errno.EIO)}") from error
-    try:
-        await inner.connect()
-    except (stun.TransactionError, ConnectionError, OSError) as error:
-        inner.transport.close()
-        raise Unavailable(_refusal(error)) from error
-    except BaseException:
-        inner.transport.close()
-        raise
-    if inner.refresh_task is not None:
-        inner.refresh_task.cancel()  # Relay.serve asks more often than aioice would
-        inner.refresh_task = None
-    return Relay(inner, sink, server.transport)
-
-
-async def _connect(server: TurnServer, names: Names) -> _Udp | _Stream:
-    """Connect to the first address that can be had, IPv4 before IPv6."""
-    failed: OSError | None = None
-    for address in sorted(await names.lookup(server.host, server.port), key=lambda one: ":" in one[0]):
-        try:
-            return await _connect_at(address, server)
-        except OSError as error:
-            failed = error
-    raise failed or Unavailable("the name has no address; check it, and the resolver")
-
-
-async def _connect_at(address: Address, server: TurnServer) -> _Udp | _Stream:
-    loop = asyncio.get_running_loop()
-    account = (address, server.username, server.credential, _LIFETIME_S, _LIFETIME_S)
-    if server.transport == "udp":
-        _, datagrams = await loop.create_datagram_endpoint(lambda: _Udp(*account), remote_addr=address)
-        return datagrams
-    context = ssl.create_default_context() if server.transport == "tls" else None
-    name = server.host if context is not None else None
-    transport, stream = await loop.create_connection(
-        lambda: _Stream(*account), *address, ssl=context, server_hostname=name
-    )
-    transport.set_write_buffer_limits(_BUFFER_HIGH_BYTES)
-    return stream
-
-
-def _refusal(error: Exception) -> str:
-    """Say what a server answered in its own code, without its words."""
-    response = getattr(error, "response", None)
-    if isinstance(response, stun.Message) and response.error_code is not None:
-        hint = {401: "; check user name and credential", 486: "; its quota of allocations is used up"}
-        return f"the server refuses with {response.error_code}{hint.get(response.error_code, '')}"
-    return "the server does not answer"
+    """Allocate an address on a server; raises what `allocate` does."""
+    return Relay(await allocate(server, names), sink, server.transport)

@@ -54,6 +54,7 @@ class Relaying:
         """Keep a relay where any server grants one; gives it back when cancelled."""
         wait_s = _RETRY_S
         while self._servers:
+            self._wake.clear()  # what comes during the race counts: that asked on a network that may be gone
             relay = await self._race()
             self.settled = True
             began = asyncio.get_running_loop().time()
@@ -93,7 +94,6 @@ class Relaying:
 
     async def _wait(self, wait_s: float) -> float:
         """Wait until it is time to try again; the time to wait after that."""
-        self._wake.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._wake.wait()

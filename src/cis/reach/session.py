@@ -12,8 +12,7 @@ here to be sent::
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aioice import Candidate
 
@@ -44,24 +43,22 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PairReport:
-    """What became of one pair of candidates; its repr tells kinds, no addresses."""
+class PairReport(NamedTuple):
+    """What became of one pair of candidates, by their kinds."""
 
     local: str
     remote: str
     state: str
-    nominated: bool
-    relayed: bool
-    address: Address = field(repr=False)
-    """of the peer"""
-    latency_s: float | None = None
+
+
+class NoPath(Unavailable):
+    """All that could be tried was tried: another transport may do."""
 
 
 class IceSession:
     """Searches once; close it when its path is no longer used."""
 
-    def __init__(self, hub: IceHub, gatherer: Local, *, controlling: bool, relay_hold_s: float) -> None:
+    def __init__(self, hub: IceHub, gatherer: Local, *, controlling: bool, relay_hold_s: float | None) -> None:
         self._hub = hub
         self._gatherer = gatherer
         self._agent = Agent(controlling=controlling, relay_hold_s=relay_hold_s)
@@ -117,11 +114,12 @@ class IceSession:
             raise Unavailable("the search for a path was given up")
         if found and (path := self.selected):
             return path
-        raise Unavailable(f"no path to the peer: {self._tried()}; see `cis p2p netcheck` on both sides")
+        raise NoPath(f"no path to the peer: {self._tried()}; see `cis p2p netcheck` on both sides")
 
     def report(self) -> list[PairReport]:
         """What was tried, best first."""
-        return [self._report(pair) for pair in self._agent.pairs]
+        pairs = self._agent.pairs
+        return [PairReport(self._local_kind(one), self._remote_kind(one), _WORDS[one.state]) for one in pairs]
 
     def close(self) -> None:
         """Answer no more checks, and end the search; again is harmless."""
@@ -174,19 +172,11 @@ class IceSession:
         seen = self._agent.seen.get(pair)
         if pair.local_candidate.type == "relay" or seen is None:
             return pair.local_candidate.type
-        return standing(seen.address, self._gatherer.candidates())
+        return standing(seen, self._gatherer.candidates())
 
     def _remote_kind(self, pair: CandidatePair) -> str:
         kind = pair.remote_candidate.type
         return kind if kind == "relay" else self._kinds.get(pair.remote_addr, kind)
-
-    def _report(self, pair: CandidatePair) -> PairReport:
-        local, remote = self._local_kind(pair), self._remote_kind(pair)
-        seen = self._agent.seen.get(pair)
-        latency_s = None if seen is None else seen.latency_s
-        nominated = pair is self._agent.nominated
-        relayed = "relay" in (local, remote)
-        return PairReport(local, remote, _WORDS[pair.state], nominated, relayed, pair.remote_addr, latency_s)
 
     def _tried(self) -> str:
         counts = Counter(f"{one.local} to {one.remote}: {one.state}" for one in self.report())

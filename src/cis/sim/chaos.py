@@ -9,13 +9,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
+from typing import TYPE_CHECKING
 
-from cis.sim.judgement import in_step, settle
+from cis.sim.judgement import in_step, settle, strayed
 from cis.sim.oracle import Wrong
 from cis.sim.scenarios import Chaos
 from cis.sim.sealing import seeded_sealing
 from cis.sim.storm import Storm
 from cis.sim.world import World, scratch
+
+if TYPE_CHECKING:
+    from cis.sim.node import SimNode
 
 STEP_S = 0.5
 """How often it is looked whether a healed cluster is in step."""
@@ -66,7 +70,7 @@ def _settle(world: World) -> None:
     if not oracle.wrongs:
         world.heal()
         _converge(world, world.kernel.now + world.scenario.heal_within_s)
-    groups = world.oracle.membership.current(world.honest)
+    groups = oracle.membership.current(_present(world))
     world.counts["schisms"] += len(groups) > 1
     if len(groups) > 1:
         oracle.membership.check_schism(groups)
@@ -100,4 +104,8 @@ def _converge(world: World, until: float) -> None:
 
 
 def _in_step(world: World) -> bool:
-    return all(in_step(world.oracle, group) for group in world.oracle.membership.current(world.honest))
+    return all(in_step(world.oracle, group) for group in world.oracle.membership.current(_present(world)))
+
+
+def _present(world: World) -> list[SimNode]:
+    return [node for node in world.honest if not strayed(world.oracle, node, world.honest)]

@@ -35,8 +35,8 @@ class Conversation:
         self.number = node.number
         self.ends: dict[events.LinkId, End] = {}
         self._node = node
-        self._contacts = Contacts(node.cluster)
         self._shelf = RecordShelf(cast("LocalNode", node))  # what it needs of one is there
+        self._contacts = Contacts(node.cluster, node.clock_ms, self._shelf.held)
         self._numbers = 0
         self.exchanges = Exchanges(node, self)
 

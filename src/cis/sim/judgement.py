@@ -10,6 +10,7 @@ from cis.model import Dot, MemoryId, VersionVector
 from cis.model.change import SEQ_BITS
 from cis.sim.ledger import BEARING, Fact, alive, name
 from cis.sim.recalling import may_be_late
+from cis.sim.ways import knows_key
 from cis.store.audit import unheld_bodies
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ def in_step(oracle: Oracle, nodes: Sequence[SimNode]) -> bool:
         and oracle.membership.in_step(nodes)
         and not any(_is_had(nodes, dot) for node in nodes for dot in _unheld(oracle, node))
     )
+
+
+def strayed(oracle: Oracle, node: SimNode, others: Iterable[SimNode]) -> bool:
+    """Tell whether a node whose disk was put back knows nobody of the cluster any more, and no key in use there.
+
+    Neither it nor anybody can then prove to the other to be of one cluster: it has to be invited again.
+    """
+    others = [other for other in others if other is not node]
+    knows = any(node.cluster.membership.member(other.id) is not None for other in others)
+    heard = any(
+        knows_key(node.cluster, other.cluster) or knows_key(other.cluster, node.cluster) for other in others if other.up
+    )
+    return node.number in oracle.restored and not knows and not heard
 
 
 def _unheld(oracle: Oracle, node: SimNode) -> list[Dot]:
@@ -71,7 +85,7 @@ def _differences(oracle: Oracle, nodes: Sequence[SimNode]) -> str:
 def _judge_writes(oracle: Oracle, nodes: Sequence[SimNode], claims: VersionVector) -> None:
     """Every acknowledged write of a current member is there, unless its disk was lost, or it was cut off."""
     law, current = oracle.membership.law(nodes[0]), {node.number for node in nodes}
-    excused = oracle.orphans | oracle.forgone | (oracle.risked if law.removed else set())
+    excused = oracle.orphans | (oracle.risked if law.removed else set())
     for number, shadow in enumerate(oracle.shadows):
         for dot in sorted(shadow.acknowledged):
             if number in current and dot not in claims and dot not in excused and not oracle.is_forgone(nodes[0], dot):

@@ -77,6 +77,7 @@ class Shadow:
     unseen: set[Dot] = field(default_factory=set)
     """claimed with a floor: of a forked log, which branch it is shows when it comes; or void, and not to come"""
     acknowledged: set[Dot] = field(default_factory=set)
+    """what its users were promised, but for what a removal took back: should that turn out void, it may be gone"""
     lawful: frozenset[bytes] = frozenset()
     """the membership entries by which it was judged last"""
     ends: dict[ReplicaId, int] = field(default_factory=dict)
@@ -159,8 +160,6 @@ class Oracle:
         """nodes whose files were put back once"""
         self.risked: set[Dot] = set()
         """lost with a disk, whoever else held them"""
-        self.forgone: set[Dot] = set()
-        """cut off at the node that wrote them: should the cut itself turn out void, they may be gone"""
         self._read_up_to: dict[tuple[int, int, bytes], int] = {}
 
     def found(self, kind: str, text: str) -> None:
@@ -221,7 +220,7 @@ class Oracle:
                 self.found("accepted", f"m{node.number} keeps {name(*fact.dot)}, which is cut off")
         shadow.ends = ends
         shadow.give_up(gone)
-        self.forgone.update(fact.dot for fact in gone if fact.author == node.number)
+        shadow.acknowledged.difference_update(fact.dot for fact in gone)
         return {fact.memory for fact in gone}
 
     def is_void(self, node: SimNode, fact: Fact) -> bool:

@@ -45,6 +45,7 @@ from cis.wire.segment import Segment
 if TYPE_CHECKING:
     import apsw
 
+    from cis.store.ordering import Turn
     from cis.store.replacing import Flags, Memories
 
 Plant = Callable[[], contextlib.AbstractContextManager[None]]
@@ -117,8 +118,8 @@ def vector_past_gap() -> Iterator[None]:
     """A log's end advances over a gap to whatever arrived last."""
     place = Placer.place
 
-    def hasty(self: Placer, verified: Verified) -> tuple[LogEnd, list[Verified]]:
-        end, parts = place(self, verified)
+    def hasty(self: Placer, verified: Verified, turn: Turn | None) -> tuple[LogEnd, list[Verified]]:
+        end, parts = place(self, verified, turn)
         if parts and verified.last > end.seq + 1:
             end.seq, end.link, end.beyond = verified.last, verified.links[-1], False
         return end, parts
@@ -232,13 +233,13 @@ def fork_accepted() -> Iterator[None]:
     """A changeset is taken in whatever it follows."""
     place = Placer.place
 
-    def careless(self: Placer, verified: Verified) -> tuple[LogEnd, list[Verified]]:
+    def careless(self: Placer, verified: Verified, turn: Turn | None) -> tuple[LogEnd, list[Verified]]:
         space = self._replicas.space_numbers.get(verified.space)
         if space is not None:
             end = self._replicas.end(space, verified.replica)
             if verified.segment.first == end.seq + 1:
                 end.link = verified.segment.previous
-        return place(self, verified)
+        return place(self, verified, turn)
 
     with mock.patch.object(Placer, "place", careless):
         yield

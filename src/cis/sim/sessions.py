@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import NodeId
-from cis.node.syncing import StoreIndex, give_up_floors
+from cis.node.syncing import StoreIndex, give_up_floors, order_of
 from cis.sync import AddEntries, Effect, Fetch, Finished, InspectOwn, Merge, Send, SendFrame, Session
 from cis.wire.messages import decode, encode, is_segment
 
@@ -37,6 +37,7 @@ class SessionRun:
         reader = self._open.enter_context(node.store.snapshot())
         self._index = StoreIndex(reader, node.cluster.shared_with(peer))
         self.machine = Session(self._index.standings(), node.cluster.membership, node.store.replica)
+        self._order = order_of(self._index.standings(), self.machine)
         self._arrived: deque[bytes] = deque()
         self.over = False
 
@@ -96,7 +97,7 @@ class SessionRun:
 
     def _merge(self, frame: bytes) -> int:
         try:
-            return self._node.store.merge(frame, in_order=True).result().changes
+            return self._node.store.merge(frame, self._order).result().changes
         except PeerFault as aside:
             if aside.fault not in _SET_ASIDE:
                 raise

@@ -7,9 +7,10 @@ caller's fault is not another's loss. `cis.store.writer` decides on which thread
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cis.crdt import HybridClock
@@ -23,6 +24,7 @@ from cis.store.jobs import Job
 from cis.store.merge import Applied, Merger
 from cis.store.read import Reader
 from cis.store.replicas import Replicas
+from cis.wire.messages import decode
 from cis.wire.segment import Segment
 
 if TYPE_CHECKING:
@@ -137,10 +139,12 @@ class Engine:
         """Check a foreign segment before the transaction; answer the job where it is refused."""
         if job.frame:
             checked = check(job.frame, self._replicas.shared, self._gate)
+            if isinstance(checked, PeerFault) or checked.tail is not None:
+                _refuse_rest(job)
             if isinstance(checked, PeerFault):
                 job.answer(checked)
                 return False
-            job.verified = replace(checked, in_order=job.in_order)
+            job.verified = checked
         return True
 
     def _commit_group(self, jobs: list[Job]) -> None:
@@ -167,7 +171,7 @@ class Engine:
         round_.promoted, latest = self._merger.promote(now_ms)
         self._clock.observe(latest, now_ms)
         foreign = [(job, job.verified) for job in jobs if job.verified is not None]
-        outcomes = self._merger.merge([verified for _, verified in foreign], now_ms)
+        outcomes = self._merger.merge([verified for _, verified in foreign], now_ms, [job.turn for job, _ in foreign])
         for (job, _), outcome in zip(foreign, outcomes, strict=True):
             round_.answers.append((job, outcome))
             if isinstance(outcome, Applied) and outcome.changes:
@@ -250,11 +254,14 @@ class Engine:
                 self._around.on_commit(Commit(tuple(round_.merged), tuple(round_.written), round_.promoted))
         finally:
             for job, answer in round_.answers:
+                if job.turn is not None and isinstance(answer, Applied) and not answer.gap:
+                    job.turn.took((answer.space, answer.replica), answer.last)
                 job.answer(answer)
 
     def _undo(self, jobs: Sequence[Job], error: Exception) -> None:
         """After a rollback: answer the jobs, and learn again from the tables what the round had changed."""
         for job in jobs:
+            _refuse_rest(job)
             job.answer(error)
         self._merger.reload()
         self._signer.reload(self._connection)
@@ -294,6 +301,15 @@ class Engine:
             _log.exception("upkeep of the store failed and will be tried again; nothing is lost")
             self._merger.reload()
             return False
+
+
+def _refuse_rest(job: Job) -> None:
+    """Tell the session a frame came in that its segment was not taken, or not to its end."""
+    if job.turn is not None:
+        with contextlib.suppress(PeerFault):  # what cannot be read ends the session
+            segment = decode(job.frame)
+            if isinstance(segment, Segment):
+                job.turn.refused((SpaceId(segment.space), ReplicaId(segment.replica)))
 
 
 def _is_news(outcome: Applied | PeerFault) -> bool:

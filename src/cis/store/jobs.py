@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import apsw
 
     from cis.store.author import Write
+    from cis.store.ordering import Turn
     from cis.trust.signing import Verified
 
 GROUP_BYTES_MAX = 8 << 20
@@ -31,7 +32,8 @@ class Job:
 
     writes: Sequence[Write] = ()
     frame: bytes = b""
-    in_order: bool = False
+    turn: Turn | None = None
+    """where the frame came in a session"""
     task: Callable[[apsw.Connection], Any] | None = None
     verified: Verified | None = None
     future: Future[Any] = field(default_factory=Future)

@@ -7,6 +7,7 @@ room `cis.crdt` says what the outcome must be.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,12 @@ from cis.wire.messages import encode
 from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, REFERENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
     from cis.model import ReplicaId, SpaceId
+    from cis.store.ordering import Turn
     from cis.store.replicas import LogEnd, Replicas
     from cis.trust.signing import Verified
 
@@ -88,15 +90,22 @@ class Merger:
         self._replicas.reload()
         self._replacer.reload()
 
-    def merge(self, batch: Sequence[Verified], now_ms: int) -> list[Applied | PeerFault]:
-        """Merge segments in order; a faulty one is answered with its fault and changes nothing."""
+    def merge(
+        self, batch: Sequence[Verified], now_ms: int, turns: Iterable[Turn | None] = itertools.repeat(None)
+    ) -> list[Applied | PeerFault]:
+        """Merge segments in order; a faulty one is answered with its fault and changes nothing.
+
+        ``turns`` say where each came in a session, None for one that came by itself.
+        """
         outcomes: list[Applied | PeerFault] = []
         pieces: list[tuple[Verified, LogEnd, npt.NDArray[np.bool_]]] = []
         touched: dict[int, LogEnd] = {}
-        for verified in batch:
+        for verified, turn in zip(batch, turns, strict=False):
             try:
-                end, parts = self._placer.place(verified)
+                end, parts = self._placer.place(verified, turn)
             except PeerFault as fault:
+                if turn is not None:
+                    turn.refused((verified.space, verified.replica))
                 outcomes.append(fault)
                 continue
             pieces += [(piece, end, self._insert(piece, end, now_ms)) for piece in parts]

@@ -20,6 +20,7 @@ from cis.trust.signing import part
 if TYPE_CHECKING:
     import apsw
 
+    from cis.store.ordering import Turn
     from cis.store.replicas import LogEnd, Replicas
     from cis.trust.signing import Verified
 
@@ -34,9 +35,10 @@ class Placer:
         self._connection = connection
         self._replicas = replicas
 
-    def place(self, verified: Verified) -> tuple[LogEnd, list[Verified]]:
+    def place(self, verified: Verified, turn: Turn | None = None) -> tuple[LogEnd, list[Verified]]:
         """Return the log it belongs to and the parts of it that are new, having advanced the log's end.
 
+        ``turn`` is its place in the session it came in, None for what came by itself.
         Raises `PeerFault`: UNAUTHORISED for an unknown space, FORKED where it contradicts what is held, EXCESSIVE
         where its author has too many incarnations.
         """
@@ -49,10 +51,13 @@ class Placer:
         if fresh is None:
             return end, []
         self._require_known(fresh, end)
-        if fresh.segment.first <= end.floor and not verified.in_order:
+        if fresh.segment.first <= end.floor and turn is None:
             raise PeerFault(Fault.BUSY, "a change from below the stable floor, on its own: it may have been collected")
-        if verified.in_order and end.seq < fresh.segment.first - 1 <= end.floor:
-            return self._begin_at(fresh, end)
+        if turn is not None and end.seq < fresh.segment.first - 1 <= end.floor:
+            if turn.left_out((verified.space, verified.replica), end.seq, fresh.segment.first):
+                return self._begin_at(fresh, end)
+            if fresh.segment.first <= end.floor:
+                return end, []  # a session with a peer that has what comes before brings it in order
         return self._continue(fresh, end)
 
     def _continue(self, fresh: Verified, end: LogEnd) -> tuple[LogEnd, list[Verified]]:

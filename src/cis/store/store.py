@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from cis.store.admission import Judge, Limit
     from cis.store.author import Write, Written
     from cis.store.merge import Applied
+    from cis.store.ordering import Order
     from cis.trust.sealing import Entropy, SpaceKeys
 
 _log = logging.getLogger(__name__)
@@ -166,13 +167,13 @@ class Store:
         """Write in order; durable when the future is done; one outcome per write."""
         return self._runner.submit(Job(writes=writes))
 
-    def merge(self, frame: bytes, *, in_order: bool = False) -> Future[Applied]:
+    def merge(self, frame: bytes, order: Order | None = None) -> Future[Applied]:
         """Verify and merge a segment's frame; the future raises `PeerFault` where it is refused.
 
-        ``in_order`` when it comes from a peer that sends each log in order: what lies below this node's floor and
-        before the segment is then known to be collected.
+        ``order`` is that of the session it came in: it tells whether what lies below this node's floor and before the
+        segment was collected by the peer.
         """
-        return self._runner.submit(Job(frame=frame, in_order=in_order))
+        return self._runner.submit(Job(frame=frame, turn=order.turn() if order is not None else None))
 
     def execute(self, task: Callable[[apsw.Connection], Any]) -> Future[Any]:
         """Run a task on memory.db in the transaction of its group; a `CisError` it raises is its answer.

@@ -162,6 +162,8 @@ class Session:
         self._standings = standings
         self._vectors = {space: standing.vector for space, standing in standings.items()}
         self._digests = {space: summarised(standing) for space, standing in standings.items()}
+        self.theirs: dict[SpaceId, VersionVector] = {}
+        """what the peer states to hold"""
         self._membership = membership
         self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
         self._own = own
@@ -288,6 +290,7 @@ class Session:
         """Plan what to send, now that both standings in a space are known."""
         own = self._standings[space]
         mine, theirs = own.vector, peer.vector
+        self.theirs[space] = theirs
         self.report.stated[space] = mine.join(theirs)
         if forks(mine, theirs):
             self.report.refused = "a log ends differently here and there: its author's disk was cloned or rolled back"

@@ -7,11 +7,12 @@ anybody else it is 32 random bytes, unlike those of any other slot or node. The 
 so neither who sees a tag nor who computes it beforehand can register in another's name.
 
 What is registered is the node's signed record, sealed under a key of the discovery key and the tag, at one of three
-lengths::
+lengths; as an item of a hash table (BEP 44) always at one::
 
     beacon = Beacon(identity, discovery_key, slot)
     beacon.claim(challenge, b"anchor.example.net")          # proves to that anchor whose tag it is
     open_record(discovery_key, beacon.tag, seal_record(discovery_key, beacon.tag, record, os.urandom))
+    open_item(discovery_key, beacon.tag, seal_item(discovery_key, beacon.tag, record, os.urandom))
 """
 
 from __future__ import annotations
@@ -35,7 +36,13 @@ KEY_LENGTH = 32
 SIGNATURE_LENGTH = 64
 SIZES = (512, 1024, RECORD_BYTES_MAX + 64)
 """Lengths a record is padded to before it is sealed."""
+ITEM_LENGTH = 996
+"""What BEP 44 has room for: 1000 bytes with the bencoded length."""
+ITEM_RECORD_MAX = 960
+_ITEM_VERSION = b"\1"
+_ITEM = b" item"
 _NONCE_LENGTH = 12
+_MAC_LENGTH = 16
 _CLAIM = b"cis/1 beacon claim\0"
 _END = b"\x80"
 
@@ -81,9 +88,13 @@ class Beacon:
 
     def claim(self, challenge: bytes, anchor: bytes) -> bytes:
         """Return what proves, to the anchor of that name that drew the challenge, that the beacon is this node's."""
-        message = _CLAIM + challenge + anchor
+        return self.sign(_CLAIM + challenge + anchor)
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the beacon's Ed25519 signature, which anybody verifies by its key."""
         reduce = bindings.crypto_core_ed25519_scalar_reduce
-        # As RFC 8032, 5.1.6: the nonce is a hash of a secret and of all that is signed.
+        # As RFC 8032, 5.1.6: the nonce is a hash of a secret and of all that is signed. With the key in it no nonce is
+        # that of another slot: who knows how two scalars differ could compute them from two signatures that share one.
         nonce = reduce(sha512(self._prefix + self.key + message).digest())
         commitment = bindings.crypto_scalarmult_ed25519_base_noclamp(nonce)
         hashed = reduce(sha512(commitment + self.key + message).digest())
@@ -120,6 +131,28 @@ def open_record(discovery_key: bytes, tag: bytes, sealed: bytes) -> bytes:
     except InvalidTag as error:
         raise PeerFault(Fault.BAD_HASH, "a sealed record that no member made, or made for another tag") from error
     return plain.rstrip(b"\0").removesuffix(_END)
+
+
+def seal_item(discovery_key: bytes, tag: bytes, record: bytes, entropy: Entropy) -> bytes:
+    """Return a record of `ITEM_RECORD_MAX` bytes at most as it is kept in a hash table, `ITEM_LENGTH` bytes."""
+    assert len(record) <= ITEM_RECORD_MAX, "a record for an item is made to fit"
+    nonce = entropy(_NONCE_LENGTH)
+    plain = (_ITEM_VERSION + record + _END).ljust(ITEM_LENGTH - _NONCE_LENGTH - _MAC_LENGTH, b"\0")
+    return nonce + ChaCha20Poly1305(_record_key(discovery_key, tag)).encrypt(nonce, plain, tag + _ITEM)
+
+
+def open_item(discovery_key: bytes, tag: bytes, item: bytes) -> bytes:
+    """Return the record in an item found under a beacon's key; `PeerFault` where it is none of that key."""
+    if len(item) != ITEM_LENGTH:
+        raise PeerFault(Fault.MALFORMED, "a sealed item of an impossible length")
+    nonce, box = item[:_NONCE_LENGTH], item[_NONCE_LENGTH:]
+    try:
+        plain = ChaCha20Poly1305(_record_key(discovery_key, tag)).decrypt(nonce, box, tag + _ITEM)
+    except InvalidTag as error:
+        raise PeerFault(Fault.BAD_HASH, "a sealed item that no member made, or made for another tag") from error
+    if plain[:1] != _ITEM_VERSION:
+        raise PeerFault(Fault.MALFORMED, "a sealed item of another version")
+    return plain[1:].rstrip(b"\0").removesuffix(_END)
 
 
 def _record_key(discovery_key: bytes, tag: bytes) -> bytes:

@@ -54,8 +54,6 @@ class Verified:
     """the link after each changeset"""
     signed: bool = True
     """False for a part that does not end where the signature does; its changesets are stored without one"""
-    in_order: bool = False
-    """True when it came from a peer that sends each log in order, leaving out what it has collected"""
     tail: Segment | None = None
     """of what was cut short: the leaves of what followed, up to the signature"""
 

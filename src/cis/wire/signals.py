@@ -1,8 +1,9 @@
 """What two nodes tell each other, by way of others, to find a path between them (docs/protocol.md).
 
 MessagePack arrays: an offer and its answer carry the short-lived ICE credentials and candidates of each side
-(RFC 8445 §5.3), more candidates may follow (RFC 8838), and a refusal ends it. These are the plain forms; what
-travels is sealed between the two (`cis.trust.signals`).
+(RFC 8445 §5.3), more candidates may follow (RFC 8838), and a refusal ends it. Where no path is found the two may meet
+in a channel of another transport: one asks the other to wait there. These are the plain forms; what travels is sealed
+between the two (`cis.trust.signals`).
 
 Candidates are UDP, component 1. ``mapped`` is a server-reflexive one that a router keeps open for us by a port
 mapping: ICE treats it as reflexive, and people are told which it is.
@@ -15,11 +16,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cis.wire.decoding import Bytes16, decode_message
+from cis.wire.decoding import Bytes16, Bytes32, decode_message
 
 SIGNAL_BYTES_MAX = 8 * 1024
 CANDIDATES_MAX = 48
 REASON_MAX = 200
+WAYS_MAX = 16
 
 CandidateKind = Literal["host", "srflx", "mapped", "relay"]
 _Ufrag = Annotated[str, msgspec.Meta(pattern=r"\A[a-zA-Z0-9+/]{4,256}\Z")]
@@ -87,9 +89,36 @@ class Refuse(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields
     reason: Annotated[str, msgspec.Meta(max_length=REASON_MAX)]
 
 
-Signal = Offer | Answer | More | Refuse
+class Way(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
+    """A transport, and a place where it lets two nodes meet."""
 
-_SIGNAL: msgspec.msgpack.Decoder[Signal] = msgspec.msgpack.Decoder(Offer | Answer | More | Refuse)
+    transport: Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9_-]{1,32}\Z")]
+    place: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class Meet(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=84):
+    """Wait in a channel of that id at one of these ways, where no path was found; the best comes first."""
+
+    session: Bytes16
+    channel: Bytes32
+    ways: Annotated[tuple[Way, ...], msgspec.Meta(max_length=WAYS_MAX)]
+
+    def __repr__(self) -> str:
+        return f"Meet({self.session.hex()}, {len(self.ways)} ways)"
+
+
+class Waits(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True, tag=85):
+    """This node waits in the channel, at the way of that number in the list, counted from 0."""
+
+    session: Bytes16
+    way: Annotated[int, msgspec.Meta(ge=0, lt=WAYS_MAX)]
+
+
+PathSignal = Offer | Answer | More | Refuse
+"""Those of a search for a path (ICE)."""
+Signal = PathSignal | Meet | Waits
+
+_SIGNAL: msgspec.msgpack.Decoder[Signal] = msgspec.msgpack.Decoder(Offer | Answer | More | Refuse | Meet | Waits)
 
 
 def encode_signal(signal: Signal) -> bytes:

@@ -79,7 +79,7 @@ class Node:
         """Begin to start it on a host; with ``forget`` it knows nobody's address. `wait_up` waits for it."""
         assert self._process is None, f"{self.name} is running"
         if forget:
-            (self.home / "peers.json").unlink(missing_ok=True)
+            (self.home / "bootstrap.json").unlink(missing_ok=True)
         self.host = host
         with self.log.open("ab") as log:
             self._process = host.namespace.popen(

@@ -26,7 +26,7 @@ def test_an_anchor_that_is_set_and_enabled_is_used_with_its_token_and_certificat
     settings = load(home)
     assert places_of(settings) == (AnchorPlace(URL, "secret", Path("/etc/ca.pem")),)
     assert inert(settings) == []
-    options = options_of(settings)
+    options = options_of(settings, home)
     assert [anchor.name for anchor in options.anchors] == ["anchor.example.net"]
     assert [one.name for one in options.providers if isinstance(one, AnchorProvider)] == ["anchor anchor.example.net"]
     assert uses_anchor(home, URL + "/")

@@ -20,12 +20,19 @@ def test_a_file_keeps_records_over_a_restart_and_is_the_owners_alone(tmp_path: P
     path = tmp_path / "anchor.db"
     shelf = Shelf(path)
     shelf.put(TAG, b"sealed", 100.0, "owner")
+    assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()} == {0o600}
     shelf.close()
     again = Shelf(path)
     assert again.get(TAG, 99.0) == b"sealed"
     assert again.get(TAG, 100.0) is None
     assert (again.count, again.bytes, again.owned("owner")) == (1, 6, 1)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_that_cannot_be_made_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("no folder")
+    for path in (tmp_path / "missing" / "anchor.db", tmp_path / "plain" / "anchor.db", tmp_path):
+        with pytest.raises(StoreError, match="without --database"):
+            Shelf(path)
 
 
 def test_counts_follow_what_is_put_in_place_of_another_and_what_expires() -> None:

@@ -97,9 +97,9 @@ def test_what_the_node_says_turns_a_check(
 
 
 def test_settings_that_do_not_act_and_a_closed_network_are_told(scene: Scene) -> None:
-    (scene.home.folder / "config.toml").write_text("[p2p]\nenabled = false\n[p2p.discovery]\nenable_dht = true\n")
+    (scene.home.folder / "config.toml").write_text("[p2p]\nenabled = false\n[p2p.bandwidth]\nupload_limit = 5\n")
     there = replace(scene, settings=load(scene.home.folder))
-    assert "p2p.discovery.enable_dht" in finding(there, "settings")[1]
+    assert "p2p.bandwidth.upload_limit" in finding(there, "settings")[1]
     assert finding(there, "network")[0] == "warn"
 
 

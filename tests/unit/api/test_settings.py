@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cis.api.configuring import write_setting
 from cis.api.settings import describe, home_of, inert, load
 from cis.api.settings_file import line_of
 from cis.discovery.static import StaticPeer
@@ -58,12 +59,12 @@ def test_the_example_loads_and_every_key_has_its_value(tmp_path: Path) -> None:
 def test_what_is_set_and_does_not_act_is_listed_and_nothing_else(tmp_path: Path) -> None:
     assert inert(load(tmp_path)) == []
     listed = inert(load(_write(tmp_path, EXAMPLE)))
-    for key in ("p2p.discovery.enable_dht", "p2p.bandwidth.upload_limit"):
+    for key in ("p2p.bandwidth.download_limit", "p2p.bandwidth.upload_limit"):
         assert key in listed
     acting = ("p2p.enabled", "p2p.acl.", "p2p.sync.", "p2p.peers.", "p2p.connection_pool.", "p2p.nat.", "p2p.ice.")
     assert "p2p.discovery.enable_mdns" not in listed
     assert [key for key in listed if key.startswith(acting)] == ["p2p.sync.public_memory.priority"]
-    assert inert(load(_write(tmp_path, "[p2p.discovery]\nenable_dht = false\n"))) == []
+    assert inert(load(_write(tmp_path, "[p2p.bandwidth]\nupload_limit = 0\n"))) == []
 
 
 def test_flag_comes_before_environment_before_file_before_default(
@@ -213,3 +214,34 @@ def test_home_is_the_flag_then_the_variable_then_the_default(monkeypatch: pytest
     assert home_of(tmp_path / "flag") == tmp_path / "flag"
     monkeypatch.chdir(tmp_path)
     assert home_of(Path("here")) == tmp_path / "here"
+
+
+def test_a_plugin_s_table_is_free_and_belongs_to_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = _write(tmp_path, '[p2p.discovery.plugins.folder]\npath = "/p"\ntries = 3\n[p2p.discovery.plugins.bare]\n')
+    assert load(home).p2p.discovery.plugins == {"folder": {"path": "/p", "tries": 3}, "bare": {}}
+    monkeypatch.setenv("CIS_P2P__DISCOVERY__PLUGINS__FOLDER__PATH", "/q")
+    assert load(home).p2p.discovery.plugins["folder"] == {"path": "/q", "tries": 3}
+    monkeypatch.undo()
+    assert "[p2p.discovery.plugins.folder]" in _refusal(tmp_path, "[p2p.discovery.plugins]\nfolder = 1\n")
+    assert "Über" in _refusal(tmp_path, '[p2p.discovery.plugins."Über"]\n')
+
+
+def test_what_is_set_for_a_plugin_is_listed_but_for_what_may_be_secret(tmp_path: Path) -> None:
+    home = _write(
+        tmp_path, '[p2p.discovery.plugins.x]\npath = "/p"\n[p2p.discovery.plugins.x.login]\ntoken = "xyzzy"\n'
+    )
+    rows = {row.key: row for row in describe(home)}
+    assert rows["p2p.discovery.plugins"].value == "x"
+    assert (rows["p2p.discovery.plugins.x.path"].value, rows["p2p.discovery.plugins.x.login.token"].value) == (
+        "/p",
+        "(set)",
+    )
+    assert rows["p2p.discovery.plugins.x.path"].origin.endswith("config.toml:2")
+
+
+@pytest.mark.parametrize(("text", "value"), [("/mnt/x", "/mnt/x"), ("12.5", 12.5), ("true", True), ('["a"]', ["a"])])
+def test_a_plugin_s_setting_is_written_as_what_it_looks_like(tmp_path: Path, text: str, value: object) -> None:
+    write_setting(tmp_path, "p2p.discovery.plugins.x.some", text)
+    assert load(tmp_path).p2p.discovery.plugins == {"x": {"some": value}}
+    with pytest.raises(UsageError):
+        write_setting(tmp_path, "p2p.discovery.plugins.x", text)

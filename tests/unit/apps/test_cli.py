@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 from collections.abc import Callable
@@ -9,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from cis.api.network_schema import ConnectPeer
 from cis.apps.cli.main import run
+from cis.apps.cli.p2p import connect
 from cis.apps.cli.printing import ago, complain, say, show_json, show_table, size
+from cis.apps.cli.shared import seconds_of
+from cis.net import NetLimits
+from cis.node.reaching import NEGOTIATION_S
+from cis.peers.book import ICE_AFTER_S
 
 Run = Callable[..., int]
 
@@ -200,7 +207,7 @@ def test_public_stun_servers_are_used_only_where_somebody_said_yes(
             lambda question, asked=asked, answer=answer: (asked.append(question), answer)[1],
         )
         assert agreed(f"asked-{answer}".lower()) == str(answer).lower()
-        (question,) = asked
+        question = asked[0]
         assert "stun.cloudflare.com" in question
         assert "see that address and that STUN is used" in question
     asked = []
@@ -239,3 +246,11 @@ def test_doctor_looks_at_how_the_node_does_and_with_security_at_keys(
     made("doctor", "--security")
     assert "file modes" in capsys.readouterr().out
     assert "file modes" not in health
+
+
+def test_connect_waits_for_as_long_as_the_attempts_it_tells_of_may_take() -> None:
+    waits_s = seconds_of(str(inspect.signature(connect).parameters["timeout"].default))
+    limits = NetLimits()
+    assert waits_s == ConnectPeer(target="peer").timeout_s
+    assert waits_s > (1 + limits.handshake_retries) * limits.handshake_timeout_s
+    assert waits_s > ICE_AFTER_S + NEGOTIATION_S

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from cis.apps.cli.main import app
 from cis.bench import gossip
-from cis.bench.figures import figures_of
-from cis.bench.gossip import GossipBench, bench_gossip, require_figures, write_figures
+from cis.bench.figures import figures_of, require_figures
+from cis.bench.gossip import GossipBench, bench_gossip, write_figures
 from cis.errors import UsageError
 
 

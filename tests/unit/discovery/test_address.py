@@ -30,7 +30,6 @@ PRIVATE = [
     "192.168.1.7",
     "100.64.0.1",
     "169.254.7.7",
-    "fe80::1",
     "fd12::1",
     "fec0::1",
 ]
@@ -49,6 +48,17 @@ def test_metadata_multicast_and_unspecified_addresses_are_never_dialled(host: st
 def test_private_addresses_are_dialled_only_when_their_source_can_know_them(host: str) -> None:
     allowed = {source for source in Source if dialable(host, source)}
     assert allowed == {Source.STATIC, Source.MDNS, Source.MEMBER}
+
+
+@pytest.mark.parametrize("source", Source)
+def test_a_link_local_address_is_dialled_by_the_interface_that_who_stands_on_it_names(source: Source) -> None:
+    assert dialable("fe80::1%eth0", source) == (source in {Source.STATIC, Source.MDNS})
+    assert not dialable("fe80::1", source)
+
+
+@pytest.mark.parametrize("host", ["fd12::1%eth0", "::1%lo", "2606:4700::1111%eth0", "fe80::1%et h0", "fe80::1%\x1b[2J"])
+def test_no_other_address_names_an_interface_and_no_interface_has_such_a_name(host: str) -> None:
+    assert not dialable(host, Source.STATIC, allow_loopback=True)
 
 
 @pytest.mark.parametrize("host", LOOPBACK)

@@ -93,3 +93,18 @@ def test_a_record_is_sealed_once_for_each_beacon_while_it_stays_the_same() -> No
     this, before, _ = left.own()
     assert left.sealed(this) == left.sealed(this)
     assert left.sealed(this) != left.sealed(before)
+
+
+def test_a_node_goes_on_to_its_next_beacon_when_its_lag_is_over() -> None:
+    at = beacon_slot(NOW) * 900.0
+    left = SealedRecords(Shown(TWO), allow_loopback=True, clock=lambda: at + 29.0, lag_s=30.0)
+    then = SealedRecords(Shown(TWO), allow_loopback=True, clock=lambda: at + 31.0, lag_s=30.0)
+    slot = beacon_slot(NOW)
+    assert [one.tag for one in left.own()] == [beacon_tag(KEY, near, TWO.node) for near in (slot - 1, slot - 2, slot)]
+    assert then.own()[0].tag == beacon_tag(KEY, slot, TWO.node)
+
+
+async def test_a_beacon_that_lags_is_still_sought() -> None:
+    at = beacon_slot(NOW) * 900.0 + 29.0
+    left = SealedRecords(Shown(TWO), allow_loopback=True, clock=lambda: at, lag_s=30.0)
+    assert left.own()[0].tag in await records(ONE, at).sought()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cis.discovery.address import Source
-from cis.discovery.provider import Sighting
+from cis.discovery.provider import Roaming, Sighting
 from cis.discovery.static import StaticPeer, StaticPeers
 from cis.errors import UsageError
 from cis.model.ids import NodeId, did_of
@@ -126,3 +126,47 @@ async def test_a_name_that_leads_to_a_metadata_service_is_not_told_and_said_to_f
 async def test_no_peers_means_nothing_to_do() -> None:
     async with asyncio.timeout(1):
         await StaticPeers([]).run(Silent(), lambda sighting: None)
+
+
+async def test_names_are_resolved_again_at_once_when_the_network_is_another() -> None:
+    answers: Iterator[list[str]] = iter([["192.168.1.5"], ["10.0.0.5"]])
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return next(answers)
+
+    provider = StaticPeers([StaticPeer("home", 1, name="home")], interval_s=3600, resolve=resolve)
+    assert isinstance(provider, Roaming)
+
+    def enough(seen: list[Sighting]) -> bool:
+        provider.network_changed()
+        return len(seen) == 2
+
+    seen = await _sightings(provider, enough)
+    assert [sighting.host for sighting in seen] == ["192.168.1.5", "10.0.0.5"]
+
+
+async def test_a_literal_of_either_family_is_told_and_a_link_local_one_has_to_name_its_interface() -> None:
+    texts = ["[fd12::1]", "[fe80::1%eth0]:7000", "[fe80::2]", "192.168.1.5"]
+    provider = StaticPeers([StaticPeer.parse(f"did:cis:peer@{text}") for text in texts])
+    seen = await _sightings(provider, lambda seen: len(seen) == 3)
+    assert [(one.host, one.port) for one in seen] == [("fd12::1", 7677), ("fe80::1%eth0", 7000), ("192.168.1.5", 7677)]
+    (reason,) = provider.failures().values()
+    assert "with its interface" in reason
+
+
+async def test_a_name_that_does_not_resolve_is_told_until_it_does() -> None:
+    answers: Iterator[list[str] | OSError] = iter([OSError("no such name"), ["10.0.0.5"]])
+
+    async def resolve(host: str, port: int) -> list[str]:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            told.append(dict(provider.failures()))
+            raise answer
+        told.append(dict(provider.failures()))
+        return answer
+
+    told: list[dict[str, str]] = []
+    provider = StaticPeers([StaticPeer("home", 1, name="home")], interval_s=0, resolve=resolve)
+    await _sightings(provider, bool)
+    assert told == [{}, {"did:cis:home@home:1": "home does not resolve: no such name"}]
+    assert provider.failures() == {}

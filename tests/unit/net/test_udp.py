@@ -74,6 +74,15 @@ async def test_what_a_full_socket_did_not_take_follows_in_order(udp: UdpSocket, 
     assert not udp.congested
 
 
+async def test_what_waits_for_a_full_socket_is_bounded(udp: UdpSocket, kernel: _Kernel) -> None:
+    """Answers to strangers are not held back by congestion: what is too much is lost, as on any network."""
+    kernel.refusals = [(0, BlockingIOError())]
+    for number in range(10_000):
+        assert udp.send([b"%d" % number], THERE) is None
+    assert 1000 <= len(udp._waiting) <= 5000
+    assert udp._counters.dropped[Drop.UNSENDABLE] == 10_000 - len(udp._waiting)
+
+
 async def test_an_oversized_probe_is_lost_and_the_rest_is_sent(udp: UdpSocket, kernel: _Kernel) -> None:
     kernel.refusals = [(1, OSError(errno.EMSGSIZE, "too long"))]
     assert udp.send([b"1", b"probe", b"2"], THERE) is None

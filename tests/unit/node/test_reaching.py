@@ -143,7 +143,10 @@ async def turns(count: int = 10) -> None:
 
 
 def connection_on(path: Path, *, closing: bool = True) -> Any:
-    return SimpleNamespace(path=path, closing=closing, suspect=False, probe=lambda: None)
+    ended = asyncio.Event()
+    return SimpleNamespace(
+        path=path, closing=closing, suspect=False, probe=lambda: None, wait_closed=ended.wait, end=ended.set
+    )
 
 
 async def reach(side: Side, node: NodeId) -> Path:
@@ -356,6 +359,30 @@ async def test_a_live_connection_moves_on_both_sides(group: asyncio.TaskGroup, l
     assert renewing.done()
     assert (low.moved, high.moved) == ([WAY], [WAY])
     assert [one.relay for one in (*low.searches, *high.searches)] == [False, False]
+
+
+async def test_checks_are_answered_until_the_connection_ends_whatever_it_was_used_for(
+    group: asyncio.TaskGroup, low: Side, high: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is kept in quarantine is nobody's link."""
+    monkeypatch.setattr(reaching, "OLD_PATH_S", 0.0)
+    connection = connection_on(WAY, closing=False)
+
+    async def dial() -> None:
+        async with high.reaching.path_to(LOW) as found:
+            found.keep(connection)
+
+    low.open.set()
+    high.open.set()
+    dialling = group.create_task(dial())
+    await talk(low, high)
+    await dialling
+    low.reaching.on_connected(HIGH, connection_on(WAY))
+    assert [one.closed for one in high.searches] == [False]
+    connection.end()
+    await turns()
+    assert [one.closed for one in high.searches] == [True]
+    assert high.reaching._kept == {}
 
 
 async def test_who_has_no_connection_to_move_says_so(group: asyncio.TaskGroup, low: Side, high: Side) -> None:

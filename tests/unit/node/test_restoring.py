@@ -46,7 +46,7 @@ def writer(who: Identity):  # noqa: ANN201 - a test's shorthand
 def test_a_restored_node_is_the_same_member_with_the_same_keys_under_a_new_incarnation(
     home: Home, node: LocalNode, tmp_path: Path
 ) -> None:
-    home.peers.write_text('[{"node": "did:key:z"}]')
+    home.bootstrap.write_text('[{"node": "did:key:z"}]')
     home.config.write_text("[p2p]\nenabled = false\n")
     backup = gather(home, node.identity)
     other = Home(tmp_path / "other")
@@ -59,7 +59,7 @@ def test_a_restored_node_is_the_same_member_with_the_same_keys_under_a_new_incar
         assert not recalls(local, "editor")
         write(local, "shell")
         replica = local.store.replica
-    assert other.peers.read_text() == home.peers.read_text()
+    assert other.bootstrap.read_text() == home.bootstrap.read_text()
     assert other.config.read_text() == home.config.read_text()
     with LocalNode.open(other) as again:
         assert recalls(again, "shell")

@@ -14,6 +14,7 @@ import pytest
 
 from cis.errors import Fault, PeerFault, Unavailable
 from cis.model import NodeId
+from cis.node import signalling
 from cis.node.local import LocalNode
 from cis.node.paces import FORWARDS_BURST
 from cis.node.signalling import Carriers, Signaller
@@ -91,16 +92,20 @@ class Post:
     name: str = "anchor"
     up: bool = True
     posted: int = 0
+    doubted: int = 0
+    hangs: bool = False
 
     def renew(self) -> None:
         pass
 
     def doubt(self) -> None:
-        pass
+        self.doubted += 1
 
     async def post(self, tag: bytes, sealed: bytes) -> bool:
         assert len(tag) == TAG_LENGTH
         self.posted += 1
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.to is not None:
             self.to.take_posted(sealed)
         return self.to is not None
@@ -187,6 +192,19 @@ async def test_an_anchor_carries_what_no_member_can_and_the_tag_names_the_sender
     assert right.heard == [(left.id, SIGNAL)]
 
 
+async def test_an_anchor_that_hangs_is_doubted_and_the_next_one_asked(
+    trio: tuple[Member, Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signalling, "POST_S", 0.01)
+    _, left, right = trio
+    dead, alive = Post(hangs=True), Post(right.signaller)
+    left.anchors += [dead, alive]
+    async with asyncio.timeout(2.0):
+        await left.signaller.send(right.id, SIGNAL)
+    assert right.heard == [(left.id, SIGNAL)]
+    assert (dead.doubted, alive.doubted) == (1, 0)
+
+
 async def test_who_was_asked_in_vain_is_said(trio: tuple[Member, Member, Member]) -> None:
     common, left, right = trio
     left.anchors.append(Post(up=False))
@@ -223,6 +241,18 @@ async def test_nothing_is_passed_on_but_between_members_and_to_those_linked(
     assert await taken(common, stranger, right.id) is False
     assert await taken(common, left.id, right.id) is True
     assert common.tally["forwards_to_nobody"] == 3
+
+
+async def test_who_takes_nothing_holds_up_no_carrier(
+    trio: tuple[Member, Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that gives no room for streams would else hold one of the teller's for as long as it is connected."""
+    monkeypatch.setattr(signalling, "CARRY_S", 0.01)
+    common, left, right = trio
+    never = asyncio.Event()
+    common.link(right).connection.open_stream = never.wait
+    async with asyncio.timeout(2.0):
+        assert await taken(common, left.id, right.id) is False
 
 
 async def taken(carrier: Member, teller: NodeId, to: NodeId, sealed: bytes = bytes(64)) -> bool:

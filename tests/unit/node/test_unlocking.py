@@ -164,7 +164,7 @@ def test_a_passphrase_is_handed_on_only_where_there_is_one_and_only_when_it_is_r
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
 @pytest.mark.parametrize(
-    "name", ["memory.db", "memory.db-wal", "index.db", "store.key", "peers.json", "node.log", "identity.key"]
+    "name", ["memory.db", "memory.db-wal", "index.db", "store.key", "bootstrap.json", "node.log", "identity.key"]
 )
 def test_a_home_with_a_file_open_to_others_is_not_opened(home: Home, name: str) -> None:
     path = home.folder / name

@@ -135,7 +135,7 @@ class Host:
     def freshen(self) -> None:
         """Everything here is fresh."""
 
-    def session(self, controlling: bool, relay_hold_s: float = 0.3) -> IceSession:
+    def session(self, controlling: bool, relay_hold_s: float | None = 0.3) -> IceSession:
         return IceSession(self.hub, self, controlling=controlling, relay_hold_s=relay_hold_s)
 
     def _send(self, data: bytes, target: Address) -> None:

@@ -64,7 +64,8 @@ def gatherer(hub: Hub, mapper: Mapper | None = None, *hosts: Candidate) -> Gathe
     own = hosts or (Candidate("192.168.1.7", 7677, "lan"), Candidate("2001:db8::7", 7677, "direct"))
     servers = tuple((name, 3478) for name in hub.sees)
     any_hub: Any = hub
-    return Gatherer(any_hub, any_hub, ReachOptions(stun_servers=servers), lambda: own, mapper)
+    any_mapper: Any = mapper
+    return Gatherer(any_hub, any_hub, ReachOptions(stun_servers=servers), lambda: own, any_mapper)
 
 
 def kinds(one: Gatherer) -> list[tuple[str, str, int]]:
@@ -259,6 +260,28 @@ async def test_a_server_that_grants_and_drops_relays_is_not_asked_over_and_over(
         await asyncio.wait_for(keeping.run(), 0.3)
     assert len(opened) == 1
     assert keeping.relay is None
+
+
+async def test_a_network_that_changes_while_servers_are_asked_is_not_waited_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is asked then is asked on the network that is gone."""
+    asked = 0
+
+    async def open_relay(*_: object) -> Allocation:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            keeping.again()
+        raise Unavailable("the server does not answer")
+
+    monkeypatch.setattr(relaying, "open_relay", open_relay)
+    monkeypatch.setattr(relaying, "_RETRY_S", 60.0)
+    nothing: Any = None
+    keeping = Relaying([TurnServer("192.0.2.1", 3478, "udp", "ana", "x")], nothing, nothing, 0.1, lambda: None)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(keeping.run(), 0.1)
+    assert asked == 2
 
 
 async def test_a_relay_granted_as_the_node_stops_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,6 @@ async def test_strangers_get_no_answer_whatever_they_ask() -> None:
     check(host, f"{session.ufrag}:x")
     check(host, session.ufrag, session.password.encode())
     assert internet.sent == 0
-    assert session._agent.unauthenticated == 2
     check(host, f"{session.ufrag}:x", session.password.encode())
     assert internet.sent == 1, "the peer is answered"
 
@@ -70,13 +69,12 @@ async def test_requests_that_are_no_checks_are_ignored() -> None:
     incomplete.add_message_integrity(session.password.encode())
     host._on_datagram(bytes(incomplete), STRANGER)
     assert (internet.sent, host.malformed) == (0, 0)
-    assert host.hub.ignored == {"request for something else": 1, "request for nobody": 1}
 
 
 async def test_a_response_to_no_request_is_not_even_read() -> None:
     host = Host(Internet())
     host._on_datagram(b"\x01\x01" + b"\xff" * 60, STRANGER)
-    assert (host.malformed, host.hub.ignored) == (0, {"response to nothing": 1})
+    assert host.malformed == 0
 
 
 async def test_addresses_are_spelled_as_the_carrier_writes_them() -> None:

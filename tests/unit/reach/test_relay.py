@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from aioice import stun
 
 from cis.errors import Unavailable
 from cis.reach import relay as relays
+from cis.reach import turn_client
 from cis.reach.names import Names
 from cis.reach.options import TurnServer
 from cis.reach.relay import Relay, open_relay
@@ -41,6 +43,7 @@ class Inner:
         self.closed = False
         self.buffered = 0
         self.answering = True
+        self.refusal: int | None = None
 
     async def channel_bind(self, number: int, peer: tuple[str, int]) -> None:
         await asyncio.sleep(0)
@@ -49,6 +52,10 @@ class Inner:
         self.bound.append(number)
 
     async def request_with_retry(self, request: stun.Message) -> None:
+        if self.refusal is not None:
+            error = stun.Message(request.message_method, stun.Class.ERROR)
+            error.attributes["ERROR-CODE"] = (self.refusal, "")
+            raise stun.TransactionFailed(error)
         if not self.answering:
             raise stun.TransactionTimeout
 
@@ -85,7 +92,7 @@ async def served() -> Any:
     any_inner: Any = inner
     any_clock: Any = clock
     relay = Relay(any_inner, Sink(), "udp")
-    relay._loop = any_clock
+    relay._loop, relay._heard_at = any_clock, 0.0
     async with asyncio.TaskGroup() as group:
         serving = group.create_task(relay.serve())
         await asyncio.sleep(0)
@@ -178,6 +185,19 @@ async def test_a_server_that_does_not_answer_is_lost_and_nothing_is_sent_any_mor
     assert (inner.deleted, inner.closed) == (False, True), "nobody is there to give it back to"
 
 
+async def test_a_relay_that_is_heard_is_there_even_if_its_answers_are_lost(served: Any) -> None:
+    relay, inner, _ = served
+    inner.answering = False
+    relay.doubt()
+    inner.receiver.datagram_received(b"by the relay", PEER)
+    await settle()
+    assert not relay.lost
+    inner.refusal = 437
+    relay.doubt()
+    await settle()
+    assert relay.lost, "what the server itself says counts"
+
+
 async def test_the_loss_of_a_relay_does_not_wait_for_channels_being_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     inner, never = Inner(), asyncio.Event()
     any_inner: Any = inner
@@ -218,7 +238,7 @@ async def test_a_living_relay_is_given_back_when_closed() -> None:
 
 
 async def test_a_hostile_server_sends_nothing_that_raises() -> None:
-    client = relays._Udp(("192.0.2.1", 3478), "ana", "secret", 600, 600)
+    client = turn_client.Datagrams(("192.0.2.1", 3478), "ana", "secret", 600, 600)
     for data in (
         b"",
         b"\x40",
@@ -228,6 +248,46 @@ async def test_a_hostile_server_sends_nothing_that_raises() -> None:
         b"\1\1" + bytes(30),
     ):
         client.datagram_received(data, ("192.0.2.1", 3478))
+
+
+async def test_messages_on_a_stream_are_cut_out_wherever_they_are_torn() -> None:
+    client, came = stream_client()
+    sizes = [0, 1, 3, 4, 5, 1200]
+    wire = b"".join(struct.pack("!HH", 0x4001, size) + bytes(size) + bytes(-size % 4) for size in sizes)
+    wire = bytes(stun.Message(stun.Method.BINDING, stun.Class.INDICATION)) + wire
+    for step in (1, 7, len(wire)):
+        came.clear()
+        for start in range(0, len(wire), step):
+            client.data_received(wire[start : start + step])
+        assert [len(data) for data, _ in came] == sizes
+
+
+async def test_many_small_messages_at_once_take_no_more_time_than_they_are_many() -> None:
+    def took_s(count: int) -> float:
+        client, came = stream_client()
+        began = time.process_time()
+        client.data_received(b"\x40\x01\0\0" * count)
+        assert len(came) == count
+        return time.process_time() - began
+
+    few_s = min(took_s(8_000) for _ in range(3))
+    assert took_s(128_000) < 60 * few_s
+
+
+def stream_client() -> tuple[turn_client.Bytestream, list[tuple[bytes, Any]]]:
+    """A client over TCP, and what it hands on of the one peer it knows."""
+    came: list[tuple[bytes, Any]] = []
+
+    class Receiver(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            came.append((data, addr))
+
+    client = turn_client.Bytestream(("192.0.2.1", 3478), "ana", "secret", 600, 600)
+    any_transport: Any = asyncio.BaseTransport({"peername": ("192.0.2.1", 3478)})
+    client.transport = any_transport
+    client.receiver = Receiver()
+    client.channel_to_peer[0x4001] = PEER
+    return client, came
 
 
 async def test_a_server_whose_nonce_cannot_be_repeated_is_refused_and_ends_nothing() -> None:

@@ -18,6 +18,8 @@ from cis.store.replicas import INCARNATIONS_MAX
 from cis.store.stability import RETIRED_MS, ROUND_MS_MAX, count_silence, reportable, save_report, stable_floor
 from cis.store.store import MEMORY_LAYOUT, Store
 from cis.wire.content import Content
+from cis.wire.membership import Cut
+from cis.wire.segment import Segment
 from tests.stores import (
     SPACE,
     STORE_KEY,
@@ -26,6 +28,7 @@ from tests.stores import (
     held_changes,
     merge,
     open_store,
+    order_of,
     put,
     segments,
     settle,
@@ -205,6 +208,84 @@ def test_a_beginning_left_out_counts_as_collected_only_from_a_peer_that_sends_in
     assert caught.value.fault is Fault.BUSY
     merge(other, segment, in_order=True)
     assert vector(other).contiguous(store.replica) == 3
+
+
+def runs_of(store: Store, *spans: tuple[int, int]) -> list[Segment]:
+    """Segments of a store's own log that hold just these numbers."""
+    with store.snapshot() as reader:
+        log = LogReader(reader.connection, SPACE)
+        found = [log.segment(store.replica, *span) for span in spans]
+    return [one for one in found if one is not None]
+
+
+def take_over(store: Store, floor: VersionVector) -> None:
+    """Take over a floor that a peer told."""
+    taken = Ended([], floor, vector(store), settled=True)
+    store.execute(lambda connection: adopt(connection, SPACE, taken)).result(WAIT_S)
+
+
+def write_seven(store: Store) -> None:
+    """Seven changes nothing replaces, in three signed runs that end with 3, 5 and 7."""
+    for keys in ("abc", "de", "fg"):
+        write(store, *(put(key, key) for key in keys))
+
+
+def test_what_a_peer_lacks_itself_is_not_taken_for_collected(store: Store, other: Store, tmp_path: Path) -> None:
+    """Two that catch up with the same floor have the same gap below it, and one of them what gossip brought beyond."""
+    write_seven(store)
+    first, beyond = runs_of(store, (1, 3), (6, 7))
+    with open_store(tmp_path / "three", Author(3)) as third:
+        for one in (other, third):
+            merge(one, first)
+            take_over(one, VersionVector({store.replica: 5}))
+        merge(third, beyond)
+        sync(third, other)
+    assert vector(other).contiguous(store.replica) == 3
+    sync(store, other)
+    assert state_hash(other) == state_hash(store)
+
+
+@pytest.mark.parametrize("floor", [5, 7])
+def test_what_was_refused_in_a_session_is_not_taken_for_collected_when_more_of_that_log_comes(
+    store: Store, tmp_path: Path, floor: int
+) -> None:
+    """A removal is heard of that voids part of a log, and while the session goes on another that voids the removal."""
+    write_seven(store)
+    first, refused, rest = runs_of(store, (1, 3), (4, 5), (6, 7))
+    cuts = [Cut(SPACE, store.replica, 3)]
+    with open_store(tmp_path / "two", Author(2), limit=lambda *_: cuts[0] if cuts else None) as other:
+        merge(other, first)
+        take_over(other, VersionVector({store.replica: floor}))
+        order = order_of(other, refused, rest)
+        with pytest.raises(PeerFault) as caught:
+            merge(other, refused, order=order)
+        assert caught.value.fault is Fault.CUT
+        cuts.clear()
+        merge(other, rest, order=order)
+        assert vector(other).contiguous(store.replica) == 3
+        sync(store, other)
+        assert state_hash(other) == state_hash(store)
+
+
+@pytest.mark.parametrize("taken", [True, False], ids=["having been taken in it", "having been held before"])
+def test_what_was_withdrawn_in_a_session_is_not_taken_for_collected_when_more_of_that_log_comes(
+    store: Store, tmp_path: Path, *, taken: bool
+) -> None:
+    write_seven(store)
+    first, second, rest = runs_of(store, (1, 3), (4, 5), (6, 7))
+    cuts: list[Cut] = []
+    with open_store(tmp_path / "two", Author(2), limit=lambda *_: cuts[0] if cuts else None) as other:
+        merge(other, first)
+        take_over(other, VersionVector({store.replica: 7}))
+        order = order_of(other, second, rest)
+        merge(other, *[second] * taken, order=order)
+        cuts.append(Cut(SPACE, store.replica, 3 * taken))
+        other.withdraw()
+        cuts.clear()
+        merge(other, rest, order=order)
+        assert vector(other).contiguous(store.replica) == 3 * taken
+        sync(store, other)
+        assert state_hash(other) == state_hash(store)
 
 
 def test_a_beginning_left_out_leaves_what_was_held_beyond_it_to_be_served_on(store: Store, other: Store) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from cis.node.syncing import standing
+from cis.node.syncing import order_of, standing
 from cis.store.log import LogReader
 from cis.store.store import Store
 from cis.sync import (
@@ -54,7 +54,9 @@ class Side:
         self._reader = store.open_reader()
         self._reader.connection.execute("BEGIN")
         self._segments = LogReader(self._reader.connection, SPACE)
-        self.session = Session({SPACE: standing(self._reader, SPACE)}, self.log, own=store.replica)
+        standings = {SPACE: standing(self._reader, SPACE)}
+        self.session = Session(standings, self.log, own=store.replica)
+        self._order = order_of(standings, self.session)
         self._arrived: deque[bytes] = deque()
 
     def close(self) -> None:
@@ -82,7 +84,7 @@ class Side:
                 case Fetch():
                     fetches.append(effect)
                 case Merge(size):
-                    applied = self.store.merge(self._arrived.popleft(), in_order=True).result(WAIT_S)
+                    applied = self.store.merge(self._arrived.popleft(), self._order).result(WAIT_S)
                     self.perform(self.session.merged(size, applied.changes))
                 case AddEntries(entries):
                     self.log.entries += entries

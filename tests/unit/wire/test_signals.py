@@ -10,12 +10,16 @@ from cis.wire.signals import (
     CANDIDATES_MAX,
     REASON_MAX,
     SIGNAL_BYTES_MAX,
+    WAYS_MAX,
     Answer,
     IceCandidate,
+    Meet,
     More,
     Offer,
     Refuse,
     Signal,
+    Waits,
+    Way,
     decode_signal,
     encode_signal,
 )
@@ -25,12 +29,15 @@ HOST = IceCandidate("host0", 2130706431, "192.168.1.7", 7677, "host")
 RELAY = IceCandidate("relay0", 16777215, "2001:db8::7", 40000, "relay")
 LONGEST = IceCandidate("f" * 32, (1 << 32) - 1, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", 65535, "mapped")
 PASSWORD = "secret" * 5
+CHANNEL = b"channel!" * 4
 
 SIGNALS: list[Signal] = [
     Offer(SESSION, "ufrag", PASSWORD, (HOST, RELAY), restart=True),
     Answer(SESSION, "ufrag", PASSWORD, ()),
     More(SESSION, (RELAY,), last=False),
     Refuse(SESSION, "it is closed"),
+    Meet(SESSION, CHANNEL, (Way("websocket", "anchor.example.net"), Way("other", "x" * 255))),
+    Waits(SESSION, 3),
 ]
 
 
@@ -51,6 +58,12 @@ def test_the_largest_signal_fits() -> None:
         More(SESSION, (HOST,) * (CANDIDATES_MAX + 1), last=True),
         More(SESSION[:15], (), last=True),
         Refuse(SESSION, "x" * (REASON_MAX + 1)),
+        Meet(SESSION, CHANNEL[:31], ()),
+        Meet(SESSION, CHANNEL, (Way("websocket", "here"),) * (WAYS_MAX + 1)),
+        Meet(SESSION, CHANNEL, (Way("Web Socket", "here"),)),
+        Meet(SESSION, CHANNEL, (Way("websocket", "x" * 256),)),
+        Waits(SESSION, WAYS_MAX),
+        Waits(SESSION, -1),
         Offer(SESSION, "u" * 257, PASSWORD, (), restart=False),
         Offer(SESSION, "abc", PASSWORD, (), restart=False),
         Offer(SESSION, "ufrag:x", PASSWORD, (), restart=False),
@@ -92,8 +105,9 @@ def test_a_signal_that_is_too_long_is_refused_before_it_is_decoded() -> None:
     assert fault.value.fault is Fault.TOO_LARGE
 
 
-@pytest.mark.parametrize("signal", SIGNALS[:3], ids=lambda one: type(one).__name__)
-def test_the_repr_of_a_signal_shows_no_password_and_no_address(signal: Signal) -> None:
+@pytest.mark.parametrize("signal", [*SIGNALS[:3], SIGNALS[4]], ids=lambda one: type(one).__name__)
+def test_the_repr_of_a_signal_shows_no_secret_and_no_address(signal: Signal) -> None:
     assert PASSWORD not in repr(signal)
+    assert CHANNEL.decode() not in repr(signal)
     assert HOST.host not in repr(signal)
     assert RELAY.host not in repr(signal)

@@ -36,6 +36,10 @@ _Database = Annotated[
 _Tokens = Annotated[
     Path | None, typer.Option(help="Access tokens, one a line: only who has one is let in.", show_default=False)
 ]
+_Tunnel = Annotated[
+    bool,
+    typer.Option("--tunnel/--no-tunnel", help="Carry sealed packets of nodes that reach each other in no other way."),
+]
 _Limits = Annotated[Path | None, typer.Option(metavar="FILE", help="Other limits, as TOML.", show_default=False)]
 
 
@@ -51,6 +55,7 @@ def serve(
     database: _Database = None,
     token_file: _Tokens = None,
     limits: _Limits = None,
+    tunnel: _Tunnel = True,
 ) -> None:
     """Serve as an anchor until stopped; docs/anchor.md says how to run it for long.
 
@@ -71,6 +76,7 @@ def serve(
         insecure=insecure_http,
         name=name,
         stun_port=stun_port or None,
+        tunnel=tunnel,
         database=database,
         tokens=read_tokens(token_file) if token_file is not None else (),
         limits=read_limits(limits) if limits is not None else AnchorLimits(),

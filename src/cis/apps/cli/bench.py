@@ -159,8 +159,8 @@ def gossip(
 
     Example: cis bench gossip --figures docs/figures
     """
-    from cis.bench.figures import figures_of
-    from cis.bench.gossip import bench_gossip, require_figures, write_figures
+    from cis.bench.figures import figures_of, require_figures
+    from cis.bench.gossip import bench_gossip, write_figures
 
     if figures is not None:
         require_figures()
@@ -174,6 +174,48 @@ def gossip(
         rows = [{key: value for key, value in row.items() if key != "prompt"} for row in tables[name]]
         show_table(tuple(rows[0]), [tuple(_rows("", value)[0][1] for value in row.values()) for row in rows])
         say("")
+    for path in written:
+        say(f"written: {path}")
+
+
+@app.command("discovery")
+def discovery(
+    runs: Annotated[int, typer.Option(min=1, help="Take the medians of so many.")] = 5,
+    providers: Annotated[
+        str, typer.Option(metavar="NAMES", help="Which: static, mdns, anchor, dht.")
+    ] = "static,mdns,anchor,dht",
+    nodes: Annotated[int, typer.Option(min=12, max=1000, help="Of the hash table; with a quarter dead too.")] = 20,
+    large: Annotated[int, typer.Option(help="Nodes of a large hash table, 0 for none.", min=0, max=1000)] = 200,
+    idle: Annotated[float, typer.Option(min=0.0, metavar="S", help="Seconds to watch idle nodes, 0 for none.")] = 60.0,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            "--figures", metavar="DIR", help="Write the plot and a page into this folder.", show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Start a node and measure how soon it is connected with a member it knows no address of, by each way of finding.
+
+    The clock runs from its open socket to the first authenticated connection. Idle traffic takes root to count.
+
+    Example: cis bench discovery --providers mdns,anchor --runs 3 --idle 0
+    """
+    from cis.bench.discovery import bench_discovery, write_discovery
+    from cis.bench.discovery_page import HEAD, rows_of
+    from cis.bench.figures import figures_of, require_figures
+
+    if figures is not None:
+        require_figures()
+    named = [one.strip() for one in providers.split(",") if one.strip()]
+    result = bench_discovery(runs=runs, nodes=nodes, large=large, providers=named, idle_s=idle)
+    written = write_discovery(result, figures) if figures is not None else []
+    if json:
+        show_json(figures_of(result))
+        return
+    show_table(HEAD, rows_of(result))
+    for name, why in result.skipped.items():
+        say(f"not measured, {name}: {why}")
     for path in written:
         say(f"written: {path}")
 

@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cis.apps.cli.bootstrap import telling_of
 from cis.apps.cli.printing import ago, draw_qr, moment, say, say_renamed, show_json, show_table, tell
 from cis.apps.cli.shared import Json, Spaces, agree, confirm, home_in, node_of, running_node, seconds_of
 from cis.errors import UsageError
 
 if TYPE_CHECKING:
     from cis.api.network_schema import NodeStatus
+
+
+Listen = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 for any.", show_default=False)
+]
+PassphraseFile = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Holds the key's passphrase; - is stdin.", show_default=False)
+]
+MaxRuntime = Annotated[
+    str | None, typer.Option(metavar="TIME", help="End after so long: 90s, 10m, 2h.", show_default=False)
+]
+Until = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="End when it holds: synced, or peers, members or memories compared by >=, > or = with a number; "
+        "repeated, when all hold at one moment.",
+        show_default=False,
+    ),
+]
+MaxFailures = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="End after N failed dials in a row with no member connected, or N failed sessions in a row.",
+        show_default=False,
+    ),
+]
+PrintBootstrap = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Print the list of `cis p2p bootstrap` every so often, and at the end; with --detach, to the log.",
+        show_default=False,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,21 +73,31 @@ def init(
             show_default=False,
         ),
     ] = None,
+    public_dht: Annotated[
+        bool | None,
+        typer.Option(
+            "--public-dht/--no-public-dht",
+            help="Whether the public BitTorrent DHT may be used to find your devices; else it is asked, or no.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make a node: identity, encrypted store, a cluster of one; and show the cluster's recovery key, this once.
 
     Public STUN servers help devices on different networks to find a direct way to each other. They see this node's
-    public address, and that it uses STUN. Without your consent none is asked.
+    public address, and that it uses STUN. The DHT helps them to find each other with nothing of your own to run.
+    Without your consent neither is used.
 
     Example: cis init --name laptop
     """
-    from cis.api.setup import create_node
+    from cis.api.setup import DHT_SETTING, PUBLIC_STUN_SETTING, create_node, questions
 
-    home = home_in(context)
-    if public_stun is None and not (json or standalone):
-        public_stun = _ask_public_stun(home)
-    created = create_node(home, name, standalone=standalone, public_stun=public_stun)
+    home, consents = home_in(context), {PUBLIC_STUN_SETTING: public_stun, DHT_SETTING: public_dht}
+    for setting, question in questions(home).items() if not (json or standalone) else ():
+        if consents[setting] is None:
+            consents[setting] = confirm(question)
+    created = create_node(home, name, standalone=standalone, consents=consents)
     if json:
         show_json(
             {
@@ -69,42 +116,51 @@ def init(
     say("next: cis up --detach" if not standalone else 'next: cis memory set editor "dark mode"')
 
 
-def _ask_public_stun(home: Path) -> bool | None:
-    """Ask whether public STUN servers may be used; None where nobody is there, or nothing is to be asked."""
-    from cis.api.setup import public_stun_question
-
-    question = public_stun_question(home)
-    return confirm(question) if question is not None else None
-
-
 def up(
     context: typer.Context,
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 for any.", show_default=False)
-    ] = None,
+    listen: Listen = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
-    passphrase_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Holds the key's passphrase; - is stdin.", show_default=False),
-    ] = None,
+    passphrase_file: PassphraseFile = None,
+    max_runtime: MaxRuntime = None,
+    until: Until = None,
+    max_failures: MaxFailures = None,
+    print_bootstrap: PrintBootstrap = None,
     json: Json = False,
 ) -> None:
-    """Start the node: find the others, connect, stay in step. Ctrl-C ends it.
+    """Start the node: find the others, connect, stay in step. Ctrl-C ends it, or what you say here.
 
-    Example: cis up --detach
+    It is synced when it is connected with a member, no session is under way or due with any, and each connected one,
+    asked then, holds the same as this node of all spaces both share. Exit codes: 0 once every --until holds, when it
+    was stopped, or when --max-runtime was all that was asked; 5 when --max-runtime ended it before every --until held;
+    1 after --max-failures. The last line says why, with --detach that of the log.
+
+    Example: cis up --until 'peers>=3' --until synced --max-runtime 10m --max-failures 20
     """
+    from cis.api.ending import Ended, terms_of
     from cis.api.passphrases import needs_passphrase, use_passphrase_file
     from cis.api.starting import flags_of, run_here, start_detached
 
     home, flags = home_in(context), flags_of(listen)
+    terms = terms_of(seconds_of(max_runtime) if max_runtime is not None else None, until or (), max_failures)
     if passphrase_file is not None:
         use_passphrase_file(passphrase_file)
         if not needs_passphrase(home):
             tell(f"the key of this node is under no passphrase: {passphrase_file} is not used (`cis key show`)")
     if not detach:
-        run_here(home, flags, lambda node: tell(f"{node.name} is up{_where(node.listen)}"))
-        return
-    started = start_detached(home, flags)
+        ended = run_here(
+            home,
+            flags,
+            lambda node: tell(f"{node.name} is up{_where(node.listen)}"),
+            terms,
+            telling_of(print_bootstrap),
+        )
+        tell(f"ended: {ended.why}")
+        raise typer.Exit(ended.code)
+    words = () if print_bootstrap is None else ("--print-bootstrap", print_bootstrap)
+    started = start_detached(home, flags, terms, words)
+    if isinstance(started, Ended):
+        tell(f"ended: {started.why}")
+        raise typer.Exit(started.code)
     if json:
         show_json(started.status)
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,11 @@ from cis.api.network_schema import (
     AuditResult,
     ConnectPeer,
     DisconnectPeer,
-    ListPeers,
-    PeerInfo,
     SyncNow,
 )
 from cis.api.reach_schema import ExplainPeer
-from cis.apps.cli import gossip, nodes, reach
-from cis.apps.cli.printing import ago, complain, say, show_json, show_table, size, spinner, tell
+from cis.apps.cli import bootstrap, dht, gossip, nodes, peers, reach
+from cis.apps.cli.printing import complain, say, show_json, size, spinner, tell
 from cis.apps.cli.shared import Json, Timeout, group, running_node, seconds_of
 from cis.errors import CisError
 
@@ -34,36 +32,16 @@ app.command("stop")(nodes.down)
 app.command("status")(nodes.status)
 gossip.register(app)
 reach.register(app)
-
-
-@app.command("peers")
-def peers(
-    context: typer.Context,
-    discovered: Annotated[bool, typer.Option("--discovered", help="Only those whose address is known.")] = False,
-    connected: Annotated[bool, typer.Option("--connected", help="Only those connected now.")] = False,
-    json: Json = False,
-) -> None:
-    """List peers and how things stand with them.
-
-    Example: cis p2p peers --connected
-    """
-    which: Literal["all", "connected", "discovered"] = (
-        "connected" if connected else "discovered" if discovered else "all"
-    )
-    with running_node(context) as node:
-        found = node.call(ListPeers(which=which))
-    if json:
-        show_json(found)
-        return
-    header = ("name", "state", "neighbour", "address", "for", "rtt", "clock", "last error")
-    show_table(header, [_peer(one) for one in found])
+peers.register(app)
+app.add_typer(bootstrap.app, name="bootstrap")
+app.add_typer(dht.app, name="dht")
 
 
 @app.command("connect")
 def connect(
     context: typer.Context,
     target: Annotated[str, typer.Argument(help="NAME, DID, NAME@HOST:PORT, DID@HOST:PORT or HOST:PORT.")],
-    timeout: Timeout = "10s",
+    timeout: Timeout = "25s",
     json: Json = False,
 ) -> None:
     """Connect to a peer now; where that fails, say what became of each attempt.
@@ -150,11 +128,3 @@ def _say_audit(name: str, audit: AuditResult) -> None:
             say(f"  {place}: no divergence")
     if audit.unfinished:
         say("  more differs than one audit takes: run it again")
-
-
-def _peer(peer: PeerInfo) -> tuple[str, ...]:
-    lasting = ago(peer.connected_s) if peer.connected_s is not None else ""
-    rtt = f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None else ""
-    clock = f"{peer.skew_ms:+d} ms" if peer.skew_ms is not None else ""
-    neighbour = "yes" if peer.neighbour else ""
-    return (peer.name or "?", peer.state, neighbour, peer.address or "", lasting, rtt, clock, peer.last_error)

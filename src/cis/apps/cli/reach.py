@@ -23,6 +23,7 @@ PATHS = {
     "mapped": "direct, by a port a router forwards",
     "punched": "direct, punched through NAT",
     "relayed": "relayed by a TURN server",
+    "tunnel": "in a tunnel, by another transport than UDP",
 }
 _YES_NO = {True: "yes", False: "no", None: "unknown"}
 
