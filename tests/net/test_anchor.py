@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from cis.anchor import client as client_module
 from cis.anchor import doorway
 from cis.anchor import line as line_module
+from cis.anchor.attendance import CLOSE_CODE
 from cis.anchor.client import AnchorClient
 from cis.anchor.limits import AnchorLimits
 from cis.anchor.line import open_line
@@ -40,7 +41,6 @@ from cis.anchor.protocol import (
     decode_to_node,
     encode,
 )
-from cis.anchor.service import CLOSE_CODE
 from cis.anchor.serving import AnchorOptions, read_tokens
 from cis.discovery.anchor import AnchorProvider
 from cis.errors import Denied, Unavailable, UsageError

@@ -16,8 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.utils import accept_key
 
+from cis.anchor import attendance, serving, strict
 from cis.anchor import line as line_module
-from cis.anchor import service, serving, strict
+from cis.anchor.attendance import CLOSE_CODE
 from cis.anchor.limits import AnchorLimits
 from cis.anchor.line import open_line
 from cis.anchor.place import AnchorPlace
@@ -32,7 +33,6 @@ from cis.anchor.protocol import (
     Welcome,
     encode,
 )
-from cis.anchor.service import CLOSE_CODE
 from cis.anchor.strict import ASIDE, QUEUED_MAX
 from cis.errors import Unavailable
 from cis.trust.beacons import Beacon
@@ -112,7 +112,7 @@ async def test_who_reads_nothing_is_cut_off_with_what_waits_for_it(
     send_s: float, ping_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it asked for is no more than one answer ahead of what it reads, and goes with it."""
-    monkeypatch.setattr(service, "SEND_S", send_s)
+    monkeypatch.setattr(attendance, "SEND_S", send_s)
     monkeypatch.setattr(serving, "PING_S", ping_s)
     monkeypatch.setattr(strict, "GOODBYE_S", 0.1)
     async with anchored() as url, stuck(url, monkeypatch) as connection:

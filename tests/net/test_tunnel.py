@@ -14,7 +14,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from cis.anchor import tunnel_service
+from cis.anchor import attendance, tunnel_service
 from cis.anchor.client import AnchorClient
 from cis.anchor.limits import AnchorLimits
 from cis.anchor.place import AnchorPlace
@@ -178,7 +178,7 @@ async def test_who_floods_is_slowed_down_and_what_waits_is_bounded(monkeypatch: 
         return connected(self, host, now)
 
     monkeypatch.setattr(tunnel_service.Tunnels, "connect", connecting)
-    monkeypatch.setattr(tunnel_service, "SEND_S", 1.0)
+    monkeypatch.setattr(attendance, "SEND_S", 1.0)
     limits = AnchorLimits(tunnel_bytes_per_s=64 << 20, tunnel_queue_bytes=256 << 10)
     channel = os.urandom(32)
     async with anchored(limits=limits) as url, attached(url, channel, opens=True) as deaf:

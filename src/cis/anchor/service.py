@@ -1,13 +1,12 @@
 """The anchor over HTTP: the WebSocket of nodes at ``/v1``, ``/healthz``, and ``/metrics`` for who runs it.
 
-Each connection has one reader, which goes on only when its own answers and what it said in a room have place, and one
-writer. Metrics are told to this machine, and to who shows an access token; they hold counts alone.
+A connection is read on only when its own answers and what it said in a room have place. Metrics are told to this
+machine, and to who shows an access token; they hold counts alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from cis.anchor.attendance import Attendance, host_of, turn_away
 from cis.anchor.limits import address_of
 from cis.anchor.metrics import metrics_text
 from cis.anchor.protocol import PATH
@@ -27,9 +26,8 @@ from cis.errors import Denied
 
 if TYPE_CHECKING:
     from starlette.requests import Request as HttpRequest
+    from starlette.websockets import WebSocket
 
-SEND_S = 20.0
-CLOSE_CODE = 4000
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
@@ -62,11 +60,10 @@ def anchor_app(
 
 async def _attend(switchboard: Switchboard, websocket: WebSocket, authority: str) -> None:
     """Serve one node until it goes."""
-    host = websocket.client.host if websocket.client is not None else ""
     try:
-        party = switchboard.connect(host, authority, time.monotonic())
+        party = switchboard.connect(host_of(websocket), authority, time.monotonic())
     except Denied as denied:
-        await websocket.send_denial_response(PlainTextResponse(f"{denied}\n", 429))
+        await turn_away(websocket, denied)
         return
     try:
         await websocket.accept()
@@ -75,28 +72,18 @@ async def _attend(switchboard: Switchboard, websocket: WebSocket, authority: str
         switchboard.leave(party)
 
 
-class _Attendance:
+class _Attendance(Attendance):
     def __init__(self, switchboard: Switchboard, websocket: WebSocket, party: Party) -> None:
+        super().__init__(websocket, party)
         self._switchboard = switchboard
-        self._websocket = websocket
         self._party = party
-        self._changed = asyncio.Event()
-        self._gone = False
-        party.on_change = self._changed.set
 
-    async def run(self) -> None:
-        """Read and write until either side ends it."""
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(self._read())
-            with contextlib.suppress(WebSocketDisconnect, TimeoutError, RuntimeError):  # it is gone, or reads nothing
-                await self._write()
-            reading.cancel()
-
-    async def _read(self) -> None:
+    async def read(self) -> None:
+        """Take what it says, while its answers and what it said in a room have place."""
         switchboard, party = self._switchboard, self._party
         try:
             async with asyncio.timeout(switchboard.limits.hello_s):
-                data = await self._next()
+                data = await self.next_message()
         except TimeoutError:
             party.end("no hello came")
             return
@@ -106,29 +93,11 @@ class _Attendance:
             await _wait_place(party)
             if room is not None and (other := room.facing(party)) is not None:
                 await _wait_place(other)
-            data = await self._next()
-        self._gone = data is None
-        self._changed.set()
+            data = await self.next_message()
 
-    async def _next(self) -> bytes | None:
-        """Return the next message, None once there will be no more; what is text is no message of ours."""
-        event = await self._websocket.receive()
-        if event["type"] == "websocket.disconnect":
-            return None
-        return event.get("bytes") or b""
-
-    async def _write(self) -> None:
-        party = self._party
-        while not self._gone:
-            while (data := party.next()) is not None:
-                async with asyncio.timeout(SEND_S):
-                    await self._websocket.send_bytes(data)
-            if party.ending is not None:
-                async with asyncio.timeout(SEND_S):
-                    await self._websocket.close(CLOSE_CODE)
-                return
-            self._changed.clear()
-            await self._changed.wait()
+    def next_to_send(self) -> bytes | None:
+        """Return the next answer, or what is passed on to it."""
+        return self._party.next()
 
 
 async def _wait_place(party: Party) -> None:
