@@ -322,7 +322,7 @@ PLANTS: dict[str, Planted] = {
     "states-not-compared": Planted(states_not_compared, "collect", seed=110),
     "order-broken": Planted(order_broken, "chaos"),
     "read-twice": Planted(read_twice, "chaos"),
-    "cuts-joined-by-min": Planted(trust_plants.cuts_joined_by_min, "byzantine", seed=66, nodes=5),
+    "cuts-joined-by-min": Planted(trust_plants.cuts_joined_by_min, "byzantine", seed=2, nodes=5),
     "nothing-revived": Planted(trust_plants.nothing_revived, "byzantine", nodes=5),
     "judged-by-arrival": Planted(trust_plants.judged_by_arrival, "byzantine", nodes=5),
     "removed-admin-obeyed": Planted(trust_plants.removed_admin_obeyed, "byzantine", nodes=5),
