@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cis.model import VersionVector
 from cis.node.governing import Governing
 from cis.sim.chaos import quiet
 from cis.sim.judgement import strayed
@@ -12,7 +13,11 @@ from cis.sim.node import SimNode
 from cis.sim.scenarios import Chaos
 from cis.sim.storm import Storm
 from cis.sim.world import World, scratch
+from cis.store.collection import Ended, adopt
+from cis.store.log import LogReader
+from cis.store.stability import give_up_catching_up
 from cis.wire.membership import NO_SPACE
+from cis.wire.messages import encode
 
 CALM = Chaos(name="calm", meaning="nothing happens but what a test does", writes=0, broadcasts=0)
 ALONE = 0, 1, 2, 3
@@ -107,3 +112,24 @@ def test_a_disk_put_back_from_before_its_node_knew_anybody_parts_it_once_the_dis
         assert strays() == [founder.number]
         tell(others[0], founder)
         assert strays() == []
+
+
+def test_what_comes_once_a_floor_was_given_up_counts_by_its_date() -> None:
+    """A change dated ahead was claimed with a floor that a peer stated, which was given up before it came."""
+    with apart() as world:
+        writer, reader = world.nodes[2:]
+        writer.skew_ms = 3_600_000
+        written_at(world, writer)
+        public, floor = writer.cluster.public, writer.store.reader.vector(writer.cluster.public)
+        told = Ended((), floor, VersionVector(), settled=True)
+        reader.store.execute(lambda connection: adopt(connection, public, told)).result()
+        world.oracle.check(reader)
+        assert world.oracle.shadows[reader.number].effective
+        reader.store.execute(lambda connection: give_up_catching_up(connection, public)).result()
+        replica = writer.store.replica
+        segment = LogReader(writer.store.reader.connection, public).segment(replica, 1, floor.contiguous(replica))
+        assert segment is not None
+        reader.store.merge(encode(segment)).result()
+        assert reader.store.reader.rows.held()
+        world.oracle.check_whole(reader)
+        assert world.oracle.wrongs == []

@@ -118,10 +118,16 @@ class Stability:
         return bool(fresh)
 
     def _others(self, space: SpaceId) -> list[NodeId]:
-        """The members whose reports are waited for; who keeps a space blind cannot report."""
+        """Whose reports are waited for: the members', but for who keeps a space blind and cannot report.
+
+        A removed admin that may have removed its remover first is waited for like a member that is away.
+        """
         cluster, own = self._local.cluster, self._local.identity.node
-        readers = cluster.membership.readers(space) if space != cluster.private else ()
-        return [member.node for member in readers if member.node != own]
+        if space == cluster.private:
+            return []
+        log = cluster.membership
+        waited = (*(member.node for member in log.readers(space)), *log.contesting())
+        return [node for node in waited if node != own]
 
     def _collect(self) -> None:
         """Collect in steps, between which others may write."""

@@ -124,11 +124,12 @@ class Shadow:
         self.claims = _shortened(self.claims, self.ends)
 
     def unclaim(self, claims: VersionVector, forked: Collection[ReplicaId]) -> None:
-        """Forget what was claimed for a floor that was given up, and never came."""
+        """Forget what was claimed for a floor that was given up, and had not come: when it comes, its date counts."""
         if next(self.claims.missing_in(claims), None) is not None:
             known = [*self.waiting, *(one for of in self.effective.values() for one in of.values())]
             self.give_up([one for one in known if one.dot not in claims and one.dot.replica not in forked])
             self.unseen = {dot for dot in self.unseen if dot in claims}
+            self.claims = claims
 
     def take(self, facts: Iterable[Fact], now_ms: int) -> set[MemoryId]:
         """Take in what is newly claimed, and let what has waited take effect; returns the memories it touches."""
@@ -186,7 +187,7 @@ class Oracle:
     def check(self, node: SimNode) -> None:
         """Compare what has changed of the node since it was last looked at."""
         shadow, reader, now_ms = self.shadows[node.number], node.store.reader, node.clock_ms()
-        held = shadow.holds
+        held, fallen = shadow.holds, shadow.floor
         shadow.holds, shadow.floor = reader.vector(node.cluster.public), reader.floor(node.cluster.public)
         shadow.stable, shadow.owes = stable(reader, node.cluster.public), reader.owes(node.cluster.public)
         claims = shadow.holds.join(self.ledger.written_of(shadow.floor))
@@ -195,7 +196,8 @@ class Oracle:
         for replica, first, last in _shortened(held, shadow.ends).missing_in(claims):
             if replica not in self.ledger.forked:
                 self.found("lost", f"m{node.number} no longer holds {name(replica, first)}..{last}")
-        shadow.unclaim(claims, self.ledger.forked)
+        floor = self.ledger.written_of(fallen.meet(shadow.floor))
+        shadow.unclaim(_shortened(held, shadow.ends).join(floor), self.ledger.forked)
         fresh = self.facts(node, reader, shadow.claims, claims)
         shadow.claims = claims
         for memory in sorted(touched | shadow.take(fresh, now_ms)):

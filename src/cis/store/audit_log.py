@@ -208,7 +208,8 @@ class Chain:
         stated = [row.previous] if row.previous is not None else []
         before = [*self._before, *stated]
         links = self.log.computed(row, heads, before)
-        sound = row.sound and self._all_there(row, heads) and (row.link in links or not before)
+        # Behind a lost changeset nothing shows whether a row is what was signed: it is wanted with the lost one.
+        sound = row.sound and self._all_there(row, heads) and row.link in links
         sound = sound and (row.signature is None or self.log.signed(row.link, row.signature))
         sound = sound and row.first >= self._next
         if not sound or self.log.damaged_body(row):

@@ -25,7 +25,7 @@ from cis.store.audit_log import Changeset, LogRows
 from cis.store.collection import end_named
 from cis.store.database import fetch
 from cis.store.replicas import Replicas, rid_of
-from cis.trust.signing import hash_leaf
+from cis.trust.signing import hash_body, hash_leaf
 from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, REFERENCE
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def repair(connection: apsw.Connection, verified: Verified, now_ms: int) -> Repa
         restoring.restore(changeset)
     mend(connection, verified.space, restoring.touched, now_ms)
     memories = _restore_bodies(logs[0], verified)
+    _drop_altered_bodies(logs[0], verified)
     ended = end_named(connection, restoring.revealed)
     _journal(connection, _space_number(connection, verified.space), [*memories, *ended])
     return Repaired(verified.last, restoring.changes, len(memories))
@@ -260,13 +261,21 @@ class _Restoring:
         places = range(wanted.first - self._start, wanted.last - self._start + 1)
         if any(self._lost(place) and self._collected[place] for place in places):
             return  # the peer has collected what is lost here: it cannot be put back from there
-        mended = self._row(wanted, row, places)
+        mended, before = self._row(wanted, row, places), self.changes
         if mended != row:
             self._log.connection.execute("INSERT OR REPLACE INTO changeset VALUES(?,?,?,?,?,?,?)", mended)
-            if row is None or mended[:5] != row[:5]:
-                self._touch(*(self._records[place] for place in places if not self._collected[place]))
         for place in places:
             self._restore_head(place, wanted.refs)
+        if mended != row or self.changes > before:  # all its memories waited for this, whichever rows were damaged
+            self._touch(*(self._records[place] for place in places if not self._collected[place]))
+        if row is None or row.link != wanted.link:
+            self._prove_next(wanted)
+
+    def _prove_next(self, restored: Changeset) -> None:
+        """Have what the next changeset changed derived anew too: until now nothing proved it, so it waited."""
+        for row in self._log.changesets(restored.last + 1, restored.last + 1):
+            if row.first == restored.last + 1 and self._log.intact(row, [restored.link]):
+                self._touch(*self._log.heads(row.rid, row.rid + row.changes - 1).values())
 
     def _rid(self, place: int) -> int:
         return rid_of(self._log.number, self._start + place)
@@ -335,6 +344,20 @@ def _restore_bodies(log: LogRows, verified: Verified) -> list[bytes]:
             log.connection.execute("INSERT OR REPLACE INTO body VALUES(?,?)", (rid, body))
             memories.append(memory)
     return memories
+
+
+def _drop_altered_bodies(log: LogRows, verified: Verified) -> None:
+    """Let go of bodies that are not what was signed and that the peer lacks too: others are then asked for them."""
+    collected, slots = verified.layout.collected.tolist(), verified.slots
+    base = rid_of(log.number, verified.segment.first)
+    query = "SELECT rid - ?1, sealed FROM body WHERE rid BETWEEN ?1 AND ?2"
+    altered = [
+        (base + at,)
+        for at, sealed in fetch(log.connection, query, (base, base + verified.layout.changes - 1))
+        if not collected[at] and hash_body(sealed) != slots[HASH_LENGTH * at : HASH_LENGTH * (at + 1)]
+    ]
+    for table in ("body", "hidden"):
+        log.connection.executemany(f"DELETE FROM {table} WHERE rid = ?", altered)
 
 
 def _journal(connection: apsw.Connection, space: int, memories: Iterable[bytes]) -> None:

@@ -46,9 +46,9 @@ class Crowd:
         count = self.issued.get(issuer, 0)
         if count < ISSUED_MAX and self.told < _room(2, body):
             return True
-        distance = rights.distance(issuer)
+        distance = rights.seniority(issuer)[0]
         leaning = [
-            nearness for backer in backers if backer != issuer and (nearness := rights.distance(backer)) <= distance
+            nearness for backer in backers if backer != issuer and (nearness := rights.seniority(backer)[0]) <= distance
         ]
         issued_max = ISSUED_MAX + LEANED_MAX * bool(leaning)
         return count < issued_max and self.told < max(_room(near, body) for near in (distance, *leaning))

@@ -9,6 +9,7 @@ from cis.trust.chronicle import Chronicle
 from cis.trust.keys import PUBLIC, space_id
 from cis.trust.log import Known
 from cis.trust.names import Member, free_name, name_members
+from cis.trust.standing import follows
 from cis.wire.membership import NewSpace, Role
 
 
@@ -36,6 +37,20 @@ class Members(Chronicle):
         """Return who removed a node that was a member; None where nobody did, or its own admin was removed."""
         removals = self.rights.covering(node, None) if self.revoked(node) else []
         return min(removals, key=lambda known: known.rank).entry.issuer if removals else None
+
+    def contesting(self) -> tuple[NodeId, ...]:
+        """Return the removed admins whose word, should it come, may undo their removal: they outrank who stated it."""
+        return tuple(node for node in self.rights.nodes() if self.revoked(node) and self._outranks_removers(node))
+
+    def _outranks_removers(self, node: NodeId) -> bool:
+        removals = self.rights.covering(node, None)
+        for known, grant in self.rights.granted(node):
+            removers = [removal.entry.issuer for removal in removals if not follows(known, removal)]
+            if grant.role is Role.ADMIN and removers:
+                own = self.rights.seniority(node)
+                if all(own < self.rights.seniority(one) for one in removers):
+                    return True
+        return False
 
     def free_name(self, wanted: str) -> str:
         """Return ``wanted``, or with the least suffix (``-2``, ``-3`` …) that no member has."""

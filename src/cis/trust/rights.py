@@ -85,12 +85,12 @@ class Rights:
             self._standing = standing
         return self._standing
 
-    def distance(self, node: NodeId) -> int:
-        """Return by how many grants an admin there ever was is away from the founder: -1 for the recovery key."""
+    def seniority(self, node: NodeId) -> Seniority:
+        """Return where an admin there ever was stands: the distance to the founder first, -1 for the recovery key."""
         if self._seniorities is None:
             assert self.founding is not None
             self._seniorities = seniorities(self.founding, self.recovery, self._admins)
-        return self._seniorities[node][0]
+        return self._seniorities[node]
 
     def made_by(self, node: NodeId, sparing: NodeId) -> dict[NodeId, None]:
         """Return an admin and those it made, and they made; neither ``sparing`` nor the founder or recovery key."""

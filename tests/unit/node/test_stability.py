@@ -16,11 +16,12 @@ from cis.store.read import stable
 from cis.store.stability import stable_floor
 from cis.wire.content import Content
 from cis.wire.membership import Role
+from tests.stores import settle
 from tests.unit.node.households import admitted, close, household, tell
 
 
-def put(node: LocalNode, space: SpaceId) -> None:
-    node.store.write([Write(space, Kind.PUT, Content("k", b"x"))]).result()
+def put(node: LocalNode, space: SpaceId, value: bytes = b"x") -> None:
+    node.store.write([Write(space, Kind.PUT, Content("k", value))]).result()
 
 
 def give(giver: LocalNode, taker: LocalNode, space: SpaceId) -> None:
@@ -150,4 +151,45 @@ def test_what_a_new_admin_cuts_off_before_it_had_it_goes_everywhere(tmp_path: Pa
     tell(new, founder)
     with founder.store.snapshot() as reader:
         assert reader.vector(public).contiguous(one.store.replica) == 0
+    close(nodes)
+
+
+def value(node: LocalNode, space: SpaceId) -> bytes | None:
+    with node.store.snapshot() as reader:
+        recalled = reader.recall(space, "k")
+    assert recalled is not None
+    content = recalled.latest.content
+    return None if content is None else content.value
+
+
+def test_what_a_removed_admin_may_yet_undo_is_not_stable_and_drops_no_value(tmp_path: Path) -> None:
+    """A junior admin removes the founder, apart from whom it was removed itself: a writer hears the junior first."""
+    nodes = household(tmp_path, ("junior", Role.ADMIN), ("one", Role.WRITER))
+    founder, junior, one = nodes
+    public = founder.cluster.public
+    put(one, public)
+    give(one, junior, public)
+    founder.revoke(junior.identity.node)
+    junior.revoke(founder.identity.node)
+    tell(junior, one)
+    put(junior, public, b"y")
+    give(junior, one, public)
+    settle(one.store)
+    collecting = Stability(one)
+    for report in Stability(junior).round():
+        collecting.take(junior.identity.node, report)
+    collecting.round()
+    assert (value(one, public), stable_of(one, public)) == (b"y", VersionVector())
+    tell(founder, one)
+    assert value(one, public) == b"x"
+    close(nodes)
+
+
+def test_who_was_removed_by_a_senior_is_waited_for_no_more(tmp_path: Path) -> None:
+    nodes = household(tmp_path, ("junior", Role.ADMIN))
+    founder, junior = nodes
+    put(founder, founder.cluster.public)
+    founder.revoke(junior.identity.node)
+    Stability(founder).round()
+    assert stable_of(founder, founder.cluster.public) == VersionVector({founder.store.replica: 1})
     close(nodes)

@@ -122,6 +122,26 @@ def lose_a_changeset(store: Store) -> None:
     sql(store, "DELETE FROM changeset WHERE rid = ?", rid_alive(store, "k5"))
 
 
+def lose_a_changeset_and_alter_the_next(store: Store) -> None:
+    lost = rid_alive(store, "k0")
+    flip = "UPDATE changeset SET header = CAST(substr(header, 1, length(header) - 2) || x'0102' AS BLOB) "
+    sql(store, f"{flip} WHERE rid = (SELECT min(rid) FROM changeset WHERE rid > ?)", lost)
+    sql(store, "DELETE FROM changeset WHERE rid = ?", lost)
+
+
+def lose_a_changeset_and_what_the_next_shows(store: Store) -> None:
+    lost = rid_alive(store, "k0")
+    next_one = "(SELECT min(rid) FROM changeset WHERE rid > ?)"
+    sql(store, f"DELETE FROM live WHERE rid >= {next_one}", lost)
+    sql(store, "DELETE FROM changeset WHERE rid = ?", lost)
+
+
+def lose_a_header_and_what_another_of_its_changeset_shows(store: Store) -> None:
+    first = "(SELECT min(rid) FROM changeset WHERE rid > ?)"
+    sql(store, f"DELETE FROM live WHERE rid = 1 + {first}", rid_alive(store, "k0"))
+    sql(store, f"DELETE FROM head WHERE rid = {first}", rid_alive(store, "k0"))
+
+
 def flip_a_byte_of_a_link(store: Store) -> None:
     flip = "UPDATE changeset SET link = CAST(x'0102' || substr(link, 3) AS BLOB) WHERE rid = ?"
     sql(store, flip, rid_alive(store, "k5"))
@@ -170,6 +190,9 @@ FROM_PEERS = [
     forget_what_a_header_replaces,
     cut_a_header_short,
     lose_a_changeset,
+    lose_a_changeset_and_alter_the_next,
+    lose_a_changeset_and_what_the_next_shows,
+    lose_a_header_and_what_another_of_its_changeset_shows,
     flip_a_byte_of_a_link,
     flip_a_byte_of_the_hashes,
     flip_a_byte_of_a_signature,
@@ -225,6 +248,22 @@ def test_what_cannot_be_had_is_reported_as_missing(
     with open_store(tmp_path / "c", Author(3)) as stranger:
         mine, _ = audit(one, stranger)
         assert mine.here.missing > 0
+
+
+def test_an_altered_body_that_nobody_else_has_is_missing_where_it_is_alive_and_else_let_go(
+    stores: tuple[Store, Store],
+) -> None:
+    one, two = stores
+    hidden = "(SELECT min(rid) FROM hidden)"
+    for rid in (hidden, str(rid_alive(one, "k5"))):
+        sql(one, f"UPDATE body SET sealed = CAST(x'0102' || substr(sealed, 3) AS BLOB) WHERE rid = {rid}")
+    for store_rid in (hidden, str(rid_alive(two, "k5"))):
+        sql(two, f"DELETE FROM body WHERE rid = {store_rid}")
+    mine, _ = audit(one, two)
+    assert mine.here.missing == 1
+    assert self_check(one).damaged == ()
+    with one.snapshot() as reader:
+        assert len(unheld_bodies(reader, SPACE)) == 1
 
 
 def test_two_stores_that_lost_what_they_wrote_give_it_back_to_each_other(
