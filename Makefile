@@ -29,7 +29,7 @@ demo: $(VENV)/.runtime  ## three real nodes on this machine: join, edit apart, h
 	$(BIN)/cis demo $(ARGS)
 
 test: $(VENV)/.dev debian  ## all tests (ARGS='-k name' passes on to pytest)
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, tidiness: seconds, before every commit
 	$(BIN)/ruff format --check .
