@@ -330,5 +330,5 @@ PLANTS: dict[str, Planted] = {
     "hidden-body-dropped": Planted(trust_plants.hidden_body_dropped, "byzantine", seed=42, nodes=5),
     "removed-not-parted-with": Planted(trust_plants.removed_not_parted_with, "byzantine", seed=2, nodes=5),
     "known-key-used": Planted(trust_plants.known_key_used, "byzantine", nodes=5),
-    "cut-lifted-by-claim": Planted(trust_plants.cut_lifted_by_claim, "byzantine", seed=88, nodes=5),
+    "cut-lifted-by-claim": Planted(trust_plants.cut_lifted_by_claim, "byzantine", seed=12, nodes=5),
 }
