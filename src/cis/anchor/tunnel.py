@@ -19,7 +19,6 @@ from cis.anchor.protocol import CHUNK_BYTES_MAX, TOKEN_LENGTH_MAX
 from cis.wire.decoding import Bytes32, decode_message
 
 PATH = "/v1/tunnel"
-CHANNEL_LENGTH = 32
 DATAGRAM_BYTES_MAX = 2048
 BUNDLE_BYTES_MAX = CHUNK_BYTES_MAX
 _ATTACH_BYTES_MAX = 1024

@@ -296,6 +296,7 @@ class Core:
                     self.dialling.touch()
                     if (link := self.link_to(node)) is not None:
                         link.released = False
+                        self.sessions.on_neighbour(link, now)
                 case gossip.NeighbourDown():
                     self.dialling.touch()
         return effects

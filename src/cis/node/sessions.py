@@ -48,6 +48,7 @@ class Sessions:
         self._rng = rng
         self._interval_s = interval_s
         self._round_at: float | None = None
+        self._learned_at = float("-inf")
 
     def on_connected(self, link: Link, now: float) -> None:
         """A connection is there: who dialled begins."""
@@ -97,23 +98,33 @@ class Sessions:
         delay_s = min(RETRY_CEILING_S, RETRY_S * 2.0 ** min(status.comparisons, 10)) if often else 0.0
         self.want(link, now + delay_s)
 
+    def on_neighbour(self, link: Link, now: float) -> None:
+        """A peer became a neighbour: what was learned while it was none it was not offered."""
+        if self._learned_at >= link.since:
+            self._relay(link, now)
+
     def offer_on(self, source: LinkId | None, now: float) -> None:
         """Plan sessions with the neighbours, but for the one something came from; each passes it on in turn."""
+        self._learned_at = now
         for link in self._reachable():
             if link.id != source:
-                self.want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
+                self._relay(link, now)
 
     def reach(self, space: SpaceId, now: float, *, everyone: bool = False) -> None:
         """Plan a session with a member that shares a space, or all that are connected; dial one where none is."""
         nodes = self._around.sharing().get(space, ())
         links = [link for link in self._table if link.node in nodes]
         for link in links if everyone or not links else [self._rng.choice(links)]:
-            self.want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
+            self._relay(link, now)
         if not links and nodes:
             ordered = sorted(nodes)
             for node in self._rng.sample(ordered, len(ordered)):
                 if self._around.dial(node, now):
                     break
+
+    def _relay(self, link: Link, now: float) -> None:
+        """Plan a session that passes on what came, soon but not at once: more may be coming."""
+        self.want(link, max(now + RELAY_DELAY_S, link.synced_at + RELAY_PAUSE_S))
 
     def want(self, link: Link, at: float) -> None:
         """Plan a session, unless an earlier one is planned."""

@@ -16,6 +16,7 @@ from cis.errors import PeerFault
 from cis.gossip import Gossip
 from cis.model import NodeId
 from cis.node import events
+from cis.node.choosing import Choice
 from cis.node.cluster import Cluster
 from cis.node.core import Core
 from cis.node.hearing import Message
@@ -149,8 +150,8 @@ class SimNode:
         self.telling = Telling(self, lambda message: self.world.read(self, message))
         self.stability = Stability(cast("LocalNode", self), collects=self._collects)  # what it needs of one is here
         rng = Random(self._chance.getrandbits(64))
-        gossip = Gossip(self.id, self.talk.own_record, rng)
         book, targets_of = PeerBook(self.id, rng), self.talk.targets_of
+        gossip = Gossip(self.id, self.talk.own_record, rng, taste=Choice(book, rng))
         self.core = Core(self.id, book, gossip, rng, self._sync_s, targets_of, self.cluster.sharing)
         self._reported.clear()
         self.lives += 1

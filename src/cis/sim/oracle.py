@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -269,19 +269,20 @@ class Oracle:
         """A write was acknowledged: ``before`` was alive of the memory then, ``intent.over`` is what it replaces."""
         shadow = self.shadows[node.number]
         shadow.acknowledged.add(dot)
-        self.ledger.mean(dot, intent, before.values())
+        living, found = shadow.effective.get(memory, {}), set(shadow.shown(memory, node.clock_ms()))
+        replaces_values = dot in living and living[dot].kind in _BY_VALUE
+        unread = {
+            one
+            for one in found & intent.over
+            if replaces_values and may_be_late(self, node, living[one], to_the_end=False)
+        }
+        self.ledger.mean(dot, replace(intent, over=intent.over - unread), before.values())
         if dot not in shadow.claims:
             self.found("lost", f"m{node.number} acknowledged {name(*dot)} and does not hold it")
         if dot not in shadow.claims or shadow.catching_up:
             return
         floor = node.store.reader.floor(node.cluster.public)
-        living = shadow.effective[memory]
-        wanted, found = (before.keys() - intent.over) | {dot}, set(shadow.shown(memory, node.clock_ms()))
-        unread = {
-            one
-            for one in found & intent.over
-            if living[dot].kind in _BY_VALUE and may_be_late(self, node, living[one], to_the_end=False)
-        }
+        wanted = (before.keys() - intent.over) | {dot}
         collected = {
             one
             for one in found & intent.over

@@ -101,6 +101,23 @@ def test_a_gap_leads_to_a_session_with_the_link_it_showed_on_after_a_moment(core
     assert core.handle(events.Ticked(), 10.0 + GAP_DELAY_S) == [events.Synchronise(2)]
 
 
+def test_what_was_learned_before_a_peer_became_a_neighbour_is_offered_to_it_then(core: Core, machine: Scripted) -> None:
+    machine.decides.append([gossip.NeighbourUp(LOW)])
+    settle(core, 1, LOW)
+    settle(core, 2, HIGH)
+    core.handle(events.SyncEnded(1, Report(changes_received=1)), 10.0)
+    assert core.handle(events.Ticked(), 11.0) == []
+    machine.decides.append([gossip.NeighbourUp(HIGH)])
+    core.handle(events.GossipReceived(2, Disconnect()), 12.0)
+    assert core.handle(events.Ticked(), 12.0 + RELAY_DELAY_S) == [events.Synchronise(2)]
+
+
+def test_a_new_neighbour_is_offered_nothing_where_nothing_was_learned(core: Core, machine: Scripted) -> None:
+    machine.decides.append([gossip.NeighbourUp(HIGH)])
+    settle(core, 1, HIGH)
+    assert core.handle(events.Ticked(), 1.0) == []
+
+
 def test_a_sound_change_without_a_gap_leads_to_no_session(core: Core, machine: Scripted) -> None:
     settle(core, 1, HIGH)
     machine.decides.append([gossip.Deliver(ID, b"body", HIGH, 1)])
