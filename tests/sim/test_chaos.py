@@ -38,7 +38,7 @@ def test_what_is_said_in_the_name_of_a_removed_member_is_survived(seed: int) -> 
 
 
 def test_the_byzantine_member_attempts_everything_and_nothing_is_accepted() -> None:
-    outcomes = [run("byzantine", seed) for seed in (*range(1, 13), 33)]  # in the 33rd it withholds a removal
+    outcomes = [run("byzantine", seed) for seed in (*range(1, 13), 30, 33)]  # in the last it withholds a removal
     assert [outcome.wrongs for outcome in outcomes] == [()] * len(outcomes)
     counts = sum((outcome.counts for outcome in outcomes), Counter[str]())
     for what in ("revocations", "grants_again", "demotions", "rotations", "feuds"):
