@@ -285,7 +285,7 @@ class Oracle:
         wanted = (before.keys() - intent.over) | {dot}
         collected = {
             one
-            for one in found & intent.over
+            for one in found
             if living[one].kind not in BEARING and one.seq <= floor.contiguous(one.replica)
         }
         if wanted | unread | collected != found:
