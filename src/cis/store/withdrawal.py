@@ -59,7 +59,7 @@ def withdraw(
             changes += log.cut_before(first)
             replicas.save(end)
             cut_back.append(end.replica)
-        if log.is_hollow(limit):
+        if log.is_hollow(limit, first):
             end.seq, end.base, end.link = 0, 0, GENESIS
             replicas.save(end)
     for number, memories in touched.items():
@@ -95,10 +95,14 @@ class _Log:
                 standing.add(authority)
         return None
 
-    def is_hollow(self, limit: Limit) -> bool:
-        """Tell whether all that is left of a log that counts for nothing is what a peer called collected."""
+    def is_hollow(self, limit: Limit, voided: int | None) -> bool:
+        """Tell whether all that is left of a log that counts for nothing is what a peer called collected.
+
+        No cut need name it: what came before something ``voided`` by its author's removal was written no later.
+        """
         end, cut = self._end, limit(self._space, self._end.replica)
-        return cut is not None and cut.seq == end.stable == 0 < end.seq == end.base
+        counts_for_nothing = voided is not None if cut is None else cut.seq == 0
+        return counts_for_nothing and end.stable == 0 < end.seq == end.base
 
     def memories_from(self, first: int) -> list[MemoryId]:
         """Return the memories of which changes from that number on speak."""
