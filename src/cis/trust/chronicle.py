@@ -20,13 +20,15 @@ from cis.errors import Fault, PeerFault
 from cis.model import NodeId
 from cis.trust.crowding import FLOOD_MIN, HELD_MAX, Crowd, flood, heads_beside
 from cis.trust.entries import Body, SignedEntry, id_of, read_entry
-from cis.trust.log import EntryLog, Known
+from cis.trust.log import EntryLog, Known, Rank
 from cis.trust.rights import Rights
 from cis.trust.standing import Standing
 from cis.wire.membership import PARENTS_MAX
 
 VOID_KEPT_MAX = 64
-"""Void entries kept for each removed node, beside those that entries with effect follow."""
+"""Void entries told for each removed node, those of least rank, beside those that entries with effect follow."""
+VOID_HELD_MAX = 1024
+"""How many of them are taken in, as ever lower ones come; beyond, only a node that floods sees logs differ by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,19 @@ class _Weighed:
     standing: Standing
     heads: tuple[Known, ...]
     void: dict[NodeId, list[Known]]
+    """in order of rank"""
     untold: frozenset[bytes]
     crowd: Crowd
 
-    def too_many(self, issuer: NodeId, ancestry: int) -> bool:
-        """Tell whether an entry of this issuer and ancestry is void, and as many as are kept are here already."""
+    def too_many(self, issuer: NodeId, ancestry: int, rank: Rank) -> bool:
+        """Tell whether an entry of this issuer, ancestry and rank is void, and would not be among those told.
+
+        Which those are follows from the entries alone, not from the order they came in: so two nodes that took in
+        different ones tell each other the same in the end.
+        """
         blamed = self.standing.blame_for(issuer, ancestry)
-        return blamed is not None and len(self.void.get(blamed, ())) >= VOID_KEPT_MAX
+        void = self.void.get(blamed, ()) if blamed is not None else ()
+        return len(void) >= VOID_HELD_MAX or (len(void) >= VOID_KEPT_MAX and rank > void[VOID_KEPT_MAX - 1].rank)
 
 
 class Chronicle:
@@ -170,7 +178,8 @@ class Chronicle:
         weighed = self._weighed
         if weighed is None or len(self.log.known) - weighed.count >= VOID_KEPT_MAX:
             weighed = self._weigh()
-        return weighed.too_many(entry.issuer, ancestry) and self._weigh().too_many(entry.issuer, ancestry)
+        rank = self.log.rank_of(entry)
+        return weighed.too_many(entry.issuer, ancestry, rank) and self._weigh().too_many(entry.issuer, ancestry, rank)
 
     def _on_admitted(self, known: Known) -> None:
         self.rights.admit(known)
@@ -196,9 +205,9 @@ def _weigh(known: list[Known], rights: Rights) -> _Weighed:
     for one, fault in blamed:
         if fault is not None and not needed >> one.place & 1:
             void.setdefault(fault, []).append(one)
-    untold = frozenset(
-        one.entry.id for few in void.values() for one in sorted(few, key=lambda one: one.rank)[VOID_KEPT_MAX:]
-    )
+    for ranked in void.values():
+        ranked.sort(key=lambda one: one.rank)
+    untold = frozenset(one.entry.id for ranked in void.values() for one in ranked[VOID_KEPT_MAX:])
     told = Counter(one.entry.issuer for one in known if one.entry.id not in untold)
     crowd = Crowd(len(known) - len(untold), told)
     return _Weighed(len(known), rights.standing, tuple(reversed(heads)), void, untold, crowd)

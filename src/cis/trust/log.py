@@ -18,6 +18,9 @@ PARKED_MAX = 1024
 PARKED_BYTES_MAX = 8 << 20
 
 
+Rank = tuple[int, bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """An entry in its place. ``ancestry`` has a bit for each entry it follows and its own, ``place``.
@@ -31,7 +34,7 @@ class Known:
     ancestry: int
 
     @property
-    def rank(self) -> tuple[int, bytes]:
+    def rank(self) -> Rank:
         """What orders entries alike on all nodes, an entry after all it follows."""
         return (self.depth, self.entry.id)
 
@@ -87,6 +90,10 @@ class EntryLog:
     def _missing_parent(self, entry: SignedEntry) -> bytes | None:
         return next((parent for parent in entry.statement.parents if parent not in self.known), None)
 
+    def rank_of(self, entry: SignedEntry) -> Rank:
+        """Return the rank that an entry has or would have, whose parents are known."""
+        return (max((self.known[parent].depth + 1 for parent in entry.statement.parents), default=0), entry.id)
+
     def _admit(self, entry: SignedEntry) -> Known | None:
         parents = [self.known[parent] for parent in entry.statement.parents]
         ancestry = 0
@@ -95,8 +102,7 @@ class EntryLog:
         self._judge(entry, ancestry)
         if self._spare(entry, ancestry, self._followers(entry.id)):
             return None
-        place = len(self.known)
-        depth = max((parent.depth + 1 for parent in parents), default=0)
+        place, (depth, _) = len(self.known), self.rank_of(entry)
         known = Known(entry, place, depth, ancestry | 1 << place)
         self.known[entry.id] = self.heads[entry.id] = known
         for parent in parents:
