@@ -59,9 +59,12 @@ def withdraw(
             changes += log.cut_before(first)
             replicas.save(end)
             cut_back.append(end.replica)
-        if log.is_hollow(limit, first):
+        hollow = log.is_hollow(limit, first)
+        if hollow:
             end.seq, end.base, end.link = 0, 0, GENESIS
             replicas.save(end)
+        if (hollow or first is not None) and end.seq < end.floor:
+            touched[end.space].update((memory, None) for memory in log.memories_naming())
     for number, memories in touched.items():
         _forget_awaited(connection, memories)
         mend(connection, shared[number], memories, now_ms)
@@ -108,6 +111,17 @@ class _Log:
         """Return the memories of which changes from that number on speak."""
         query = "SELECT DISTINCT substr(record, 9, 16) FROM head WHERE rid BETWEEN ? AND ?"
         return [MemoryId(memory) for (memory,) in fetch(self._connection, query, self._from(first))]
+
+    def memories_naming(self) -> list[MemoryId]:
+        """Return the memories of which changes in other logs may name this one's: of collected ones nothing else tells.
+
+        Should the log come again, what is named there is dead, and has to be awaited.
+        """
+        query = (
+            "SELECT DISTINCT substr(h.record, 9, 16) FROM changeset c JOIN head h "
+            "ON h.rid BETWEEN c.rid AND c.rid + length(c.hashes) / ? - 1 WHERE instr(c.refs, ?)"
+        )
+        return [MemoryId(memory) for (memory,) in fetch(self._connection, query, (HASH_LENGTH, self._end.replica))]
 
     def cut_before(self, first: int) -> int:
         """Remove the rows from that number on, and move the log's end; return how many changes went."""
