@@ -18,9 +18,8 @@ import time
 from random import Random
 
 from cis.discovery.mdns import Mdns
-from cis.discovery.provider import Announcement
-from cis.discovery.tags import Tags
 from cis.model import NodeId
+from tests.announcing import PORT, Tagged
 from tests.net.lan.bed import Frame, Lan
 from tests.net.nat.internet import Host
 
@@ -28,25 +27,12 @@ HOSTS_MAX = 10
 _KEY = b"k" * 32
 
 
-class Member(Announcement):
+class Member(Tagged):
     """One node of a cluster, which announces itself and knows the others."""
 
     def __init__(self, number: int, members: int) -> None:
         nodes = [NodeId(other.to_bytes(32, "big")) for other in range(members)]
-        self._tags = Tags(nodes[number], lambda: [_KEY], lambda: nodes)
-        self._number = number
-
-    def port(self) -> int:
-        """Return a port of its own."""
-        return 7677 + self._number
-
-    def own_tag(self, slot: int) -> bytes | None:
-        """Return this node's tag."""
-        return self._tags.own_tag(slot)
-
-    def recognise(self, tag: bytes, slot: int) -> NodeId | None:
-        """Return whose tag it is."""
-        return self._tags.recognise(tag, slot)
+        super().__init__(nodes[number], nodes, _KEY, PORT + number)
 
 
 def run_on(host: Host, members: list[Member], seconds: float) -> None:

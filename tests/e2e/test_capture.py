@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from zeroconf import DNSAddress, DNSIncoming, DNSPointer, DNSRecord, DNSService, DNSText
+from zeroconf import DNSIncoming, DNSRecord
 
 from cis.discovery.mdns import SERVICE, Mdns
 from cis.discovery.provider import SLOT_SECONDS
@@ -25,6 +25,7 @@ from cis.wire.content import Content, decode_content, padme
 from cis.wire.gossip import Gossip
 from cis.wire.messages import decode, is_segment
 from cis.wire.segment import HEADER, RECORD, Segment
+from tests.announcing import Tagged, fields_of
 from tests.e2e import capture
 from tests.e2e.conftest import Home
 
@@ -173,57 +174,24 @@ def test_the_sizes_of_bodies_fall_into_the_classes_of_padme(session: Session) ->
 # --- mDNS ------------------------------------------------------------------------------------------------------------
 
 
-class _Announced:
-    """What a node announces: a tag of its own for each slot."""
-
-    def __init__(self, tags: dict[int, bytes]) -> None:
-        self._tags = tags
-
-    def port(self) -> int:
-        return 7677
-
-    def own_tag(self, slot: int) -> bytes | None:
-        return self._tags[slot]
-
-    def recognise(self, tag: bytes, slot: int) -> NodeId | None:
-        return None
-
-
-async def _announce(slot: int, announced: _Announced) -> None:
+async def _announce(slot: int, announced: Tagged) -> None:
     provider = Mdns(interfaces=["127.0.0.1"], allow_loopback=True, clock=lambda: slot * SLOT_SECONDS + 1.0)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1.5):
             await provider.run(announced, lambda _: None)
 
 
-def _announced_in(file: Path, slot: int, tags: dict[int, bytes]) -> list[DNSRecord]:
+def _announced_in(file: Path, slot: int, announced: Tagged) -> list[DNSRecord]:
     with capture.captured(file, "udp port 5353"):
-        asyncio.run(_announce(slot, _Announced(tags)))
+        asyncio.run(_announce(slot, announced))
     messages = [DNSIncoming(payload) for payload in capture.payloads(file)]
     return [record for message in messages for record in message.answers()]
 
 
-def _fields(records: list[DNSRecord]) -> set[object]:
-    """What the records hold that could tell one node from another."""
-    found: set[object] = set()
-    for record in records:
-        found.add(record.name)
-        match record:
-            case DNSPointer():
-                found.add(record.alias)
-            case DNSService():
-                found |= {record.server, record.port}
-            case DNSText():
-                found.add(record.text)
-            case DNSAddress():
-                found.add(record.address)
-    return found
-
-
 def test_announcements_of_two_slots_share_no_field_but_service_address_and_port(tmp_path: Path) -> None:
-    node = NodeId(b"\1" * 32)
-    tags = {slot: tag_of(b"k" * 32, slot, node) for slot in (5, 6)}
-    first, second = (_fields(_announced_in(tmp_path / f"{slot}.pcapng", slot, tags)) for slot in (5, 6))
+    key, node = b"k" * 32, NodeId(b"\1" * 32)
+    announced, tags = Tagged(node, [node], key), {slot: tag_of(key, slot, node) for slot in (5, 6)}
+    first, second = (fields_of(_announced_in(tmp_path / f"{slot}.pcapng", slot, announced)) for slot in (5, 6))
     for slot, seen in ((5, first), (6, second)):
         assert any(isinstance(one, bytes) and tags[slot] in one for one in seen), "the tag was announced, and seen"
     assert first & second == {f"{SERVICE}.local.", 7677, bytes([127, 0, 0, 1])}

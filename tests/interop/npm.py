@@ -1,19 +1,79 @@
-"""Packages from npm for tests against other implementations: installed once for each content, into the user's cache."""
+"""Networks of other implementations' nodes, of npm's packages: a process of Node.js that tests speak with.
+
+Packages are installed once for each content, into the user's cache.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 HERE = Path(__file__).parent
 NODE_MAJOR_MIN = 20
 INSTALL_S = 300
+ANSWER_S = 90.0
+
+
+class Network:
+    """Speaks with the process, a line of JSON each way; ``addresses`` are those of its nodes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._turn = asyncio.Lock()
+        self.addresses: list[str] = []
+
+    async def begin(self) -> None:
+        """Wait until all nodes run."""
+        self.addresses = (await self._answer())["addresses"]
+
+    async def do(self, command: str, **words: object) -> dict[str, Any]:
+        """Have a command of nodes.mjs done, and return its answer; RuntimeError where it failed there."""
+        async with self._turn:
+            assert self._process.stdin is not None
+            self._process.stdin.write(json.dumps({"command": command, **words}).encode() + b"\n")
+            answer = await self._answer()
+        if "error" in answer:
+            raise RuntimeError(f"{command}: {answer['error']}")
+        return answer
+
+    async def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(ANSWER_S):
+            answer: dict[str, Any] = json.loads(await self._process.stdout.readline())
+            return answer
+
+
+@asynccontextmanager
+async def network(name: str, nodes: int) -> AsyncIterator[Network]:
+    """Run so many nodes by ``nodes.mjs`` in ``tests/interop/<name>``; skips where they cannot be had."""
+    folder = await asyncio.to_thread(npm_folder, name)
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("node") or "node",
+        "nodes.mjs",
+        str(nodes),
+        cwd=folder,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        made = Network(process)
+        await made.begin()
+        yield made
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 def npm_folder(name: str) -> Path:

@@ -17,12 +17,12 @@ import pytest
 import pytest_asyncio
 from nacl.signing import SigningKey
 
-from cis.discovery.beacons import Beacons
 from cis.discovery.provider import Announcement, Sighting
-from cis.model import Candidate, NodeId
-from cis.trust.beacons import ITEM_LENGTH, SLOT_S, Beacon, beacon_key, beacon_slot
+from cis.model import Candidate
+from cis.trust.beacons import ITEM_LENGTH, SLOT_S, beacon_key, beacon_slot
 from cis.trust.identity import Identity
 from cis.trust.records import sign_record
+from tests.announcing import Recorded
 from tests.net.cluster import cluster, put, running, until, value
 
 pytest.importorskip("libtorrent", reason="the DHT needs libtorrent, for which there is no wheel here")
@@ -243,31 +243,9 @@ def has_ipv6() -> bool:
 # --- observers and liars ----------------------------------------------------------------------------------------------
 
 
-class Shown(Announcement):
+def announced(own: Identity, other: Identity, key: bytes) -> Recorded:
     """What a node of a cluster of two lets providers know."""
-
-    def __init__(self, own: Identity, other: Identity, key: bytes) -> None:
-        self._own = own
-        self.beacons = Beacons(own, lambda: [key], lambda: [own.node, other.node])
-        self.raw = sign_record(own, (Candidate(LOOPBACK, 7677, "direct"),), round(time.time() * 1000))
-
-    def port(self) -> int:
-        return 7677
-
-    def own_tag(self, _slot: int) -> bytes | None:
-        return None
-
-    def recognise(self, _tag: bytes, _slot: int) -> NodeId | None:
-        return None
-
-    def record(self) -> bytes:
-        return self.raw
-
-    def own_beacon(self, slot: int, /) -> Beacon | None:
-        return self.beacons.own(slot)
-
-    def other_beacons(self, slot: int, /) -> dict[bytes, Any]:
-        return self.beacons.others(slot)
+    return Recorded(own, [own.node, other.node], key)
 
 
 def pair(seed: int) -> tuple[Identity, Identity, bytes]:
@@ -297,7 +275,7 @@ async def test_an_observer_links_no_item_with_another_slots_nor_tells_two_cluste
         async def shown(count: int) -> bool:
             return len({asked[b"k"] for one in seen for asked in one.puts()}) >= count
 
-        mine, theirs = Shown(ana, ben, key), Shown(eve, dan, other_key)
+        mine, theirs = announced(ana, ben, key), announced(eve, dan, other_key)
         async with (
             providing(mine, entries, lambda: now[0]),
             providing(theirs, entries, lambda: now[0]),
@@ -328,8 +306,8 @@ async def test_members_find_each_other_through_nodes_that_are_not_ours_and_acros
         entries = tuple(one.address for one in seen)
         ahead = time.time() + SLOT_S
         async with (
-            providing(Shown(ana, ben, key), entries) as (_, found),
-            providing(Shown(ben, ana, key), entries, lambda: ahead) as (_, found_ahead),
+            providing(announced(ana, ben, key), entries) as (_, found),
+            providing(announced(ben, ana, key), entries, lambda: ahead) as (_, found_ahead),
         ):
             await eventually(lambda: both(found, found_ahead))
         assert {one.node for one in found} == {ben.node}
@@ -342,7 +320,7 @@ async def both(*found: list[Sighting]) -> bool:
 
 async def test_a_record_that_changes_is_put_again_under_a_higher_number() -> None:
     ana, ben, key = pair(4)
-    shown = Shown(ana, ben, key)
+    shown = announced(ana, ben, key)
     public = beacon_key(key, beacon_slot(time.time()), ana.node)
     async with watchers(2) as seen:
 

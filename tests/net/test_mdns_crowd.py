@@ -18,9 +18,10 @@ from cis.discovery.instances import Instance, announcement
 from cis.discovery.mdns import INSTANCES_MAX, SECOND_S, TOLD_BURST, Mdns, Segment
 from cis.discovery.multicast import GROUP_IPV4, READ_BURST, SOURCE_BURST, SOURCE_PER_S, Channel, Interface
 from cis.discovery.pace import Pace
-from cis.discovery.provider import Announcement, Sighting
+from cis.discovery.provider import Sighting
 from cis.discovery.tags import Tags
 from cis.model.ids import NodeId
+from tests.announcing import Tagged
 from tests.net.cluster import until
 from tests.net.test_mdns import GROUP, LOOPBACK
 from tests.net.test_mdns import pytestmark as _multicast
@@ -40,24 +41,14 @@ def node_of(number: int) -> NodeId:
     return NodeId(number.to_bytes(32, "big"))
 
 
-class Member(Announcement):
+class Member(Tagged):
     """One of a crowd, and whom it found."""
 
     def __init__(self, number: int, service: str, members: int = MANY) -> None:
         known = [node_of(other) for other in range(members)]
-        self._tags = Tags(node_of(number), lambda: [KEY], lambda: known)
-        self._number = number
+        super().__init__(node_of(number), known, KEY, 1000 + number)
         self.seen: list[Sighting] = []
         self.provider = Mdns(service=service, interfaces=[LOOPBACK], allow_loopback=True, rng=Random(number))
-
-    def port(self) -> int:
-        return 1000 + self._number
-
-    def own_tag(self, slot: int) -> bytes | None:
-        return self._tags.own_tag(slot)
-
-    def recognise(self, tag: bytes, slot: int) -> NodeId | None:
-        return self._tags.recognise(tag, slot)
 
     @property
     def found(self) -> set[NodeId | None]:

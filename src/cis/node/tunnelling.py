@@ -215,9 +215,9 @@ class Tunnelling:
         return tuple(found[:WAYS_MAX])
 
     async def _opened(self, way: Way, channel: bytes, *, waits: bool) -> Path:
-        """Open a channel, which is held from then on; `Unavailable` where it does not open."""
-        transport = next((one for one in self._means.transports if one.name == way.transport), None)
-        if transport is None or self._open >= CHANNELS_MAX:
+        """Open a channel at a way of this node's own, held from then on; `Unavailable` where it does not open."""
+        transport = next(one for one in self._means.transports if one.name == way.transport)
+        if self._open >= CHANNELS_MAX:
             raise Unavailable("as many channels are open as this node holds")
         held = _Held()
         self._open += 1

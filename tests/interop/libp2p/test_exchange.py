@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 
 from cis.discovery.libp2p.messages import SEALED_BYTES_MAX
-from tests.interop.libp2p.network import needs_libp2p
+from tests.interop.libp2p.needs import needs_libp2p
 
 if find_spec("trio") is not None:
     import trio

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from cis.discovery.beacons import Beacons, Sought
 from cis.discovery.libp2p.messages import PROTOCOL
 from cis.discovery.libp2p.options import Libp2pOptions
 from cis.discovery.libp2p.places import read_place
 from cis.discovery.libp2p.provider import Libp2pProvider
 from cis.discovery.provider import Announcement, Sighting
 from cis.discovery.sealed import SealedRecords
-from cis.model import Candidate, NodeId
+from cis.model import Candidate
 from cis.node.local import LocalNode
-from cis.trust.beacons import Beacon
 from cis.trust.identity import Identity
-from cis.trust.records import sign_record
-from tests.interop.libp2p.network import PATIENCE_S, POLL_S, Network, needs_libp2p, network
+from tests.announcing import Recorded
+from tests.interop.libp2p.needs import PATIENCE_S, POLL_S, needs_libp2p
+from tests.interop.npm import Network, network
 from tests.net.cluster import cluster, put, running, value
 
 pytestmark = [needs_libp2p, pytest.mark.timeout(240)]
@@ -32,31 +30,11 @@ ONE, TWO, THREE = Identity(b"1" * 32), Identity(b"2" * 32), Identity(b"3" * 32)
 MEMBERS = (ONE.node, TWO.node, THREE.node)
 
 
-class Shown(Announcement):
+class Shown(Recorded):
     """What a member lets others know: that it is at a port of loopback."""
 
     def __init__(self, own: Identity, port: int) -> None:
-        self._own = own
-        self._port = port
-        self._beacons = Beacons(own, lambda: [KEY], lambda: MEMBERS)
-
-    def port(self) -> int:
-        return self._port
-
-    def own_tag(self, _slot: int) -> bytes | None:
-        return None
-
-    def recognise(self, _tag: bytes, _slot: int) -> NodeId | None:
-        return None
-
-    def record(self) -> bytes:
-        return sign_record(self._own, (Candidate("127.0.0.1", self._port, "direct"),), round(time.time() * 1000))
-
-    def own_beacon(self, slot: int, /) -> Beacon | None:
-        return self._beacons.own(slot)
-
-    def other_beacons(self, slot: int, /) -> dict[bytes, Sought]:
-        return self._beacons.others(slot)
+        super().__init__(own, MEMBERS, KEY, (Candidate("127.0.0.1", port, "direct"),))
 
 
 def provider(entries: Sequence[str]) -> Libp2pProvider:
@@ -103,7 +81,7 @@ async def provided(js: Network, tag: bytes) -> str:
 
 async def test_members_find_each_other_through_js_nodes_and_newcomers_do_so_when_the_entry_points_are_dead() -> None:
     async with (
-        network(6) as js,
+        network("libp2p", 6) as js,
         searching(Shown(ONE, 1001), js.addresses[:1]) as first,
         searching(Shown(TWO, 1002), js.addresses[1:2]) as second,
     ):
@@ -117,7 +95,7 @@ async def test_members_find_each_other_through_js_nodes_and_newcomers_do_so_when
 async def test_a_js_node_fetches_the_record_by_its_tag_and_by_no_other() -> None:
     shown = Shown(ONE, 1001)
     tag = SealedRecords(shown).own()[0].tag
-    async with network(4) as js, searching(shown, js.addresses[:1]):
+    async with network("libp2p", 4) as js, searching(shown, js.addresses[:1]):
         address = await provided(js, tag)
         answer = bytes.fromhex((await js.do("ask", node=3, address=address, tag=tag.hex()))["answer"])
         assert int.from_bytes(answer[:2], "big") == len(answer) - 2
@@ -133,7 +111,7 @@ async def test_the_record_of_a_js_node_is_fetched_and_its_junk_does_no_harm() ->
     records = SealedRecords(shown)
     beacon = records.own()[0]
     sealed = records.sealed(beacon)
-    async with network(4) as js:
+    async with network("libp2p", 4) as js:
         for node, answer in ((2, b"\xff\xff" + bytes(70_000)), (3, len(sealed).to_bytes(2, "big") + sealed)):
             await js.do("serve", node=node, answer=answer.hex())
             assert (await js.do("provide", node=node, key=key_of(beacon.tag)))["told"] > 0
@@ -145,7 +123,7 @@ async def test_the_record_of_a_js_node_is_fetched_and_its_junk_does_no_harm() ->
 async def test_a_worker_is_a_client_of_the_table_that_says_no_more_of_itself_than_it_must() -> None:
     shown = Shown(ONE, 1001)
     tag = SealedRecords(shown).own()[0].tag
-    async with network(4) as js, searching(shown, js.addresses[:1]):
+    async with network("libp2p", 4) as js, searching(shown, js.addresses[:1]):
         address = await provided(js, tag)
         told = await js.do("protocols", node=3, address=address)
     assert PROTOCOL in told["protocols"]
@@ -160,7 +138,7 @@ async def test_a_worker_is_a_client_of_the_table_that_says_no_more_of_itself_tha
 async def test_nodes_of_a_cluster_authenticate_each_other_by_nothing_but_a_network_of_js_nodes(tmp_path: Path) -> None:
     first, second = await cluster(tmp_path, "first", "second")
     _forget_peers(first, second)
-    async with network(6) as js:
+    async with network("libp2p", 6) as js:
         entries = js.addresses
         async with (
             running(first, providers=(provider(entries[:1]),)),

@@ -16,7 +16,7 @@ import pytest
 from cis.discovery.libp2p.bounds import Bounds
 from cis.discovery.libp2p.messages import Begin, Show, Standing, Trouble
 from cis.discovery.libp2p.process import COMMAND, Worker, started
-from tests.interop.libp2p.network import PATIENCE_S, POLL_S, needs_libp2p
+from tests.interop.libp2p.needs import PATIENCE_S, POLL_S, needs_libp2p
 
 pytestmark = [needs_libp2p, pytest.mark.timeout(180)]
 PEER = "12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8"

@@ -6,36 +6,27 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
-from zeroconf import DNSAddress, DNSIncoming, DNSPointer, DNSRecord, DNSService, DNSText
+from zeroconf import DNSIncoming, DNSRecord, DNSText
 
 from cis.discovery.mdns import SERVICE, Mdns
-from cis.discovery.provider import SLOT_SECONDS, Announcement
-from cis.discovery.tags import Tags
+from cis.discovery.provider import SLOT_SECONDS
 from cis.model import NodeId
+from tests.announcing import PORT, Tagged, fields_of
 from tests.net.cluster import until
 from tests.net.lan.bed import Frame, Lan, Observer
 from tests.net.nat.internet import Host
 
 ANA, BEN, CAT = (NodeId(bytes([number]) * 32) for number in (1, 2, 3))
 OURS, THEIRS = b"k" * 32, b"x" * 32
-SLOT, SLOTS, PORT = 1000, 3, 7677
+SLOT, SLOTS = 1000, 3
 PATIENCE_S = 30.0
 
 
-class Shown(Announcement):
+class Shown(Tagged):
     """A node that announces itself."""
 
     def __init__(self, node: NodeId, key: bytes) -> None:
-        self._tags = Tags(node, lambda: [key], lambda: [ANA, BEN, CAT])
-
-    def port(self) -> int:
-        return PORT
-
-    def own_tag(self, slot: int) -> bytes | None:
-        return self._tags.own_tag(slot)
-
-    def recognise(self, tag: bytes, slot: int) -> NodeId | None:
-        return self._tags.recognise(tag, slot)
+        super().__init__(node, [ANA, BEN, CAT], key)
 
 
 def run_on(host: Host, provider: Mdns, shown: Shown, enough: Callable[[], bool]) -> None:
@@ -72,20 +63,7 @@ def records(payload: bytes) -> list[DNSRecord]:
 
 
 def fields(frame: Frame) -> set[object]:
-    """What could tell one node from another."""
-    found: set[object] = set()
-    for record in records(frame.payload):
-        found.add(record.name)
-        match record:
-            case DNSPointer():
-                found.add(record.alias)
-            case DNSService():
-                found |= {record.server, record.port}
-            case DNSText():
-                found.add(record.text)
-            case DNSAddress():
-                found.add(record.address)
-    return found
+    return fields_of(records(frame.payload))
 
 
 def observed(lan: Lan, host: Host, node: NodeId, key: bytes) -> list[Frame]:

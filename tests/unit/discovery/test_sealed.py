@@ -6,13 +6,12 @@ import os
 
 import pytest
 
-from cis.discovery.beacons import Beacons, Sought
-from cis.discovery.provider import Announcement
 from cis.discovery.sealed import SealedRecords
-from cis.model import Candidate, NodeId
-from cis.trust.beacons import Beacon, beacon_slot, beacon_tag, seal_record
+from cis.model import Candidate
+from cis.trust.beacons import beacon_slot, beacon_tag, seal_record
 from cis.trust.identity import Identity
 from cis.trust.records import RECORD_LIFE_MS, sign_record
+from tests.announcing import Recorded
 
 NOW = 1_800_000_000.0
 KEY = bytes(range(32))
@@ -20,30 +19,11 @@ ONE, TWO = Identity(b"1" * 32), Identity(b"2" * 32)
 CANDIDATES = (Candidate("127.0.0.1", 7677, "direct"), Candidate("169.254.169.254", 80, "direct"))
 
 
-class Shown(Announcement):
+class Shown(Recorded):
     """What a node of a cluster of two lets others know."""
 
     def __init__(self, own: Identity, key: bytes = KEY) -> None:
-        self._own = own
-        self._beacons = Beacons(own, lambda: [key], lambda: [ONE.node, TWO.node])
-
-    def port(self) -> int:
-        return 7677
-
-    def own_tag(self, _slot: int) -> bytes | None:
-        return None
-
-    def recognise(self, _tag: bytes, _slot: int) -> NodeId | None:
-        return None
-
-    def record(self) -> bytes:
-        return sign_record(self._own, CANDIDATES, round(NOW * 1000))
-
-    def own_beacon(self, slot: int, /) -> Beacon | None:
-        return self._beacons.own(slot)
-
-    def other_beacons(self, slot: int, /) -> dict[bytes, Sought]:
-        return self._beacons.others(slot)
+        super().__init__(own, [ONE.node, TWO.node], key, CANDIDATES, NOW)
 
 
 def records(own: Identity, now: float = NOW, key: bytes = KEY) -> SealedRecords:
