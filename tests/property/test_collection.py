@@ -41,10 +41,12 @@ from tests.stores import (
     settle,
     state_hash,
     sync,
+    vector_wish,
 )
 
 KEYS = [f"key/{number}" for number in range(3)]
-KINDS = [Kind.PUT, Kind.PUT, Kind.PUT, Kind.DELETE, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.ADD, Kind.REMOVE]
+KINDS = [Kind.PUT, Kind.PUT, Kind.PUT, Kind.DELETE, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.ADD, Kind.REMOVE,
+         Kind.VECTOR, Kind.VECTOR]  # fmt: skip
 
 
 def vector_of(store: Store) -> VersionVector:
@@ -103,7 +105,8 @@ class Cluster:
         kind, key = self.chance.choice(KINDS), self.chance.choice(KEYS)
         content = Content(key, b"%d" % self.chance.randrange(2), added=int(kind is Kind.COUNT))
         store = self.stores[number]
-        store.write([Write(SPACE, kind, content)]).result(WAIT_S)
+        wish = Write(SPACE, kind, content) if kind is not Kind.VECTOR else vector_wish(store, key, self.chance)
+        store.write([wish]).result(WAIT_S)
         self.written |= {change.dot: change for change in held_changes(store) if change.dot not in self.written}
         self.check(number)
 

@@ -16,6 +16,7 @@ from cis.crdt import (
     refs_for_count,
     refs_for_put,
     refs_for_remove,
+    refs_for_vector,
     view,
 )
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, VersionVector, hlc, hlc_ms
@@ -55,6 +56,9 @@ class Replica:
             refs = refs_for_put(seen, held)
         elif kind is Kind.COUNT:
             refs = refs_for_count(seen, held, self.id)
+        elif kind is Kind.VECTOR:
+            vectors = [change for change in seen if change.kind is Kind.VECTOR]
+            refs = refs_for_vector(vectors, {change.dot for change in vectors if change.body == body}, self.id)
         else:
             same = [change for change in seen if change.kind is Kind.ADD and change.body == body]
             refs = refs_for_add(same) if kind is Kind.ADD else refs_for_remove(same)
@@ -91,7 +95,7 @@ def everything(nodes: list[Replica]) -> list[Change]:
     return list({change.dot: change for node in nodes for change in node.changes.values()}.values())
 
 
-ANY = [Kind.PUT, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.REMOVE]
+ANY = [Kind.PUT, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.REMOVE, Kind.VECTOR]
 
 
 @given(steps(ANY), st.randoms(use_true_random=False))
@@ -198,6 +202,58 @@ def test_a_change_names_what_those_it_replaces_name(
         for dot in named(change) if change.kind is not Kind.COUNT else ():
             if changes[dot].kind is not Kind.COUNT or change.kind in {Kind.PUT, Kind.DELETE}:
                 assert named(changes[dot]) <= named(change) | {dot}
+
+
+@given(steps(ANY), st.randoms(use_true_random=False))
+def test_vectors_change_nothing_of_what_is_shown_beside_them(
+    history: list[tuple[int, Kind, int, int]], chance: random.Random
+) -> None:
+    """The same history without its vectors: each node shows the same, whoever had heard what."""
+    nodes = [Replica(number) for number in range(4)]
+    plain = [Replica(number) for number in range(4)]
+    twin: dict[Dot, Dot] = {}
+    for now_ms, (who, kind, element, source) in enumerate(history):
+        for change in list(nodes[source].changes.values()) if source != who else []:
+            if chance.random() < 0.7:
+                nodes[who].take(change, now_ms)
+                if change.dot in twin:
+                    plain[who].take(plain[source].changes[twin[change.dot]], now_ms)
+        written = nodes[who].do(kind, b"%d" % element, now_ms)
+        same = plain[who].do(kind, b"%d" % element, now_ms) if kind is not Kind.VECTOR else None
+        assert (written is None) == (same is None) or kind is Kind.VECTOR
+        if written is not None and same is not None:
+            twin[written.dot] = same.dot
+    for node, other in zip(nodes, plain, strict=True):
+        shown, expected = (
+            [change for change in alive(one.changes.values()) if change.kind is not Kind.VECTOR]
+            for one in (node, other)
+        )
+        assert sorted(twin[change.dot] for change in shown) == [change.dot for change in expected]
+        assert view(shown).shape is view(alive(node.changes.values())).shape
+
+
+@given(steps([Kind.PUT, Kind.DELETE, Kind.ADD, Kind.VECTOR]), st.randoms(use_true_random=False))
+def test_a_vector_lives_until_a_put_a_delete_or_a_vector_of_its_model_that_saw_it(
+    history: list[tuple[int, Kind, int, int]], chance: random.Random
+) -> None:
+    nodes = [Replica(number) for number in range(4)]
+    model_of: dict[Dot, bytes] = {}
+    gone: set[Dot] = set()
+    for now_ms, (who, kind, element, source) in enumerate(history):
+        for change in list(nodes[source].changes.values()) if source != who else []:
+            if chance.random() < 0.7:
+                nodes[who].take(change, now_ms)
+        seen = {dot for dot in nodes[who].changes if dot in model_of}
+        written = nodes[who].do(kind, b"%d" % element, now_ms)
+        if written is None:
+            continue
+        if kind in {Kind.PUT, Kind.DELETE}:
+            gone |= seen
+        elif kind is Kind.VECTOR:
+            gone |= {dot for dot in seen if model_of[dot] == b"%d" % element or dot.replica == nodes[who].id}
+            model_of[written.dot] = b"%d" % element
+    living = {change.dot for change in alive(everything(nodes)) if change.kind is Kind.VECTOR}
+    assert living == set(model_of) - gone
 
 
 def test_overwriting_one_memory_many_times_names_one_prefix() -> None:

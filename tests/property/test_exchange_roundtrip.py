@@ -133,6 +133,7 @@ extras = st.fixed_dictionaries(
         "hlc": totals,
         "updated_ms": totals,
         "author": names(128),
+        "beside": st.booleans(),
     },
 )
 entries = st.builds(lambda key, value, extra: Entry(key, **value, **extra), keys, values, extras)

@@ -41,10 +41,11 @@ from tests.stores import (
     settle,
     state_hash,
     sync,
+    vector_wish,
 )
 
 KEYS = [f"key/{number}" for number in range(4)]
-KINDS = [Kind.PUT, Kind.PUT, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.ADD, Kind.REMOVE]
+KINDS = [Kind.PUT, Kind.PUT, Kind.DELETE, Kind.COUNT, Kind.ADD, Kind.ADD, Kind.REMOVE, Kind.VECTOR, Kind.VECTOR]
 HOUR_MS = 3_600_000
 
 
@@ -73,12 +74,14 @@ class Mesh:
         self.check(number)
 
     def write(self, number: int) -> None:
-        writes = [self._wish() for _ in range(self.chance.choice([1, 1, 2, 5]))]
+        writes = [self._wish(number) for _ in range(self.chance.choice([1, 1, 2, 5]))]
         for outcome in self.stores[number].write(writes).result(WAIT_S):
             assert not isinstance(outcome, CisError) or "is not a" in str(outcome), outcome
 
-    def _wish(self) -> Write:
+    def _wish(self, number: int) -> Write:
         kind = self.chance.choice(KINDS)
+        if kind is Kind.VECTOR:
+            return vector_wish(self.stores[number], self.chance.choice(KEYS), self.chance)
         value = b"%d" % self.chance.randrange(3)
         added = self.chance.randrange(5) if kind is Kind.COUNT else 0
         return Write(SPACE, kind, Content(self.chance.choice(KEYS), value, added=added))

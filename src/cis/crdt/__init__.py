@@ -6,7 +6,7 @@ Merging is therefore the union of sets of changes, and commutes, associates and 
 """
 
 from cis.crdt.clock import HybridClock
-from cis.crdt.naming import refs_for_add, refs_for_count, refs_for_put, refs_for_remove
+from cis.crdt.naming import refs_for_add, refs_for_count, refs_for_put, refs_for_remove, refs_for_vector
 from cis.crdt.state import Policy, Shape, View, alive, effective, is_held, view
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "refs_for_count",
     "refs_for_put",
     "refs_for_remove",
+    "refs_for_vector",
     "view",
 ]

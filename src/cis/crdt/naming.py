@@ -7,12 +7,14 @@ wherever the author holds that replica's log without a gap: it has then seen eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
-from cis.model import Change, Kind, Ref, ReplicaId, VersionVector
+from cis.model import Change, Dot, Kind, Ref, ReplicaId, VersionVector
 
 REFS_MAX = 4096
 """A change names at most this many; only a set whose one element was added again that often loses names."""
+VECTOR_REFS_MAX = 64
+"""As many a vector names besides the living: else those of a set that is added to for ever would grow with it."""
 
 
 def refs_for_put(seen: Iterable[Change], held: VersionVector) -> tuple[Ref, ...]:
@@ -35,8 +37,19 @@ def refs_for_add(same_element: Iterable[Change]) -> tuple[Ref, ...]:
     return _exact(same_element)
 
 
+def refs_for_vector(vectors: Iterable[Change], same_model: Container[Dot], own: ReplicaId) -> tuple[Ref, ...]:
+    """Name, exactly, the vectors of the same model that were seen and those this replica wrote: puts stay.
+
+    One that comes back because its name was left out harms nothing: a vector counts only for the text it was made of.
+    """
+    seen = [change for change in vectors if change.dot.replica == own or change.dot in same_model]
+    living = {_own(change) for change in seen}
+    in_turn = sorted({ref for change in seen for ref in change.replaces} - living, key=lambda ref: (-ref.seq, ref))
+    return tuple(sorted([*sorted(living)[:REFS_MAX], *in_turn[: max(0, VECTOR_REFS_MAX - len(living))]]))
+
+
 def refs_for_remove(same_element: Iterable[Change]) -> tuple[Ref, ...]:
-    """Name the additions of the element that were seen; a concurrent addition therefore wins."""
+    """Name the additions of the element that were seen; a concurrent addition therefore wins. Vectors likewise."""
     return _exact(same_element)
 
 

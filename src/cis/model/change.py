@@ -52,10 +52,14 @@ class Kind(enum.IntEnum):
     ADD = 3
     """One element of an observed-remove set."""
     REMOVE = 4
-    """Replaces the additions of one element its author saw; has no body."""
+    """Replaces the additions of one element its author saw, or vectors of what is gone; has no body."""
+    VECTOR = 5
+    """What a model makes of the text shown, computed behind the write; says nothing of the memory's value."""
 
 
 BODILESS = frozenset({Kind.DELETE, Kind.REMOVE})
+VALUELESS = BODILESS | {Kind.VECTOR}
+"""A memory of which nothing else is alive is not there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,9 +284,7 @@ class Oracle:
         floor = node.store.reader.floor(node.cluster.public)
         wanted = (before.keys() - intent.over) | {dot}
         collected = {
-            one
-            for one in found
-            if living[one].kind not in BEARING and one.seq <= floor.contiguous(one.replica)
+            one for one in found if living[one].kind not in BEARING and one.seq <= floor.contiguous(one.replica)
         }
         if wanted | unread | collected != found:
             names = ", ".join(name(*one) for one in sorted(wanted ^ found))

@@ -12,7 +12,8 @@ import apsw
 from cis.crdt import refs_for_add, refs_for_count, refs_for_put, refs_for_remove
 from cis.errors import CisError, UsageError
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId, VersionVector
-from cis.model.change import BODILESS, CHANGES_PER_CHANGESET_MAX
+from cis.model.change import BODILESS, CHANGES_PER_CHANGESET_MAX, VALUELESS
+from cis.store.annotating import annotate
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
 from cis.trust.sealing import TAG_LENGTH, Sealer
@@ -33,9 +34,9 @@ CHANGESET_BYTES_AIM = 384 * 1024
 """An author closes a changeset once it is larger: even with the largest memory it then fits a frame."""
 
 _EXPECTED = {
-    Kind.COUNT: (frozenset({Kind.COUNT, Kind.DELETE, Kind.REMOVE}), "counter"),
-    Kind.ADD: (frozenset({Kind.ADD, Kind.DELETE, Kind.REMOVE}), "set"),
-    Kind.REMOVE: (frozenset({Kind.ADD, Kind.DELETE, Kind.REMOVE}), "set"),
+    Kind.COUNT: (VALUELESS | {Kind.COUNT}, "counter"),
+    Kind.ADD: (VALUELESS | {Kind.ADD}, "set"),
+    Kind.REMOVE: (VALUELESS | {Kind.ADD}, "set"),
 }
 
 
@@ -44,12 +45,15 @@ class Write:
     """A wish to write.
 
     Of COUNT the content's totals are the amounts to add and subtract; of ADD and REMOVE its value is the
-    element; of DELETE and REMOVE nothing but key and value is looked at.
+    element; of DELETE and REMOVE nothing but key and value is looked at. With ``saw`` it is written as if no other
+    values were alive: those stay beside it. Without, everything alive was seen. Of VECTOR the value is the digest of
+    the text (`cis.store.texts`), of form BYTES; without a vector it takes back those of a memory that is gone.
     """
 
     space: SpaceId
     kind: Kind
     content: Content
+    saw: frozenset[Dot] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,23 +182,33 @@ class Author:
         return _State(seen, end.space, end.replica, self._replicas.contiguous(end.space), held)
 
     def _line(self, write: Write, memory: MemoryId, state: _State, now_ms: int) -> _Line | None:
-        seen = state.seen.get(memory, [])
+        alive = state.seen.get(memory, [])
+        seen = alive if write.saw is None else [stored for stored in alive if _was_seen(stored.change, write.saw)]
         _check_type(write, seen)
-        content = write.content
+        content, kind = write.content, write.kind
         if write.kind in {Kind.PUT, Kind.DELETE}:
-            if write.kind is Kind.DELETE and all(stored.change.kind in BODILESS for stored in seen):
+            if write.kind is Kind.DELETE and all(stored.change.kind in VALUELESS for stored in seen):
                 return None
-            refs = refs_for_put((stored.change for stored in seen), state.known(memory)) if seen else ()
+            changes = [stored.change for stored in seen]
+            # a prefix would name what stays beside it, too
+            whole = len(seen) == len(alive)
+            refs = refs_for_put(changes, state.known(memory)) if whole else refs_for_remove(changes)
         elif write.kind is Kind.COUNT:
             refs = refs_for_count((stored.change for stored in seen), state.known(memory), state.own)
             content = self._totals(content, seen, state.own)
+        elif write.kind is Kind.VECTOR:
+            whole_bodies = [self._with_body(stored) for stored in seen]
+            found = annotate(self._reader, write.space, memory, content, whole_bodies, state.own)
+            if found is None:
+                return None
+            kind, refs = found
         else:
             same = self._same_element(content, seen)
             if write.kind is Kind.REMOVE and not same:
                 return None
             refs = refs_for_add(same) if write.kind is Kind.ADD else refs_for_remove(same)
-        plaintext = None if write.kind in BODILESS else encode_content(content)
-        return _Line(memory, write.kind, self._clock.tick(now_ms), self._uncollected(refs, state.space), plaintext)
+        plaintext = None if kind in BODILESS else encode_content(content)
+        return _Line(memory, kind, self._clock.tick(now_ms), self._uncollected(refs, state.space), plaintext)
 
     def _uncollected(self, refs: tuple[Ref, ...], space: int) -> tuple[Ref, ...]:
         """Leave out single changes that were collected here: everybody has had them, and what replaced them."""
@@ -240,6 +254,11 @@ def _distinct(keys: SpaceKeys, writes: Sequence[Write]) -> list[tuple[Write, Mem
             break
         taken[memory] = write
     return [(write, memory) for memory, write in taken.items()]
+
+
+def _was_seen(change: Change, saw: frozenset[Dot]) -> bool:
+    """Tell whether a write that saw those values replaces the change: vectors go with any of them."""
+    return change.dot in saw or change.kind is Kind.VECTOR
 
 
 def _check_type(write: Write, seen: list[Stored]) -> None:

@@ -35,6 +35,8 @@ class Layout:
     cache_kib: int = 65_536
     checkpoint_pages: int = 4_000
     synchronous: str = "FULL"
+    forgetful: bool = False
+    """what is deleted leaves the pages at once: of what is not sealed by itself"""
 
 
 def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
@@ -156,7 +158,7 @@ def _tune_writer(connection: apsw.Connection, layout: Layout) -> None:
         "synchronous": layout.synchronous,
         "cache_size": -layout.cache_kib,
         "wal_autocheckpoint": layout.checkpoint_pages,
-        "secure_delete": "OFF",
+        "secure_delete": "ON" if layout.forgetful else "OFF",
         "temp_store": "MEMORY",
     }.items():
         connection.execute(f"PRAGMA {name} = {value}")

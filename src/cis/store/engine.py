@@ -131,7 +131,12 @@ class Engine:
         ready = [job for job in jobs if job.begin() and self._verified(job)]
         if not ready:
             return
-        self._commit_group(ready)
+        grouped = [job for job in ready if job.alone is None]
+        if grouped:
+            self._commit_group(grouped)
+        for job in ready:
+            if job.alone is not None:
+                self._run_alone(job, job.alone)
         if self._unfolded > FOLD_AT_ROWS:
             self._fold_once()
 
@@ -146,6 +151,16 @@ class Engine:
                 return False
             job.verified = checked
         return True
+
+    def _run_alone(self, job: Job, task: Callable[[apsw.Connection], Any]) -> None:
+        try:
+            with translated(self._path):
+                job.answer(task(self._connection))
+        except StoreError as error:
+            job.answer(error)
+        except Exception as error:  # noqa: BLE001 - whoever waits must be answered
+            _log.exception("a task on the store failed")
+            job.answer(StoreError(f"internal error while working on the store: {error!r}"))
 
     def _commit_group(self, jobs: list[Job]) -> None:
         round_ = _Round()

@@ -1,4 +1,4 @@
-"""index.db: names, categories and full text, filled behind the merge; rebuilt when it is missing or foreign.
+"""index.db: names, categories, full text and vectors, filled behind the merge; rebuilt when it is missing or foreign.
 
 The journal of memory.db names the memories each commit touched; a thread of its own looks each up and brings
 its row here up to date. `list` and `search` first wait, within a bound, until the index has reached the
@@ -7,40 +7,41 @@ commit that was the last when they were asked.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-import apsw
-
-from cis.crdt import Shape
 from cis.errors import StoreError, TimedOut
-from cis.model import MemoryId, SpaceId
+from cis.model import MemoryId, SpaceId, node_of
 from cis.model.change import SEQ_BITS
-from cis.store.database import Layout, fetch, open_database, open_reader, transaction, translated
-from cis.store.read import Reader, Recalled
-from cis.store.schema import INDEX_MIGRATIONS
-from cis.wire.content import Form
+from cis.store.compacting import compact_index
+from cis.store.database import fetch, open_reader, transaction, translated
+from cis.store.errands import CLOSED, Errands
+from cis.store.index_file import forget_some, make_index, open_index
+from cis.store.indexing import Indexing, LocalVector, keep_local, want
+from cis.store.read import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
     from pathlib import Path
 
+    import apsw
+
+    from cis.model import ReplicaId
     from cis.trust.sealing import SpaceKeys
 
 _log = logging.getLogger(__name__)
 
-# What a power cut loses of an index is filled again from the journal: it need not be durable to the last commit.
-INDEX_LAYOUT = Layout(0x63697369, INDEX_MIGRATIONS, cache_kib=16_384, synchronous="NORMAL")
 ROUND_MEMORIES_MAX = 2048
 """Memories per transaction of the index: a reader waits for no more than this."""
+FORGET_AFTER_S = 600.0
+"""How long the words of what was deleted may stay in the full text, once nothing else is to be done."""
 NICENESS = 10
-_JOURNAL = """
-    SELECT newest, coalesce((SELECT min(no) - 1 FROM journal), newest)
-    FROM (SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0) AS newest)"""
 _AFTER = """
     SELECT m.memory, coalesce(
         (SELECT r.space FROM live l JOIN replica r ON r.no = l.rid >> ?3 WHERE l.memory = m.memory LIMIT 1),
@@ -49,11 +50,6 @@ _AFTER = """
         UNION
         SELECT memory FROM (SELECT DISTINCT memory FROM live0 WHERE memory > ?1 ORDER BY memory LIMIT ?2)
         ORDER BY memory LIMIT ?2) m ORDER BY m.memory"""
-_KNOWN = "SELECT d.memory, d.no FROM carray(?) n CROSS JOIN doc d ON d.memory = n.value"
-_DOC = """
-    INSERT INTO doc(no, memory, space, key, category, tags, shape, hlc, author, expires_ms, siblings, bytes)
-    VALUES(?,?,?,?,?,?,?,?,?,?,?,?)"""
-_TEXT_MAX = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -66,25 +62,48 @@ class _Batch:
     retried: bytes | None = None
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where both files are, what opens them, and whose store it is."""
+
+    memory: Path
+    index: Path
+    key: bytes
+    replica: ReplicaId
+
+
 class Indexer:
     """Keeps index.db in step with memory.db on a thread of its own."""
 
     def __init__(
-        self, memory_path: Path, index_path: Path, key: bytes, keys: dict[SpaceId, SpaceKeys], source: bytes
+        self, place: Place, keys: dict[SpaceId, SpaceKeys], on_round: Callable[[Sequence[int] | None], None]
     ) -> None:
-        self._index_path = index_path
-        self._source = open_reader(memory_path, key)
+        """``on_round`` is told after each round which docs have other vectors than before, None for all."""
+        self._place = place
+        self._source = open_reader(place.memory, place.key)
         self._keys = keys
         self._reader = Reader(self._source, keys)
-        self._connection = _open_index(index_path, key, source, self._source)
+        self._on_round = on_round
+        self.remade = 0
+        """how often the file was made anew since this began"""
         self._wake = threading.Event()
         self._closing = False
         self._reached = threading.Condition()
-        self._done, self._rebuilt = self._progress()
         self._retried: bytes | None = None
+        self._soon, self._late = Errands(), Errands()
         self._keys_changed = False
+        self._begin(open_index)
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
+
+    def _begin(self, opener: Callable[..., apsw.Connection]) -> None:
+        place = self._place
+        self._connection = opener(place.index, place.key, place.replica, self._source)
+        self._indexing = Indexing(self._connection, self._reader, self._keys, node_of(place.replica))
+        rows = fetch(self._connection, "SELECT journal, rebuilt, forgotten FROM progress")
+        done, self._rebuilt, forgotten = rows[0]
+        self._done: int = done
+        self._forget_at = time.monotonic() + FORGET_AFTER_S if forgotten else None
 
     def wake(self) -> None:
         """Say that memory.db has new commits; from any thread."""
@@ -97,24 +116,50 @@ class Indexer:
 
     def wait_reached(self, journal: int, timeout_s: float) -> None:
         """Return once the index holds everything up to that row of the journal, or raise `TimedOut`."""
+
+        def holds() -> bool:
+            whole = self._rebuilt is None and self._retried is None and not self._keys_changed
+            return whole and self._done >= journal
+
         with self._reached:
-            reached = self._reached.wait_for(lambda: self._holds(journal) or self._closing, timeout_s)
+            reached = self._reached.wait_for(lambda: self._closing or holds(), timeout_s)
             if self._closing:
-                raise StoreError("the store is closed: open it again, or start the node")
+                raise StoreError(CLOSED)
             if not reached:
                 behind = "being made anew" if self._rebuilt is not None else f"{journal - self._done} commits behind"
                 raise TimedOut(
                     f"the index is still catching up ({behind}): ask again in a moment, or get the memory by its key"
                 )
 
-    def _holds(self, journal: int) -> bool:
-        whole = self._rebuilt is None and self._retried is None and not self._keys_changed
-        return whole and self._done >= journal
-
     @property
     def done(self) -> int:
         """The last row of the journal that is not needed here any more."""
         return self._done
+
+    def keep(self, vectors: Sequence[LocalVector]) -> Future[Any]:
+        """Keep vectors this node made for itself; from any thread."""
+        return self._ask(self._soon, lambda: self._apply(partial(keep_local, vectors=vectors)))
+
+    def want(self, model: str) -> Future[Any]:
+        """Keep from now on what lacks a vector of that model; from any thread."""
+        return self._ask(self._soon, lambda: self._apply(partial(want, model=model)))
+
+    def remake(self) -> Future[Any]:
+        """Begin the index anew: the future is done when that has begun; from any thread."""
+        return self._ask(self._soon, self._remake)
+
+    def compact(self) -> Future[Any]:
+        """Rewrite the file behind what is indexed now; from any thread."""
+        return self._ask(self._late, lambda: compact_index(self._connection))
+
+    def _ask(self, errands: Errands, errand: Callable[[], Any]) -> Future[Any]:
+        def performed() -> None:
+            with translated(self._place.index):
+                errand()
+
+        asked = errands.put(performed)
+        self._wake.set()
+        return asked
 
     def close(self) -> None:
         """Stop after the round in hand."""
@@ -129,28 +174,66 @@ class Indexer:
         while not self._closing:
             self._wake.clear()
             try:
-                while self._round() and not self._closing:
-                    pass
+                self._work()
             except Exception:  # noqa: BLE001 - the index only follows; its thread outlives whatever it meets
                 _log.exception("indexing stopped; it goes on with the next commit")
-            self._wake.wait()
+            self._wake.wait(None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic()))
+        for errands in (self._soon, self._late):
+            errands.close()
         self._connection.close()
         self._source.close()
 
+    def _work(self) -> None:
+        """Do all there is to do, what others wait for first."""
+        busy = True
+        while busy and not self._closing:
+            self._soon.run()
+            busy = self._round() or self._late.run()
+        if self._forget_at is not None and time.monotonic() >= self._forget_at:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the words of what was deleted, for as long as nothing else is to be done."""
+        begin = True
+        with translated(self._place.index):
+            while not self._wake.is_set():
+                if not forget_some(self._connection, begin=begin):
+                    self._forget_at = None
+                    return
+                begin = False
+
+    def _apply(self, change: Callable[[apsw.Connection], Sequence[int]]) -> None:
+        with transaction(self._connection):
+            docs = change(self._connection)
+        self._on_round(docs)
+
+    def _remake(self) -> None:
+        self._connection.close()
+        with self._reached:
+            self._begin(make_index)
+            self.remade += 1
+        self._on_round(None)
+
     def _round(self) -> bool:
         """Index the next memories; False when there are none."""
-        with translated(self._index_path), self._source:
+        with translated(self._place.index), self._source:
             batch = self._batch()
             if batch is not None:
                 self._take_in(batch)
         return batch is not None
 
     def _take_in(self, batch: _Batch) -> None:
+        touched: list[int] = []
         with transaction(self._connection):
             for space in sorted(set(batch.memories.values())):
-                self._replace([MemoryId(memory) for memory, of in batch.memories.items() if of == space], space)
+                memories = [MemoryId(memory) for memory, of in batch.memories.items() if of == space]
+                touched += self._indexing.replace(memories, space)
             bindings = (batch.done, batch.rebuilt)
             self._connection.execute("UPDATE progress SET journal = ?, rebuilt = ?", bindings)
+            forgotten = self._connection.execute("SELECT forgotten FROM progress").get
+        if forgotten and self._forget_at is None:
+            self._forget_at = time.monotonic() + FORGET_AFTER_S
+        self._on_round(touched)  # before anybody is told that the index has come so far
         with self._reached:
             self._done, self._rebuilt, self._retried = batch.done, batch.rebuilt, batch.retried
             self._reached.notify_all()
@@ -175,72 +258,6 @@ class Indexer:
             if len(memories) >= ROUND_MEMORIES_MAX:
                 break
         return _Batch(memories, reached) if reached > self._done else None
-
-    def _replace(self, memories: Sequence[MemoryId], space: int) -> None:
-        """Bring the rows of those memories up to date, by a few statements for all of them."""
-        connection, ids = self._connection, apsw.carray(tuple(memories))
-        if self._reader.space(space) not in self._keys:
-            rows = [(memory, space) for memory in memories]
-            connection.executemany("INSERT OR IGNORE INTO unread VALUES(?,?)", rows)
-            return
-        recalled = self._reader.recall_many(memories, self._reader.space(space))
-        known: dict[bytes, int] = dict(fetch(connection, _KNOWN, (ids,)))
-        fresh = itertools.count(1 + (connection.execute("SELECT max(no) FROM doc").get or 0))
-        connection.executemany("DELETE FROM text WHERE rowid = ?", [(number,) for number in known.values()])
-        connection.executemany("DELETE FROM doc WHERE no = ?", [(number,) for number in known.values()])
-        connection.execute("DELETE FROM unread WHERE memory IN (SELECT value FROM carray(?))", (ids,))
-        docs, texts, unread = [], [], []
-        for memory, found in recalled.items():
-            if found.latest.content is None:
-                unread.append((memory, space))
-                continue
-            number = known.get(memory) or next(fresh)
-            docs.append((number, memory, *_row(found, space)))
-            texts.append((number, found.key, _text(found), " ".join(found.latest.content.tags)))
-        connection.executemany(_DOC, docs)
-        connection.executemany("INSERT INTO text(rowid, key, value, tags) VALUES(?,?,?,?)", texts)
-        connection.executemany("INSERT INTO unread VALUES(?,?)", unread)
-
-    def _progress(self) -> tuple[int, bytes | None]:
-        journal, rebuilt = fetch(self._connection, "SELECT journal, rebuilt FROM progress")[0]
-        return journal, rebuilt
-
-
-def _open_index(path: Path, key: bytes, source: bytes, memory: apsw.Connection) -> apsw.Connection:
-    """Open the index of this very store; one that is damaged, foreign, newer or behind is made anew."""
-    newest, trimmed = fetch(memory, _JOURNAL)[0]
-    try:
-        connection = open_database(path, key, INDEX_LAYOUT)
-        found = fetch(connection, "SELECT source, journal FROM progress")
-        if found and found[0][0] == source and trimmed <= found[0][1] <= newest:
-            return connection
-        connection.close()
-    except StoreError as error:
-        _log.warning("the index is rebuilt: %s", error)
-    with translated(path):
-        for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-            leftover.unlink(missing_ok=True)
-    connection = open_database(path, key, INDEX_LAYOUT)
-    with translated(path):
-        connection.execute("INSERT INTO progress VALUES(1, ?, ?, x'')", (source, newest))
-    return connection
-
-
-def _row(recalled: Recalled, space: int) -> tuple[object, ...]:
-    latest = recalled.latest
-    assert latest.content is not None
-    size = sum(len(part.content.value) for part in recalled.parts if part.content)
-    return (
-        space, recalled.key, latest.content.category, "\n".join(latest.content.tags), recalled.shape.value,
-        latest.change.hlc, latest.change.dot.replica, recalled.expires_ms, len(recalled.siblings), size,
-    )  # fmt: skip
-
-
-def _text(recalled: Recalled) -> str:
-    if recalled.shape is Shape.COUNTER:
-        return ""
-    values = [part.content.value for part in recalled.parts if part.content and part.content.form != Form.BYTES]
-    return b"\n".join(values)[:_TEXT_MAX].decode(errors="replace")
 
 
 def _be_nice() -> None:

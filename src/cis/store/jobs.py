@@ -28,13 +28,15 @@ GROUP_JOBS_MAX = 4096
 
 @dataclass(slots=True)
 class Job:
-    """One of three: writes to author, a peer's frame to merge, or a task to run on the connection."""
+    """One of four: writes to author, a peer's frame to merge, a task to run on the connection, or one to run alone."""
 
     writes: Sequence[Write] = ()
     frame: bytes = b""
     turn: Turn | None = None
     """where the frame came in a session"""
     task: Callable[[apsw.Connection], Any] | None = None
+    alone: Callable[[apsw.Connection], Any] | None = None
+    """a task that is run after its group, outside any transaction"""
     verified: Verified | None = None
     future: Future[Any] = field(default_factory=Future)
 

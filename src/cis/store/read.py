@@ -11,7 +11,7 @@ import msgspec
 
 from cis.crdt import Policy, Shape, View, alive, view
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, ReplicaId, SpaceId, VersionVector, hlc_ms
-from cis.model.change import BODILESS, SEQ_BITS
+from cis.model.change import BODILESS, SEQ_BITS, VALUELESS
 from cis.model.ids import MEMORY_ID_LENGTH
 from cis.store.database import fetch
 from cis.store.replicas import rid_of
@@ -20,14 +20,14 @@ from cis.trust.sealing import Opener, SpaceKeys, Unreadable
 from cis.wire.content import Content, decode_content
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import apsw
 
-_BEARING = f"""
+_ALIVE_BUT = """
     SELECT l.memory, l.rid FROM (SELECT * FROM live UNION ALL SELECT * FROM live0) l
     JOIN head h ON h.rid = l.rid
-    WHERE substr(h.record, 33, 1) NOT IN (x'{Kind.DELETE:02x}', x'{Kind.REMOVE:02x}')
+    WHERE substr(h.record, 33, 1) NOT IN ({kinds})
     AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"""
 
 
@@ -48,6 +48,8 @@ class Recalled:
     shape: Shape
     parts: tuple[Part, ...]
     siblings: tuple[Part, ...]
+    vectors: tuple[Part, ...] = ()
+    """What models made of a text of it; see `cis.store.texts` for which of them count."""
 
     @property
     def latest(self) -> Part:
@@ -96,26 +98,30 @@ class Reader:
 
     def recall_by_id(self, memory: MemoryId, space: SpaceId, policy: Policy = Policy.CRDT) -> Recalled | None:
         """Return the memory of that id as shown under the policy, or None."""
-        return self._recalled(memory, space, self.rows.live(memory), policy)
+        return self.recalled(memory, space, self.rows.live(memory), policy)
 
     def recall_many(self, memories: Sequence[MemoryId], space: SpaceId) -> dict[MemoryId, Recalled]:
         """Return those of the memories there are; for many at once, quicker by far."""
-        live = self.rows.live_of_many(memories)
-        stored = {one.rid: one for one in self.rows.stored(itertools.chain(*live.values()))}
-        found = (
-            (memory, self._recalled(memory, space, [stored[rid] for rid in rids], Policy.CRDT))
-            for memory, rids in live.items()
-        )
+        alive = self.alive_of_many(memories)
+        found = ((memory, self.recalled(memory, space, stored, Policy.CRDT)) for memory, stored in alive.items())
         return {memory: recalled for memory, recalled in found if recalled is not None}
 
-    def _recalled(self, memory: MemoryId, space: SpaceId, live: Sequence[Stored], policy: Policy) -> Recalled | None:
+    def alive_of_many(self, memories: Sequence[MemoryId]) -> dict[MemoryId, list[Stored]]:
+        """Return what is alive of those memories of which anything is, with bodies."""
+        live = self.rows.live_of_many(memories)
+        stored = {one.rid: one for one in self.rows.stored(itertools.chain(*live.values()))}
+        return {memory: [stored[rid] for rid in rids] for memory, rids in live.items()}
+
+    def recalled(self, memory: MemoryId, space: SpaceId, live: Sequence[Stored], policy: Policy) -> Recalled | None:
+        """Return a memory as its live changes show it, None where they show none."""
         stored = {item.change.dot: item for item in live}
         shown: View = view([item.change for item in live], policy)
         if shown.shape is Shape.ABSENT:
             return None
         parts = tuple(self.part(stored[change.dot]) for change in shown.parts)
         siblings = tuple(self.part(stored[change.dot]) for change in shown.siblings)
-        return Recalled(space, memory, shown.shape, parts, siblings)
+        vectors = tuple(self.part(item) for item in live if item.change.kind is Kind.VECTOR)
+        return Recalled(space, memory, shown.shape, parts, siblings, vectors)
 
     def part(self, stored: Stored) -> Part:
         """Open a change's body; unreadable bodies yield a part without content."""
@@ -212,16 +218,16 @@ class Reader:
         """
         lines, held = self.in_effect(space), self.held_back(space)
         digest = blake2b(digest_size=32, person=b"cis/1 state")
-        for line in sorted(set(self._with_held(lines, held) if held else lines)):
+        for line in sorted(set(_with_held(self.rows, lines, held) if held else lines)):
             digest.update(line)
         return digest.digest()
 
     def in_effect(self, space: SpaceId) -> list[bytes]:
-        """Return memory (16), replica (40) and number (8) of each change that bears a value and is alive, unsorted."""
+        """Return memory (16), replica (40) and number (8) of each change with a body that is alive, unsorted."""
         number = self.space_number(space)
         return [
             memory + _line(self.rows.dot(rid))
-            for memory, rid in fetch(self.connection, _BEARING)
+            for memory, rid in fetch(self.connection, _ALIVE_BUT.format(kinds=_listed(BODILESS)))
             if self.rows.replica(rid >> SEQ_BITS)[0] == number
         ]
 
@@ -230,22 +236,27 @@ class Reader:
         number = self.space_number(space)
         return [(stored.change, dead) for stored, dead in self.rows.held() if stored.space == number]
 
-    def _with_held(self, lines: list[bytes], held: Sequence[tuple[Change, bool]]) -> list[bytes]:
-        by_memory: dict[MemoryId, list[Change]] = {}
-        for change, _ in held:
-            by_memory.setdefault(change.memory, []).append(change)
-        replaced = {change.dot for change, dead in held if dead}
-        kept = [line for line in lines if line[:MEMORY_ID_LENGTH] not in by_memory]
-        for memory, changes in by_memory.items():
-            state = alive([*changes, *(stored.change for stored in self.rows.live(memory))])
-            shown = [change for change in state if change.kind not in BODILESS and change.dot not in replaced]
-            kept += [memory + _line(change.dot) for change in shown]
-        return kept
-
     def latest_hlc(self, clock: str) -> Hlc:
         """Return the greatest stamp of a clock, to restart it from."""
         value = self.connection.execute("SELECT value FROM meta WHERE name = ?", (clock,)).get
         return Hlc(int.from_bytes(value, "big") if value else 0)
+
+
+def _listed(kinds: Iterable[Kind]) -> str:
+    return ", ".join(f"x'{kind:02x}'" for kind in sorted(kinds))
+
+
+def _with_held(rows: Rows, lines: list[bytes], held: Sequence[tuple[Change, bool]]) -> list[bytes]:
+    by_memory: dict[MemoryId, list[Change]] = {}
+    for change, _ in held:
+        by_memory.setdefault(change.memory, []).append(change)
+    replaced = {change.dot for change, dead in held if dead}
+    kept = [line for line in lines if line[:MEMORY_ID_LENGTH] not in by_memory]
+    for memory, changes in by_memory.items():
+        state = alive([*changes, *(stored.change for stored in rows.live(memory))])
+        shown = [change for change in state if change.kind not in BODILESS and change.dot not in replaced]
+        kept += [memory + _line(change.dot) for change in shown]
+    return kept
 
 
 def _line(dot: Dot) -> bytes:
@@ -277,5 +288,6 @@ def holdings(reader: Reader, space: SpaceId) -> Holdings:
     bounds = (reader.space_number(space), SEQ_BITS)
     changes = fetch(reader.connection, query.format("count(*) FROM head"), bounds)[0][0]
     size = fetch(reader.connection, query.format("coalesce(sum(length(sealed)), 0) FROM body"), bounds)[0][0]
-    memories = {line[:MEMORY_ID_LENGTH] for line in reader.in_effect(space)}
+    alive = fetch(reader.connection, _ALIVE_BUT.format(kinds=_listed(VALUELESS)))  # a vector alone is no memory
+    memories = {memory for memory, rid in alive if reader.rows.replica(rid >> SEQ_BITS)[0] == bounds[0]}
     return Holdings(len(memories), changes, size)

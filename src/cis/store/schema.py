@@ -72,19 +72,38 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
 )
 
 INDEX_MIGRATIONS: tuple[str, ...] = (
+    "",  # an index of the first form is made anew: what it held goes with the next
     """
+    DROP TABLE IF EXISTS progress;
+    DROP TABLE IF EXISTS doc;
+    DROP TABLE IF EXISTS unread;
+    DROP TABLE IF EXISTS text;
     CREATE TABLE progress(one INTEGER PRIMARY KEY CHECK(one = 1), source BLOB NOT NULL, journal INT NOT NULL,
         -- while the index is being made anew: the last memory done
-        rebuilt BLOB);
+        rebuilt BLOB,
+        -- rows of the full text deleted whose words may still be in its segments
+        forgotten INT NOT NULL DEFAULT 0);
+    -- digest names the text a model is given of the memory, NULL where there is none
     CREATE TABLE doc(no INTEGER PRIMARY KEY, memory BLOB NOT NULL UNIQUE, space INT NOT NULL,
         key TEXT NOT NULL, category TEXT NOT NULL, tags TEXT NOT NULL, shape TEXT NOT NULL,
         hlc INT NOT NULL, author BLOB NOT NULL, expires_ms INT NOT NULL, siblings INT NOT NULL,
-        bytes INT NOT NULL);
+        bytes INT NOT NULL, digest BLOB);
     -- memories that could not be read, to be tried again when keys come
     CREATE TABLE unread(memory BLOB PRIMARY KEY, space INT NOT NULL) WITHOUT ROWID;
+    -- memories that are gone, but for vectors this node is to take back
+    CREATE TABLE dangling(memory BLOB PRIMARY KEY, space INT NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX doc_by_key ON doc(key, space);
     CREATE INDEX doc_by_siblings ON doc(siblings) WHERE siblings > 0;
     CREATE VIRTUAL TABLE text USING fts5(key, value, tags, content='', contentless_delete=1,
         tokenize="unicode61 remove_diacritics 2", prefix='2 3');
+    -- embedding models; wanted is 1 for those of which it is kept what lacks their vector
+    CREATE TABLE model(no INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, wanted INT NOT NULL DEFAULT 0);
+    -- vectors of length 1, float32 little-endian, named by model << 40 | doc; origin: see `cis.store.indexing`
+    CREATE TABLE vec(no INTEGER PRIMARY KEY, doc INT NOT NULL, model INT NOT NULL, origin INT NOT NULL,
+        bytes INT NOT NULL, vector BLOB NOT NULL);
+    CREATE INDEX vec_by_doc ON vec(doc, model);
+    CREATE INDEX vec_by_model ON vec(model, bytes);
+    CREATE TABLE wanted(model INT NOT NULL, hlc INT NOT NULL, doc INT NOT NULL, space INT NOT NULL,
+        expires_ms INT NOT NULL, PRIMARY KEY(model, hlc, doc)) WITHOUT ROWID;
     """,
 )

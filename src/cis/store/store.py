@@ -13,25 +13,25 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from cis.errors import StoreError
-from cis.store.database import Layout, fetch, open_database, open_reader, translated
+from cis.store.compacting import compact_memory
+from cis.store.database import Layout, open_database, translated
 from cis.store.engine import Around, Commit, Engine, Signer
 from cis.store.incarnation import current_replica, renew, stored_replica
-from cis.store.index import Indexer
+from cis.store.index import Indexer, Place
 from cis.store.jobs import Job
-from cis.store.read import Holdings, Reader, holdings
+from cis.store.reading import Reading
 from cis.store.replicas import Replicas
 from cis.store.schema import MEMORY_MIGRATIONS
 from cis.store.withdrawal import Withdrawn, withdraw
 from cis.store.writer import InPlace, Runner, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MEMORY_LAYOUT = Layout(application_id=0x6369736D, migrations=MEMORY_MIGRATIONS)
-INDEX_WAIT_S = 10.0
-_IDLE_READERS_MAX = 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Setting:
     entropy: Entropy
 
 
-class Store:
+class Store(Reading):
     """See the module; any thread may call its methods, the opener's alone those of `reader`.
 
     One that is not ``threaded`` is for simulations: whatever it is given is done before the call returns, upkeep
@@ -73,26 +71,20 @@ class Store:
     """
 
     def __init__(self, folder: Path, key: bytes, setting: Setting, *, threaded: bool = True) -> None:
-        self.path = folder / "memory.db"
-        self._index_path = folder / "index.db"
-        self._key = key
+        super().__init__(folder, key, setting.clock_ms)
         self._setting = setting
-        self.keys: dict[SpaceId, SpaceKeys] = {}
         self._listeners: list[Callable[[Commit], None]] = []
-        self._index: apsw.Connection | None = None
-        self._index_guard = threading.Lock()
         with contextlib.ExitStack() as opened:
             opened.callback(_Lock(folder / "lock").release)
             layout = MEMORY_LAYOUT if threaded else replace(MEMORY_LAYOUT, synchronous="OFF")
             connection = open_database(self.path, key, layout)
             opened.callback(connection.close)
             self.replica = current_replica(connection, self.path, setting.node, setting.entropy)
-            self._indexer: Indexer | _NoIndex = (
-                Indexer(self.path, self._index_path, key, self.keys, self.replica) if threaded else _NoIndex()
-            )
+            opened.callback(self._close_reading)
+            if threaded:
+                place = Place(self.path, self._index_path, key, self.replica)
+                self._indexer = Indexer(place, self.keys, self._on_round)
             opened.callback(self._indexer.close)
-            self._idle_readers: list[Reader] = []
-            opened.callback(_close_all, self._idle_readers)
             self.reader = self.open_reader()
             opened.callback(self.reader.connection.close)
             signer = Signer(
@@ -119,10 +111,6 @@ class Store:
     def close(self) -> None:
         """Finish what is queued, then close both files."""
         self._opened.close()
-        with self._index_guard:
-            if self._index is not None:
-                self._index.close()
-                self._index = None
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -182,6 +170,12 @@ class Store:
         """
         return self._runner.submit(Job(task=task))
 
+    def compact(self) -> None:
+        """Fold, trim and rewrite both files, so that the disk gets back what they do not need; may take minutes."""
+        self._indexer.compact().result()
+        done = self._indexer
+        self._runner.submit(Job(alone=lambda connection: compact_memory(connection, lambda: done.done))).result()
+
     def rest(self) -> None:
         """See to upkeep now: held changes whose time has come, folding, trimming; threaded ones do so by themselves."""
         self._runner.rest()
@@ -198,55 +192,6 @@ class Store:
         """Call the listener after every commit that brought changes or withdrew some; on whichever thread."""
         self._listeners.append(listener)
 
-    # --- reading ------------------------------------------------------------------------------------------
-
-    def open_reader(self) -> Reader:
-        """Return a reader over a connection of its own; the caller closes ``reader.connection``."""
-        return Reader(open_reader(self.path, self._key), self.keys)
-
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[Reader]:
-        """Yield a reader that sees one state of the store until it is left."""
-        try:
-            reader = self._idle_readers.pop()
-        except IndexError:
-            reader = self.open_reader()
-        try:
-            reader.connection.execute("BEGIN")
-            fetch(reader.connection, "SELECT 1 FROM meta LIMIT 1")  # the snapshot begins with the first read
-            yield reader
-        except BaseException:
-            reader.connection.close()
-            raise
-        reader.connection.execute("ROLLBACK")
-        if len(self._idle_readers) < _IDLE_READERS_MAX:
-            self._idle_readers.append(reader)
-        else:
-            reader.connection.close()
-
-    @contextlib.contextmanager
-    def index(self, timeout_s: float = INDEX_WAIT_S) -> Iterator[apsw.Connection]:
-        """Yield a connection to index.db once it has caught up with this moment, or raise `TimedOut`."""
-        with self.snapshot() as reader:
-            newest: int = reader.connection.execute("SELECT max(no) FROM journal").get or 0
-        self._indexer.wake()
-        self._indexer.wait_reached(newest, timeout_s)
-        with self._index_guard:
-            if self._index is None:
-                self._index = open_reader(self._index_path, self._key)
-            yield self._index
-
-    def holdings(self, space: SpaceId) -> Holdings:
-        """Count what is held of a space, whether it can be read or not; takes time in proportion."""
-        with self.snapshot() as reader:
-            return holdings(reader, space)
-
-    def check(self) -> list[str]:
-        """Return SQLite's complaints about memory.db, none where it is whole."""
-        with self.snapshot() as reader:
-            rows = fetch(reader.connection, "PRAGMA integrity_check")
-        return [complaint for (complaint,) in rows if complaint != "ok"]
-
     def _on_commit(self, commit: Commit) -> None:
         self._indexer.wake()
         for listener in self._listeners:
@@ -254,27 +199,6 @@ class Store:
                 listener(commit)
             except Exception:  # noqa: BLE001 - what is committed stays so; a listener's defect stops no writing
                 _log.exception("a listener failed on a commit")
-
-
-def _close_all(readers: list[Reader]) -> None:
-    while readers:
-        readers.pop().connection.close()
-
-
-class _NoIndex:
-    """Stands where an index would, in a store that has no threads."""
-
-    done = (1 << 63) - 1
-    """Nothing waits for the journal."""
-
-    def wake(self) -> None: ...
-
-    def keys_changed(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def wait_reached(self, *_: object) -> None:
-        raise StoreError("this store keeps no index: only memories whose key is known can be read")
 
 
 class _Lock:

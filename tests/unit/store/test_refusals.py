@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.model import Kind, Ref, ReplicaId, VersionVector, hlc, node_of
+from cis.model import Dot, Kind, Ref, ReplicaId, VersionVector, hlc, node_of
 from cis.store import writer
 from cis.store.author import Draft, Write, _Line
 from cis.store.collection import raise_floor
@@ -369,9 +369,14 @@ def test_a_clock_that_was_set_back_does_not_hide_what_is_written_next(tmp_path: 
         assert state_hash(other) == state_hash(store)
 
 
-def test_forged_writes_go_through_the_same_door() -> None:
-    """`Write` has no way to name a replica, a number or a reference."""
-    assert set(Write.__dataclass_fields__) == {"space", "kind", "content"}
+def test_forged_writes_go_through_the_same_door(store: Store) -> None:
+    """`Write` has no way to name a replica or a number; what it claims to have seen only narrows what it names."""
+    assert set(Write.__dataclass_fields__) == {"space", "kind", "content", "saw"}
+    write(store, put("k", "one"))
+    invented = frozenset({Dot(replica_of(Author(9)), 7)})
+    (outcome,) = write(store, Write(SPACE, Kind.PUT, Content("k", b"two"), saw=invented))
+    (written,) = [change for change in held_changes(store) if change.dot == outcome.dot]
+    assert written.replaces == ()
 
 
 def test_what_is_held_is_not_dropped_for_a_later_beginning_that_turns_out_to_be_a_fork(store: Store) -> None:
