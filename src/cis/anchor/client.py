@@ -17,9 +17,8 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from cis.anchor.line import Line, open_line
 from cis.anchor.place import AnchorPlace
 from cis.anchor.protocol import (
     TAGS_MAX,
@@ -34,6 +33,9 @@ from cis.anchor.protocol import (
 )
 from cis.errors import CisError, Denied
 from cis.trust.beacons import Beacon
+
+if TYPE_CHECKING:
+    from cis.anchor.line import Line
 
 _log = logging.getLogger(__name__)
 
@@ -139,6 +141,8 @@ class AnchorClient:
         self.problem = problem
 
     async def _attend(self, presence: Presence, found: Callable[[bytes, bytes], None]) -> None:
+        from cis.anchor.line import open_line  # noqa: PLC0415 - slow to load, and most nodes use no anchor
+
         async with open_line(self.place) as line:
             await self._refresh(line, presence, found, whole=True)
             self._line, self.stun_port = line, line.stun_port

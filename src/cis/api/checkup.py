@@ -149,6 +149,20 @@ def _disk(scene: Scene) -> Finding:
     return "ok", found, ""
 
 
+def _search(scene: Scene) -> Finding | None:
+    """Whether memories are found by meaning, too."""
+    found = scene.embedding
+    if found is None:
+        return None
+    if found.model is None:
+        off = scene.settings is not None and scene.settings.memory.embedding.provider == "off"
+        return "ok" if off else "warn", "by words alone", "" if off else found.advice
+    if found.problem:
+        return "warn", f"by words alone while {found.model} fails: {found.problem}", "cis memory model"
+    waiting = f"; {found.waiting} memories wait for their vector" if found.waiting else ""
+    return "ok", f"by words and meaning ({found.model}){waiting}", ""
+
+
 HEALTH: Checks = (
     ("node", _node),
     ("settings", _settings),
@@ -163,5 +177,6 @@ HEALTH: Checks = (
     ("relay", _relay),
     ("members away", silent),
     ("clock", clock),
+    ("search", _search),
     ("disk", _disk),
 )

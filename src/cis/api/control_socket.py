@@ -1,7 +1,6 @@
 """The control socket: a Unix socket that only its owner can reach (RULES F1).
 
-Bound by us under a umask, inside a folder of mode 0700, since uvicorn would make it 0666; and whoever connects
-must be the same user, by the kernel's word.
+Bound under a umask, inside a folder of mode 0700; and whoever connects must be the same user, by the kernel's word.
 """
 
 from __future__ import annotations

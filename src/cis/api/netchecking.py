@@ -15,7 +15,6 @@ from typing import Any
 import ifaddr
 import msgspec
 
-from cis.anchor.line import open_line
 from cis.anchor.place import AnchorPlace
 from cis.api.anchoring import places_of
 from cis.api.client import connect_daemon
@@ -131,6 +130,7 @@ async def _relay(server: TurnServer, names: Names) -> ServerFinding:
 
 async def _anchor(place: AnchorPlace) -> ServerFinding:
     """Connect as a node does, with its token and the certificates it trusts."""
+    from cis.anchor.line import open_line  # noqa: PLC0415 - slow to load, and most nodes use no anchor
 
     async def greet() -> None:
         async with open_line(place):

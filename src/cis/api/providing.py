@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cis.anchor.client import AnchorClient
 from cis.api.settings import Settings
@@ -14,10 +15,12 @@ from cis.discovery.dht.options import DHT_PORT_DEFAULT, DhtOptions
 from cis.discovery.dht.provider import DhtProvider
 from cis.discovery.libp2p.options import Libp2pOptions
 from cis.discovery.libp2p.provider import Libp2pProvider
-from cis.discovery.mdns import Mdns
 from cis.discovery.plugins import plugins_of
 from cis.discovery.provider import Provider
 from cis.discovery.static import StaticPeers
+
+if TYPE_CHECKING:
+    from cis.discovery.mdns import Mdns
 
 DHT_NODES = "dht-nodes.txt"
 """The file in a node's home of the nodes of the DHT that it knew."""
@@ -43,6 +46,8 @@ def mdns_of(settings: Settings) -> Mdns | None:
     discovery, host = settings.p2p.discovery, settings.p2p.listen_address
     if not discovery.enable_mdns:
         return None
+    from cis.discovery.mdns import Mdns  # noqa: PLC0415 - not loaded where it is turned off
+
     address = ip_address(host)
     return Mdns(
         service=discovery.service_name,

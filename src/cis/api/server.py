@@ -10,19 +10,12 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-import uvicorn
-from starlette.applications import Starlette
-from starlette.requests import Request as HttpRequest  # noqa: TC002 - starlette reads the annotations
-from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cis.api.control_socket import is_same_user
+from cis.api.control_http import Answer, ControlServer
 from cis.api.openapi import describe
 from cis.api.protocol import BODY_BYTES_MAX, Failure, Request, failure_of, plain, status_of
 from cis.errors import CisError, UsageError
@@ -32,37 +25,39 @@ _log = logging.getLogger(__name__)
 JSON = "application/json"
 LINES = "application/jsonl"
 CHUNK_BYTES = 64 * 1024
-GRACE_S = 2
 _encode = msgspec.json.encode
 
 
-def control_app(handlers: Mapping[type[Request[Any]], Any]) -> Starlette:
-    """Return the application that serves these operations."""
-    routes = [
-        Route(f"/v1/{request.path}", _endpoint(request, handler), methods=["POST"])
-        for request, handler in handlers.items()
-    ]
-    document = _encode(describe(tuple(handlers)))
+def control_server(handlers: Mapping[type[Request[Any]], Any]) -> ControlServer:
+    """Return a server of these operations."""
+    endpoints = {f"/v1/{request.path}": _endpoint(request, handler) for request, handler in handlers.items()}
 
-    async def openapi(_: HttpRequest) -> Response:
-        return Response(document, media_type=JSON)
+    async def answering(method: str, path: str, body: bytes | None) -> Answer:
+        if (method, path) == ("GET", "/openapi.json"):
+            return Answer(200, JSON, _encode(describe(tuple(handlers))))
+        endpoint = endpoints.get(path) if method == "POST" else None
+        if endpoint is None:
+            return _refusal(UsageError(f"this node knows no {method} {path}: restart it if cis was updated"))
+        if body is None:
+            return _refusal(UsageError(f"a request above {BODY_BYTES_MAX:,} bytes: send fewer rows at once"))
+        return await endpoint(body)
 
-    return Starlette(routes=[*routes, Route("/openapi.json", openapi)])
+    return ControlServer(answering, body_bytes_max=BODY_BYTES_MAX)
 
 
-def _endpoint(kind: type[Request[Any]], handler: Any) -> Any:  # noqa: ANN401 - of whichever operation
+def _endpoint(kind: type[Request[Any]], handler: Any) -> Callable[[bytes], Awaitable[Answer]]:  # noqa: ANN401 - of whichever operation
     decoder = msgspec.json.Decoder(kind)
 
-    async def endpoint(http: HttpRequest) -> Response:
+    async def endpoint(body: bytes) -> Answer:
         try:
-            request = decoder.decode(await _body(http))
+            request = decoder.decode(body)
             if kind.stream:
-                return StreamingResponse(_lines(handler(request)), media_type=LINES)
+                return Answer(200, LINES, _lines(handler(request)))
             if inspect.iscoroutinefunction(handler):
                 answer = await handler(request)
             else:
                 answer = await asyncio.to_thread(handler, request)
-            return Response(_encode(answer), media_type=JSON)
+            return Answer(200, JSON, _encode(answer))
         except msgspec.MsgspecError as error:
             return _refusal(UsageError(f"not a request of {kind.path}: {error}"))
         except CisError as error:
@@ -74,24 +69,16 @@ def _endpoint(kind: type[Request[Any]], handler: Any) -> Any:  # noqa: ANN401 - 
     return endpoint
 
 
-async def _body(http: HttpRequest) -> bytes:
-    body = bytearray()
-    async for chunk in http.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise UsageError(f"a request above {BODY_BYTES_MAX:,} bytes: send fewer rows at once")
-    return bytes(body)
+def _refusal(error: CisError) -> Answer:
+    return Answer(status_of(error), JSON, _encode(failure_of(error)))
 
 
-def _refusal(error: CisError) -> Response:
-    return Response(_encode(failure_of(error)), status_of(error), media_type=JSON)
-
-
-async def _lines(answers: Iterator[Any] | AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _lines(answers: Iterator[Any] | AsyncGenerator[Any, None]) -> AsyncGenerator[bytes, None]:
     try:
-        if isinstance(answers, AsyncIterator):
-            async for answer in answers:
-                yield _encode(answer) + b"\n"
+        if isinstance(answers, AsyncGenerator):
+            async with contextlib.aclosing(answers):
+                async for answer in answers:
+                    yield _encode(answer) + b"\n"
         else:
             while chunk := await asyncio.to_thread(_chunk, answers):
                 yield chunk
@@ -111,47 +98,3 @@ def _chunk(answers: Iterator[Any]) -> bytes:
         if len(lines) >= CHUNK_BYTES:
             break
     return bytes(lines)
-
-
-class _OwnersOnly(H11Protocol):
-    """HTTP for the owner of this process; others are cut off before a byte is read."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # narrower upstream
-        connection = transport.get_extra_info("socket")
-        if connection is None or not is_same_user(connection):
-            _log.warning("a connection of another user to the control socket was refused")
-            transport.abort()
-            return
-        super().connection_made(transport)
-
-
-class ControlServer(uvicorn.Server):
-    """Serves until `close`; signals are left to the daemon."""
-
-    def __init__(self, app: Starlette) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=_OwnersOnly,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                timeout_graceful_shutdown=GRACE_S,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: the daemon has handlers of its own."""
-        yield
-
-    async def run_on(self, listening: socket.socket) -> None:
-        """Serve the socket until `close`."""
-        await self.serve(sockets=[listening])
-
-    def close(self) -> None:
-        """Finish what is being answered, then return from `run_on`."""
-        self.should_exit = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cis.api.membership_history import removals
 from cis.api.text import escaped
 from cis.node.local import LocalNode
-from cis.node.meeting import TOLD_OF_REMOVAL
+from cis.node.recording import TOLD_OF_REMOVAL
 
 _ADMITTED = "admitted"
 _LOOKED_AT_MAX = 200

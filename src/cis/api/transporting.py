@@ -11,7 +11,6 @@ from cis.anchor.client import AnchorClient
 from cis.api.settings import Settings
 from cis.discovery.plugins import PluginContext, explained, missing, offered
 from cis.reach.transports import GROUP, Guarded, Transport
-from cis.reach.tunnel import AnchorTunnel
 
 
 def transports_of(settings: Settings, anchors: Sequence[AnchorClient], folder: Path) -> list[Transport]:
@@ -21,6 +20,8 @@ def transports_of(settings: Settings, anchors: Sequence[AnchorClient], folder: P
         _plugin(name, table, folder / "plugins") for name, table in sorted(transports.plugins.items())
     ]
     if transports.websocket and anchors:
+        from cis.reach.tunnel import AnchorTunnel  # noqa: PLC0415 - slow to load, and most nodes use no anchor
+
         found.append(AnchorTunnel(anchors))
     return found
 

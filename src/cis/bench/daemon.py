@@ -20,7 +20,7 @@ _READY = b" is up"
 
 
 class Daemon:
-    """``cis up`` on a free port of loopback; ``start_s`` is what it took to say that it is up."""
+    """``cis up`` on a free port of loopback; it took ``start_s`` to say that it is up, ``start_cpu_s`` of a core."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -38,6 +38,7 @@ class Daemon:
         self._reader.start()
         up = self._ready.wait(READY_S) and any(_READY in line for line in self._lines)
         self.start_s = time.monotonic() - began
+        self.start_cpu_s = self.usage()[1] if up else 0.0
         if not up:
             self.close()
             raise BenchFailed(f"cis up did not start: {b''.join(self._lines).decode(errors='replace')}")
@@ -52,6 +53,17 @@ class Daemon:
         """Ask it how it is."""
         with connect_running(self.home) as node:
             return node.call(GetStatus())
+
+    def command_s(self, runs: int) -> float:
+        """Return how long `cis status` takes as a process of its own: the shortest of so many."""
+        command = [sys.executable, "-m", "cis", "--home", str(self.home), "status", "--json"]
+
+        def took_s() -> float:
+            began = time.monotonic()
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)  # noqa: S603 - this interpreter and this package
+            return time.monotonic() - began
+
+        return min(took_s() for _ in range(runs))
 
     def usage(self) -> tuple[float, float]:
         """Return resident memory in MB (10⁶ bytes) and processor seconds so far."""

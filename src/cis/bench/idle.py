@@ -15,17 +15,23 @@ from cis.discovery.address import split_endpoint
 
 LULL_S = 3.0
 """Let what follows a connection pass: records, the first session, the index."""
+COMMANDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class IdleResult:
-    """``bytes_per_s`` counts UDP payloads both ways, per neighbour; ``start_s`` from the process's start to ready."""
+    """``bytes_per_s`` counts UDP payloads both ways, per neighbour; ``start_s`` from the process's start to ready.
+
+    ``command_s`` is `cis status` beside it, a process of its own, the shortest of `COMMANDS`.
+    """
 
     seconds: float
     rss_mb: float
     cpu_percent: float
     bytes_per_s: float
     start_s: float
+    start_cpu_s: float
+    command_s: float
 
 
 def bench_idle(seconds: float = 20.0, lull_s: float = LULL_S) -> IdleResult:
@@ -46,7 +52,7 @@ def bench_idle(seconds: float = 20.0, lull_s: float = LULL_S) -> IdleResult:
             time.sleep(seconds)
             elapsed_s = time.monotonic() - began
             after, (rss_mb, cpu_after) = neighbour.ask("mark"), daemon.usage()
-            connected = daemon.status().connected
+            connected, command_s = daemon.status().connected, daemon.command_s(COMMANDS)
     if len(connected) != 1:
         raise BenchFailed("the two nodes did not stay connected")
     passed = sum(after[name] - before[name] for name in ("bytes_in", "bytes_out"))
@@ -56,4 +62,6 @@ def bench_idle(seconds: float = 20.0, lull_s: float = LULL_S) -> IdleResult:
         cpu_percent=100 * (cpu_after - cpu_before) / elapsed_s,
         bytes_per_s=passed / elapsed_s,
         start_s=daemon.start_s,
+        start_cpu_s=daemon.start_cpu_s,
+        command_s=command_s,
     )

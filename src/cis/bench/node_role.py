@@ -13,7 +13,7 @@ from cis.bench.settled import settle, state
 from cis.bench.stopwatch import watch_node
 from cis.bench.usage import usage
 from cis.bench.workload import Workload
-from cis.bench.writing import changesets_of_one, write_all, write_one_by_one
+from cis.bench.writing import changesets_of_one, embedding, write_all, write_one_by_one
 from cis.model import did_of, parse_did
 from cis.node.driver import Driver, NodeOptions
 from cis.node.home import Home
@@ -99,8 +99,11 @@ class NodeRole:
         return {"elapsed_s": elapsed_s, "written": len(writes), "stages": self._stopwatch.take()}
 
     async def on_write_one_by_one(self, workload: dict[str, int]) -> dict[str, Any]:
+        """Write each once the one before it is durable, while the model, if there is one, embeds behind."""
         writes = list(Workload(**workload).writes(self.local.cluster.public))
-        return {"latencies_ms": await asyncio.to_thread(write_one_by_one, self.local.store, writes)}
+        with embedding(self.local) as model:
+            latencies = await asyncio.to_thread(write_one_by_one, self.local.store, writes)
+        return {"latencies_ms": latencies, "model": model}
 
     async def on_connect(self, node: str, host: str, port: int, sessions: int = 1) -> dict[str, Any]:
         """Connect and hold a session to its end; the clock runs from the asking to the last acknowledgement."""

@@ -27,6 +27,7 @@ from cis.node.local import LocalNode
 from cis.node.paces import Tally
 from cis.node.pairing import Desk
 from cis.node.quarantine import Quarantine
+from cis.node.recording import TOLD_OF_REMOVAL
 from cis.node.records import targets_in
 from cis.node.trying import Try, Trying
 from cis.peers import Target
@@ -47,8 +48,6 @@ _UNWANTED = frozenset({Fault.NONE, Fault.BANNED, Fault.PARTED, Fault.UNAUTHORISE
 REMOVED = "this node was removed from the cluster: ask an admin (`cis acl show` there)"
 REMOVED_BY = "removed from the cluster by "
 """How a connection with a member begins to say why it is closed when that member was removed."""
-TOLD_OF_REMOVAL = "told of removal"
-"""The decision on record when a member told this node that it is a member no more; it may have no proof of it."""
 _REFUSING = frozenset({Fault.UNAUTHORISED, Fault.NOT_MEMBER})
 """What a peer gives as its reason that wants no connection with this node until somebody there decides otherwise."""
 NO_KEY_PAUSE_S = 30.0

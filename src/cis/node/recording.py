@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 TOLD_ONE_BY_ONE_MAX = 64
 """Entries at once that are recorded each; more are a log met for the first time, and one line."""
+TOLD_OF_REMOVAL = "told of removal"
+"""The decision on record when a member told this node that it is a member no more; it may have no proof of it."""
 
 
 def record_changes(local: LocalNode, changed: Changed) -> None:

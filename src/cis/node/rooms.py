@@ -16,14 +16,17 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
-from cis.anchor.line import Line
 from cis.anchor.protocol import CHUNK_BYTES_MAX, Left, Said, ToNode
 from cis.errors import CisError, Fault, PeerFault, TimedOut, Unavailable
 from cis.net import ConnectionLost, Stream
 from cis.net.closing import CloseReason, clipped, reason_of
 from cis.trust.identity import Entropy
 from cis.trust.rooms import CLOSING_STREAM, OVERHEAD, RoomCipher
+
+if TYPE_CHECKING:
+    from cis.anchor.line import Line
 
 AGREE_S = 10.0
 FLUSH_S = 3.0

@@ -1,8 +1,8 @@
 """Pairing (RULES: joining): two pure machines that turn a short code, typed by a person, into a ticket.
 
 The shower of the code listens, its taker dials. The words of the code have 16 bits, so whoever tries must be held to
-one guess: SPAKE2 (Abdalla, Pointcheval 2005; RFC 9382) makes a strong key of the code such that one run tests one
-guess and a listener-in learns nothing. It neither notices a wrong code nor confirms the key, so the frames after it
+one guess: SPAKE2 (`agreement`) makes a strong key of the code such that one run tests one guess and a listener-in
+learns nothing. It neither notices a wrong code nor confirms the key, so the frames after it
 are sealed under keys by HKDF from it, over H and every frame so far:
 
     T → S  start    versions, X                as long as a hello
@@ -31,8 +31,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
-from spake2.ed25519_basic import NotOnCurve
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.trust.codes import Code
@@ -152,15 +150,14 @@ class _End:
 
     side: Final[Side]
 
-    def __init__(
-        self, side: Side, own: Claim, nonce: bytes, certificate_hash: bytes, spake: SPAKE2_A | SPAKE2_B
-    ) -> None:
+    def __init__(self, side: Side, code: Code, own: Claim, certificate_hash: bytes, entropy: Entropy) -> None:
+        from cis.trust.agreement import Agreement  # noqa: PLC0415 - slow to load, and few nodes ever pair
+
         self.side = side
         self.peer: Claim | None = None
         self._own = own
-        self._introduction = Introduction(nonce, own)
-        self._spake = spake
-        self._element: bytes = spake.start()[1:]
+        self._introduction = Introduction(entropy(NONCE_BYTES), own)
+        self._agreement = Agreement(code.secret, taking=side is Side.TAKER, entropy=entropy)
         self._transcript = Transcript(certificate_hash)
         self._certificate_hash = certificate_hash
         self._key = b""
@@ -188,14 +185,6 @@ class _End:
         assert self._ids, "asked once the exchange is over"
         info = b"cis/1 pairing channel\0" + self._ids
         return HKDF(SHA256(), 32, self._certificate_hash, info).derive(self._key)
-
-    def _agree(self, element: bytes) -> None:
-        """Finish SPAKE2; `PeerFault` for what is no element of the group, or our own sent back."""
-        other = b"B" if self.side is Side.TAKER else b"A"
-        try:
-            self._key = self._spake.finish(other + element)
-        except (SPAKEError, NotOnCurve, ValueError) as error:
-            raise PeerFault(Fault.BAD_HASH, f"the other side's message is unusable: {error}") from error
 
     def _seal(self, message: PairingMessage) -> bytes:
         box = self._cipher(self.side).encrypt(_SEAL_NONCE, encode_sealed(message), None)
@@ -249,8 +238,7 @@ class Taker(_End):
     """The side where the code was typed; it dialled."""
 
     def __init__(self, code: Code, own: Claim, certificate_hash: bytes, entropy: Entropy) -> None:
-        spake = SPAKE2_A(code.secret, b"cis taker", b"cis shower", entropy_f=entropy)
-        super().__init__(Side.TAKER, own, entropy(NONCE_BYTES), certificate_hash, spake)
+        super().__init__(Side.TAKER, code, own, certificate_hash, entropy)
         self._committed = b""
         self.begun = False
         """Whether the other side answered: from then on it had its one guess."""
@@ -258,13 +246,13 @@ class Taker(_End):
     def start(self) -> bytes:
         """Return the first frame of all."""
         self._expect = self._replied
-        return self._transcript.take(encode_start(VERSIONS, self._element))
+        return self._transcript.take(encode_start(VERSIONS, self._agreement.element))
 
     def _replied(self, frame: bytes) -> PairStep:
         reply = decode_reply(frame)
         if reply.version not in VERSIONS:
             raise PeerFault(Fault.VERSION, "the other side chose a version this side did not offer")
-        self._agree(reply.element)
+        self._key = self._agreement.key(reply.element)
         self._transcript.take(frame)
         self._committed = reply.commitment
         self.begun = True
@@ -288,8 +276,7 @@ class Shower(_End):
     """The side that shows the code; it was dialled."""
 
     def __init__(self, code: Code, own: Claim, certificate_hash: bytes, entropy: Entropy) -> None:
-        spake = SPAKE2_B(code.secret, b"cis taker", b"cis shower", entropy_f=entropy)
-        super().__init__(Side.SHOWER, own, entropy(NONCE_BYTES), certificate_hash, spake)
+        super().__init__(Side.SHOWER, code, own, certificate_hash, entropy)
         self._expect = self._started
 
     def _started(self, frame: bytes) -> PairStep:
@@ -297,10 +284,10 @@ class Shower(_End):
         version = choose_version(start.versions)
         if version is None:
             raise PeerFault(Fault.VERSION, f"the other device speaks only versions {start.versions}")
-        self._agree(start.element)
+        self._key = self._agreement.key(start.element)
         self._transcript.take(frame)
         self._expect = self._introduced
-        reply = Reply(version, self._element, commitment(self._introduction))
+        reply = Reply(version, self._agreement.element, commitment(self._introduction))
         return PairStep(send=self._transcript.take(encode_pairing(reply)))
 
     def _introduced(self, frame: bytes) -> PairStep:

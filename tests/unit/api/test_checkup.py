@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cis.api import checkup
 from cis.api.checkup import HEALTH, examine_health
 from cis.api.doctor import Scene
+from cis.api.embedding_schema import Embedding
 from cis.api.network_schema import NodeStatus
 from cis.api.reach_notes import notes_of
 from cis.api.reach_schema import ReachStatus
@@ -52,6 +54,25 @@ def scene(tmp_path: Path) -> Scene:
     home = Home(tmp_path / "home")
     LocalNode.create(home, "laptop").close()
     return Scene(home, None, load(home.folder), STATUS, None, reveal=False)
+
+
+MODEL = Embedding(model="m", dimensions=3, local=True, waiting=0, problem="", advice="", vectors=())
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "told"),
+    [
+        ({}, "ok", "by words and meaning (m)"),
+        ({"waiting": 7}, "ok", "7 memories wait"),
+        ({"problem": "no answer"}, "warn", "no answer"),
+        ({"model": None, "advice": "pip install it"}, "warn", "by words alone"),
+    ],
+)
+def test_how_memories_are_found_is_told(scene: Scene, changes: dict[str, Any], status: str, told: str) -> None:
+    found = finding(replace(scene, embedding=msgspec.structs.replace(MODEL, **changes)), "search")
+    assert found[0] == status
+    assert told in found[1]
+    assert found[2] == changes.get("advice", "cis memory model" if "problem" in changes else "")
 
 
 def finding(scene: Scene, name: str) -> tuple[str, str, str]:

@@ -14,7 +14,7 @@ from cis.errors import PeerFault, UsageError
 from cis.model import NodeId
 from cis.node.home import Home
 from cis.node.local import LocalNode
-from cis.node.meeting import TOLD_OF_REMOVAL
+from cis.node.recording import TOLD_OF_REMOVAL
 from cis.trust import Identity, Ticket
 from cis.wire.membership import Role
 
