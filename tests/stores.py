@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import random
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +24,9 @@ from cis.store.merge import Applied
 from cis.store.ordering import Order
 from cis.store.read import Recalled
 from cis.store.store import Setting, Store
+from cis.store.texts import digest_of, embeddable
 from cis.trust.sealing import SpaceKeys
-from cis.wire.content import Content
+from cis.wire.content import Content, Form
 from cis.wire.messages import encode
 from cis.wire.segment import Segment
 
@@ -104,6 +107,16 @@ def recall(store: Store, key: str, policy: Policy = Policy.CRDT) -> Recalled | N
 def text(store: Store, key: str) -> str | None:
     recalled = recall(store, key)
     return None if recalled is None or recalled.latest.content is None else recalled.latest.content.value.decode()
+
+
+def vector_wish(store: Store, key: str, chance: random.Random) -> Write:
+    """A vector of the text shown now, one of a text that is not, or the taking back of what is left."""
+    recalled = recall(store, key)
+    shown = embeddable(recalled) if recalled is not None else None
+    digest = digest_of(shown if shown is not None and chance.random() < 0.9 else "another text")
+    numbers = chance.choice([b"", *[struct.pack("<2f", chance.random(), 1.0)] * 5])
+    model = chance.choice(["tiny", "small"])
+    return Write(SPACE, Kind.VECTOR, Content(key, digest, form=Form.BYTES, vector=numbers, vector_model=model))
 
 
 def segments(store: Store, space: SpaceId = SPACE) -> list[Segment]:

@@ -107,7 +107,7 @@ def test_a_space_is_read_by_its_members_and_counted_by_who_keeps_it_blindly(trio
     assert (kept["role"], kept["readable"], kept["memories"]) == ("blind", False, 1)
     assert kept["name"] != "notes"
     assert kept["bytes"] > 0
-    assert trio.three.json("memory", "search", "secret") == []
+    assert trio.three.json("memory", "search", "secret", "--mode", "words")["hits"] == []
     assert trio.three.run("memory", "list", "--space", kept["name"]).code == 4
 
 

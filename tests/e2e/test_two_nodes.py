@@ -23,7 +23,7 @@ def test_what_one_writes_the_other_finds(couple: Couple) -> None:
     second.cis("memory", "set", "shell", "fish")
     second.wait(is_there("editor"), "memory", "list")
     first.wait(is_there("shell"), "memory", "list")
-    found = second.wait(bool, "memory", "search", "dark mo")
+    found = second.wait(lambda found: found["hits"], "memory", "search", "dark mo")["hits"]
     assert found[0]["memory"]["key"] == "editor"
     assert found[0]["memory"]["author"] == "one"
     assert found[0]["memory"]["tags"] == ["ui"]
@@ -36,7 +36,7 @@ def test_private_stays_where_it_is(couple: Couple) -> None:
     second.wait(is_there("after-diary"), "memory", "list")
     first.cis("p2p", "sync")
     assert second.run("memory", "get", "diary", "--space", "private").code == 1
-    assert second.json("memory", "search", "xyzzy") == []
+    assert second.json("memory", "search", "xyzzy", "--mode", "words")["hits"] == []
     assert first.cis("memory", "get", "diary", "-s", "private") == "xyzzy-secret\n"
 
 
@@ -56,7 +56,7 @@ def test_edits_made_apart_merge_and_the_loser_is_listed(couple: Couple) -> None:
     second.wait(lambda one: one["value"] == 111, "memory", "get", "hits")
     shown = [home.wait(bool, "memory", "conflicts") for home in couple]
     assert shown[0] == shown[1]
-    assert {shown[0][0]["shown"][0]["value"], shown[0][0]["others"][0]["value"]} == {"ours", "theirs"}
+    assert {one["value"] for one in shown[0][0]["values"]} == {"ours", "theirs"}
     states = [home.json("memory", "stats")["spaces"][0]["state_hash"] for home in couple]
     assert states[0] == states[1]
 

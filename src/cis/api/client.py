@@ -30,7 +30,7 @@ CONNECT_S = 5.0
 LOCKED_S = 3.0
 """How long a command waits for another that has the store open."""
 _POLL_S = 0.02
-_FAILURE = b'{"failure":'
+FAILURE = b'{"failure":'
 ANSWER_S = 120.0
 """Least patience for an answer; a request that names a time of its own gets that on top."""
 
@@ -69,18 +69,15 @@ def connect_running(home: Path) -> RemoteNode:
     remote = connect_daemon(home)
     if remote is not None:
         return remote
-    _require_node(home)
+    require_node(home)
     raise Unavailable(NO_DAEMON)
 
 
 def connect_daemon(home: Path) -> RemoteNode | None:
     """Return the running node, None where none answers."""
-    path = Home(home).socket
-    if not path.exists():
+    path = find_socket(home)
+    if path is None:
         return None
-    owner = path.parent.lstat()
-    if owner.st_uid not in (os.getuid(), 0) or stat.S_IMODE(owner.st_mode) & 0o077:
-        raise Denied(f"{path.parent} is not yours alone, so what answers there may not be your node: remove it")
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as probe:
         probe.settimeout(CONNECT_S)
         try:
@@ -92,24 +89,38 @@ def connect_daemon(home: Path) -> RemoteNode | None:
     return RemoteNode(path)
 
 
+def find_socket(home: Path) -> Path | None:
+    """Return a home's control socket, None where there is none; `Denied` where others could have put it there."""
+    path = Home(home).socket
+    if not path.exists():
+        return None
+    owner = path.parent.lstat()
+    if owner.st_uid not in (os.getuid(), 0) or stat.S_IMODE(owner.st_mode) & 0o077:
+        raise Denied(f"{path.parent} is not yours alone, so what answers there may not be your node: remove it")
+    return path
+
+
 def open_store(home: Path) -> Node:
     """Open the store of a home in this process."""
-    _require_node(home)
+    require_node(home)
     from cis.api.embedded import EmbeddedNode  # noqa: PLC0415 - opens databases, which the client of a daemon does not
+    from cis.api.search_options import SearchOptions, search_options_of  # noqa: PLC0415 - as above
+    from cis.api.settings_file import VARIABLES  # noqa: PLC0415 - as above
     from cis.crdt import Policy  # noqa: PLC0415 - as above
     from cis.node.local import LocalNode  # noqa: PLC0415 - as above
     from cis.node.unlocking import unlock  # noqa: PLC0415 - as above
 
-    policy = Policy.CRDT
-    if Home(home).config.exists() or any(name.upper().startswith("CIS_P2P") for name in os.environ):
+    policy, search = Policy.CRDT, SearchOptions()
+    if Home(home).config.exists() or any(name.upper().startswith(VARIABLES) for name in os.environ):
         from cis.api.settings import load  # noqa: PLC0415 - pydantic takes as long as all else together
 
-        policy = Policy(load(home).p2p.sync.conflict_resolution)
+        settings = load(home)
+        policy, search = Policy(settings.p2p.sync.conflict_resolution), search_options_of(settings)
     identity = unlock(Home(home))  # once: it may ask
     deadline = time.monotonic() + LOCKED_S
     while True:
         try:
-            return EmbeddedNode(LocalNode(Home(home), identity), policy)
+            return EmbeddedNode(LocalNode(Home(home), identity), policy, search)
         except StoreError:
             if not is_locked(home) or time.monotonic() > deadline:
                 raise
@@ -130,7 +141,8 @@ def is_locked(home: Path) -> bool:
     return False
 
 
-def _require_node(home: Path) -> None:
+def require_node(home: Path) -> None:
+    """Raise `UsageError` where `cis init` was not run."""
     if not Home(home).exists:
         raise UsageError(f"there is no node in {home} yet: run `cis init` first")
 
@@ -161,12 +173,19 @@ class RemoteNode:
         return reply
 
     def stream(self, request: Request[Reply]) -> Iterator[Reply]:
-        """Answer a request that streams; a line that holds a failure is raised."""
+        """Answer a request that streams, asked when this returns; a line that holds a failure is raised."""
+        replies = self._replies(request)
+        next(replies)
+        return replies
+
+    def _replies(self, request: Request[Any]) -> Iterator[Any]:
+        """Yield once when the node has begun to answer, then each reply."""
         decode = msgspec.json.Decoder(reply_type(type(request))).decode
         with self._asked(request, None) as answer:
+            yield None
             while line := answer.readline():
-                if line.startswith(_FAILURE):
-                    raise _error_in(line[len(_FAILURE) : -2])
+                if line.startswith(FAILURE):
+                    raise error_in(line[len(FAILURE) : -2])
                 yield decode(line)
 
     @contextlib.contextmanager
@@ -176,7 +195,7 @@ class RemoteNode:
             connection.request("POST", f"/v1/{request.path}", msgspec.json.encode(request))
             answer = connection.getresponse()
             if answer.status != HTTPStatus.OK:
-                raise _error_in(answer.read())
+                raise error_in(answer.read())
             yield answer
         except TimeoutError as error:
             raise TimedOut(
@@ -203,7 +222,8 @@ class _UnixConnection(HTTPConnection):
         self.sock.settimeout(self._patience_s)
 
 
-def _error_in(body: bytes) -> CisError:
+def error_in(body: bytes) -> CisError:
+    """Return the error an answer tells of."""
     try:
         return error_of(msgspec.json.decode(body, type=Failure))
     except msgspec.MsgspecError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -10,13 +11,15 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 from cis.api.access import AccessOperations
 from cis.api.anchoring import anchors_of
 from cis.api.bootstrap_telling import Telling
 from cis.api.bootstrapping import RunningBootstrap
 from cis.api.connections import ConnectionOperations, reach_status
+from cis.api.control_http import ControlServer
 from cis.api.control_socket import bind_control
 from cis.api.dht import DhtOperations, ports_of
 from cis.api.doctor_schema import GetTrust
@@ -29,13 +32,13 @@ from cis.api.netchecking import NetcheckOperations
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
 from cis.api.operations import bootstrap_handlers, dht_handlers, network_handlers, reach_handlers, trust_handlers
-from cis.api.pairing import PairingOperations, PairRequest
 from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
 from cis.api.peering import PeerOperations
 from cis.api.providing import providers_of
 from cis.api.reaching import reach_options
 from cis.api.revoking import RevokingOperations
-from cis.api.server import ControlServer, control_app
+from cis.api.search_options import search_options_of
+from cis.api.server import control_server
 from cis.api.settings import Settings, inert
 from cis.api.spaces import ROLES, SpaceNames, SpaceOperations
 from cis.api.sync_status import SyncStatusOperations
@@ -56,6 +59,9 @@ from cis.node.joining import Admitted, move_into
 from cis.node.local import LocalNode
 from cis.node.unlocking import unlock
 from cis.trust import Ticket
+
+if TYPE_CHECKING:
+    from cis.api.pairing import PairRequest
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +87,8 @@ def run_daemon(
     identity = unlock(home)  # before anybody is let wait at the socket: it may ask
     listening = bind_control(home.socket)
     try:
-        with EmbeddedNode(LocalNode(home, identity), Policy(settings.p2p.sync.conflict_resolution)) as node:
+        policy = Policy(settings.p2p.sync.conflict_resolution)
+        with EmbeddedNode(LocalNode(home, identity), policy, search_options_of(settings)) as node:
             node.local.cluster.acl = settings.p2p.acl.parsed()
             since = time.monotonic()
 
@@ -145,7 +152,7 @@ class _Daemon:
         self._feed = Feed(self._node.local)
         if self._settings.p2p.enabled:
             self._driver = Driver(self._node.local, options_of(self._settings, self._node.local.home.folder))
-        self._server = ControlServer(control_app(self._handlers()))
+        self._server = control_server(self._handlers())
         for number in (signal.SIGINT, signal.SIGTERM):
             why = Ended(0, f"stopped by {number.name}")
             self._loop.add_signal_handler(number, self._end, why)
@@ -157,8 +164,10 @@ class _Daemon:
             else:
                 ready.set()
             await ready.wait()
+            gc.freeze()  # what is loaded by now stays: a full collection that looks at it all holds the loop for 80 ms
             group.create_task(self._server.run_on(self._listening))
             self._on_ready(await self._status(GetStatus()))
+            self._asides.append(group.create_task(self._node.expiring.run(Random())))
             if self._terms != NO_TERMS:
                 self._asides.append(group.create_task(self._end_by(watch)))
             if self._telling is not None and self._driver is not None:
@@ -222,6 +231,8 @@ class _Daemon:
             problems |= provider.failures()
         for transport in driver.options.transports if driver is not None else ():
             problems |= transport.failures()
+        if self._node.work.problem:
+            problems["embedding"] = self._node.work.problem
         return NodeStatus(
             running=True,
             name=resting.name,
@@ -256,6 +267,8 @@ class _Daemon:
     def _pair(self, request: PairRequest) -> AsyncIterator[PairEvent]:
         if self._driver is None:
             raise Unavailable("this node opens no socket (p2p.enabled = false), so it cannot be paired")
+        from cis.api.pairing import PairingOperations  # noqa: PLC0415 - slow to load, and few nodes ever pair
+
         return PairingOperations(self._driver, self._settings, self._move).pair(request)
 
     def _move(self, admitted: Admitted) -> None:

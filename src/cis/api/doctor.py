@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cis.api.client import connect
 from cis.api.doctor_schema import GetTrust, Row, Status, TrustFacts
+from cis.api.embedding_schema import Embedding, GetEmbedding
 from cis.api.exposure import listening_tcp
 from cis.api.keys import protection_of
 from cis.api.network_schema import GetStatus, NodeStatus
@@ -50,6 +51,7 @@ class Scene:
     node: NodeStatus | None
     facts: TrustFacts | None
     reveal: bool
+    embedding: Embedding | None = None
 
     def some(self, names: Iterable[str]) -> str:
         """Return names, or how many there are."""
@@ -71,15 +73,16 @@ def examine(folder: Path, checks: Checks, *, reveal: bool = False) -> list[Row]:
     home = Home(folder)
     if not home.exists:
         raise UsageError(f"there is no node in {folder} yet: run `cis init` first")
-    rows, key, settings, node, facts = [], None, None, None, None
+    rows, key, settings, node, facts, embedding = [], None, None, None, None, None
     try:
         key = read_identity(home.identity)
         settings = load(folder)
         with connect(folder) as asked:
             node, facts = asked.call(GetStatus()), asked.call(GetTrust())
+            embedding = asked.call(GetEmbedding())
     except CisError as error:
         rows.append(Row(check="node", status="bad", found="it does not open", fix=str(error)))
-    scene = Scene(home, key, settings, node, facts, reveal)
+    scene = Scene(home, key, settings, node, facts, reveal, embedding)
     for name, check in checks:
         found = check(scene)
         if found is not None:

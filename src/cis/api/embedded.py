@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from cis import __version__
 from cis.api.access import AccessOperations
 from cis.api.bootstrapping import RestingBootstrap
 from cis.api.browsing import BrowsingOperations
+from cis.api.compacting import CompactOperations
+from cis.api.conflicts import ConflictOperations
+from cis.api.counting import CountingOperations
 from cis.api.doctor_schema import GetTrust
+from cis.api.embedding_work import EmbeddingWork
+from cis.api.expiring import Expiring
+from cis.api.indexing import IndexOperations
 from cis.api.memory import MemoryOperations
 from cis.api.network_schema import GetStatus, NodeStatus
-from cis.api.operations import Handler, bootstrap_handlers, memory_handlers, trust_handlers
+from cis.api.operations import (
+    Handler,
+    bootstrap_handlers,
+    life_handlers,
+    memory_handlers,
+    search_handlers,
+    trust_handlers,
+)
 from cis.api.protocol import Reply, Request
 from cis.api.reading import Readers
+from cis.api.search_options import DEFAULTS, SearchOptions
+from cis.api.searching import SearchOperations
 from cis.api.spaces import SpaceOperations
 from cis.api.standing import removal_of
 from cis.api.tickets import TicketOperations
@@ -22,11 +37,15 @@ from cis.api.transfer import TransferOperations
 from cis.api.trust_facts import trust_facts
 from cis.api.trusting import TrustOperations
 from cis.crdt import Policy
+from cis.embedding.choosing import EmbeddingOptions, embedder_of
+from cis.embedding.embedder import Embedder
 from cis.errors import Unavailable
 from cis.model import did_of
 from cis.node.local import LocalNode
 
 NO_DAEMON = "no node is running here: start it with `cis up`"
+EMBED_AFTER_S = 1.0
+"""What opens the store for a command alone is done before; who searches does not wait for it."""
 
 
 class EmbeddedNode:
@@ -34,15 +53,33 @@ class EmbeddedNode:
 
     running = False
 
-    def __init__(self, local: LocalNode, policy: Policy = Policy.CRDT) -> None:
+    def __init__(
+        self,
+        local: LocalNode,
+        policy: Policy = Policy.CRDT,
+        search: SearchOptions = DEFAULTS,
+        *,
+        embedder: Callable[[EmbeddingOptions], Embedder | None] = embedder_of,
+    ) -> None:
         self.local = local
         self.policy = policy
         self.readers = Readers(local.store)
+        self.expiring = Expiring(local, self.readers)
+        self.work = EmbeddingWork(local, search.embedding, embedder=embedder, delay_s=EMBED_AFTER_S)
         self.handlers: dict[type[Request[Any]], Handler] = {
             **memory_handlers(
                 MemoryOperations(local, policy, self.readers),
                 BrowsingOperations(local, policy, self.readers),
                 TransferOperations(local, policy, self.readers),
+            ),
+            **search_handlers(
+                SearchOperations(local, policy, self.readers, self.work, search.weights),
+                IndexOperations(local, self.work),
+            ),
+            **life_handlers(
+                ConflictOperations(local, policy, self.readers),
+                CountingOperations(local, policy, self.readers),
+                CompactOperations(local, self.expiring),
             ),
             **trust_handlers(
                 TrustOperations(local), SpaceOperations(local), AccessOperations(local), TicketOperations(local)
@@ -50,6 +87,8 @@ class EmbeddedNode:
             **bootstrap_handlers(RestingBootstrap(local)),
             GetTrust: lambda _: trust_facts(local, {}),
         }
+
+        self.work.start()
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +98,7 @@ class EmbeddedNode:
 
     def close(self) -> None:
         """Close the store."""
+        self.work.close()
         self.readers.close()
         self.local.close()
 

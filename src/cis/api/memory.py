@@ -1,15 +1,18 @@
 """Operations on single memories: set, get, delete, counters, sets, history.
 
 They block until what they wrote is durable, so a server calls them in threads. An expired memory counts as
-absent everywhere: adding to an expired counter or set begins a new one.
+absent everywhere: adding to an expired counter or set begins a new one. Where values of different types are in
+conflict nothing is written before that is resolved: it would have to replace one of them unasked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cis.api.differences import listing
 from cis.api.exchange.rows import bytes_of
 from cis.api.memory_schema import (
+    PAGE_MAX,
     AddToMemory,
     DeleteMemory,
     GetMemory,
@@ -21,7 +24,9 @@ from cis.api.memory_schema import (
     SetMemory,
     Version,
 )
+from cis.api.past import of_people, resolutions
 from cis.api.reading import Readers
+from cis.api.recalling import current, values_of
 from cis.api.values import TYPES, memory_of, pack, value_of, version_of
 from cis.crdt import Policy, Shape
 from cis.errors import CisError, UsageError
@@ -45,8 +50,11 @@ class MemoryOperations:
     def set(self, request: SetMemory) -> Saved:
         """Set a memory; a counter or a set is not replaced by a value without being deleted first."""
         before = self.recall(self._space(request.space), request.key)
-        if before is not None and before.shape is not Shape.REGISTER:
-            raise UsageError(f"{request.key!r} is a {before.shape.value}, which a value would replace: delete it first")
+        if before is not None:
+            _require_one_type(request, before)
+            if before.shape is not Shape.REGISTER:
+                shown = TYPES[before.shape]
+                raise UsageError(f"{request.key!r} is a {shown}, which a value would replace: delete it first")
         value, form = pack(request.value, request.form)
         vector = bytes_of(request.vector) if request.vector is not None else b""
         content = Content(
@@ -76,7 +84,7 @@ class MemoryOperations:
         if abs(request.by) > COUNT_MAX:
             raise UsageError(f"{request.by} is more than a counter holds: at most ±2⁶²")
         space = self._space(request.space)
-        writes, before = self._before(space, request.key, request.category, Shape.COUNTER)
+        writes, before = self._before(request, Shape.COUNTER)
         content = _like(before, added=max(request.by, 0), subtracted=max(-request.by, 0))
         saved = self._save(request, [*writes, Write(space, Kind.COUNT, content)])
         recalled = self.recall(space, request.key)
@@ -86,7 +94,7 @@ class MemoryOperations:
     def add(self, request: AddToMemory) -> Saved:
         """Add elements to a set."""
         space = self._space(request.space)
-        writes, before = self._before(space, request.key, request.category, Shape.SET)
+        writes, before = self._before(request, Shape.SET)
         for value in request.values:
             packed, form = pack(value, request.form, canonical=True)
             writes.append(Write(space, Kind.ADD, _like(before, value=packed, form=form)))
@@ -95,6 +103,10 @@ class MemoryOperations:
     def remove(self, request: RemoveFromMemory) -> Saved:
         """Remove elements from a set."""
         space = self._space(request.space)
+        before = self.recall(space, request.key)
+        if before is None:
+            return Saved(key=request.key, space=request.space, changed=False, updated_ms=self._local.clock_ms())
+        _require_type(request, before, Shape.SET)
         writes = []
         for value in request.values:
             packed, form = pack(value, request.form, canonical=True)
@@ -103,40 +115,53 @@ class MemoryOperations:
 
     def history(self, request: MemoryHistory) -> tuple[Version, ...]:
         """List what is still known of a memory's changes."""
+        if not 0 < request.limit <= PAGE_MAX:
+            raise UsageError(f"a limit of {request.limit}: it is 1 to {PAGE_MAX}")
         space = self._space(request.space)
         memory = self._local.cluster.spaces()[request.space].memory_id(request.key)
         with self._readers.snapshot() as reader:
-            recalled = reader.recall_by_id(memory, space, self._policy)
+            recalled = current(reader.recall_by_id(memory, space), self._policy, self._local.clock_ms())
             shown = {part.change.dot for part in recalled.parts} if recalled is not None else set()
             alive = {stored.rid for stored in reader.rows.live(memory)}
-            changes = [(reader.part(one), one.rid in alive) for one in reader.rows.history(memory)]
-        changes.sort(key=lambda change: (change[0].change.hlc, change[0].change.dot), reverse=True)
+            stored = reader.rows.history(memory)
+            people = of_people([one.change for one in stored])
+            known = [one for one in stored if one.change.dot in people]
+            known.sort(key=lambda one: (one.change.hlc, one.change.dot), reverse=True)
+            told = [(reader.part(one), one.rid in alive) for one in known[: request.limit]]
+        ended = resolutions([part.change for part, _ in told])
         return tuple(
-            version_of(part, self._local.cluster, shown=part.change.dot in shown, alive=living)
-            for part, living in changes
+            version_of(
+                part,
+                self._local.cluster,
+                shown=part.change.dot in shown,
+                alive=living,
+                resolves=ended.get(part.change.dot, 0),
+            )
+            for part, living in told
         )
 
     def recall(self, space: SpaceId, key: str) -> Recalled | None:
         """Return a memory that has not expired."""
         with self._readers.snapshot() as reader:
-            recalled = reader.recall(space, key, self._policy)
-        return None if recalled is None or recalled.expired(self._local.clock_ms()) else recalled
+            recalled = reader.recall(space, key)
+        return current(recalled, self._policy, self._local.clock_ms())
 
     def _space(self, name: str) -> SpaceId:
         return self._local.cluster.space(name)
 
-    def _before(self, space: SpaceId, key: str, category: str | None, shape: Shape) -> tuple[list[Write], Content]:
+    def _before(self, request: IncrementMemory | AddToMemory, shape: Shape) -> tuple[list[Write], Content]:
         """What must be written first, and what the new change takes over from the memory as it stands."""
+        space, key, category = self._space(request.space), request.key, request.category
         with self._readers.snapshot() as reader:
-            recalled = reader.recall(space, key, self._policy)
-        if recalled is None:
+            whole = reader.recall(space, key)
+        recalled = current(whole, Policy.CRDT, self._local.clock_ms())
+        if whole is None:
             return [], Content(key, category=category or "note")
-        if recalled.expired(self._local.clock_ms()):
-            return [Write(space, Kind.DELETE, Content(key))], Content(key, category=category or "note")
-        if recalled.shape is not shape:
-            raise UsageError(
-                f"{key!r} is a {TYPES[recalled.shape]}, not a {TYPES[shape]}: delete it first, or choose another key"
-            )
+        if recalled is None:
+            expired = frozenset(part.change.dot for part in (*whole.parts, *whole.siblings))
+            first = Write(space, Kind.DELETE, Content(key), expired)
+            return [first], Content(key, category=category or "note")
+        _require_type(request, recalled, shape)
         latest = recalled.latest.content
         if latest is None:
             return [], Content(key, category=category or "note")
@@ -158,6 +183,23 @@ class MemoryOperations:
 
 
 _Keyed = SetMemory | DeleteMemory | IncrementMemory | AddToMemory | RemoveFromMemory
+
+
+def _require_type(request: _Keyed, recalled: Recalled, shape: Shape) -> None:
+    _require_one_type(request, recalled)
+    if recalled.shape is not shape:
+        what = f"a {TYPES[recalled.shape]}, not a {TYPES[shape]}"
+        raise UsageError(f"{request.key!r} is {what}: delete it first, or choose another key")
+
+
+def _require_one_type(request: _Keyed, recalled: Recalled) -> None:
+    shapes = {value.shape: None for value in values_of(recalled)}
+    if len(shapes) > 1:
+        types = " and ".join(f"a {TYPES[shape]}" for shape in shapes)
+        raise UsageError(
+            f"{request.key!r} is in conflict, {types} at once: `{listing(request.key, request.space)}` shows it, "
+            "`cis memory resolve` ends it"
+        )
 
 
 def ttl_ms_of(seconds: float | None) -> int:

@@ -120,71 +120,159 @@ class RemoveFromMemory(Request[Saved], frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Memories in order of key; ``next`` is what to pass as ``after`` for more, null at the end."""
+    """Memories in the order asked for; ``next`` is what to pass as ``after`` for more, null at the end."""
 
     memories: tuple[Memory, ...]
     next: str | None
 
 
 class ListMemories(Request[Page], frozen=True, kw_only=True):
-    """List memories in order of key."""
+    """List memories, in order of key or the latest changed first."""
 
     path: ClassVar[str] = "memory/list"
     prefix: str = ""
     category: str | None = None
     tag: str | None = None
     space: str | None = None
+    order: Literal["key", "newest"] = "key"
     limit: int = 100
     after: str | None = None
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A memory found; the greater the score the better, ``snippet`` is where it matched."""
+Mode = Literal["hybrid", "words", "meaning"]
+
+
+class Hit(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory found; the greater the score the better.
+
+    ``snippet`` is where it matched, ``highlights`` the ranges of characters in it that are words asked for. ``words``
+    and ``meaning`` are its places, from 1, among those found by either, null where it was not; ``similarity`` is the
+    cosine of its vector and the query's. ``why`` says the same for people.
+    """
 
     memory: Memory
     score: float
     snippet: str
+    highlights: tuple[tuple[int, int], ...] = ()
+    words: int | None = None
+    meaning: int | None = None
+    similarity: float | None = None
+    why: str = ""
 
 
-class SearchMemories(Request[tuple[Hit, ...]], frozen=True, kw_only=True):
-    """Find memories by words in key, value and tags, best first (BM25)."""
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search came to: hits, best first, and how they were looked for.
+
+    ``model`` is the one whose vectors were compared, ``waiting`` how many memories have none of it yet and were looked
+    for by words alone; ``note`` says what would make for a better search, "" where nothing.
+    """
+
+    hits: tuple[Hit, ...]
+    by: tuple[Literal["words", "meaning"], ...]
+    model: str | None = None
+    waiting: int = 0
+    note: str = ""
+
+
+class SearchMemories(Request[Found], frozen=True, kw_only=True):
+    """Find memories by words in key, value and tags (BM25) and by meaning (vectors), best first.
+
+    ``hybrid`` fuses both by reciprocal rank, and is by words alone where there is no model. ``vector``, base64 of
+    float32, stands for the query's meaning and is compared with vectors of ``vector_model`` alone. ``spaces`` bounds
+    what ``space`` may name; null is all. Times are Unix milliseconds, ``until_ms`` not included.
+    """
 
     path: ClassVar[str] = "memory/search"
-    query: str
+    query: str = ""
     category: str | None = None
+    tag: str | None = None
+    prefix: str = ""
     space: str | None = None
+    spaces: tuple[str, ...] | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
     limit: int = 20
+    mode: Mode = "hybrid"
+    vector: str | None = None
+    vector_model: str = ""
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """One change of a memory: ``kind`` is what it did, ``shown`` whether it makes what is shown now."""
+    """One change of a memory: ``kind`` is what it did, ``shown`` whether it makes what is shown now.
+
+    ``alive`` is whether it counts still, ``resolves`` how many values written apart it replaced by one, 0 for none.
+    ``author`` is the member, ``device`` its identity in short. The value is null where it is not kept any more.
+    """
 
     kind: Literal["delete", "put", "count", "add", "remove"]
+    id: str
     form: Form
     value: Any
     category: str
     author: str
     author_did: str
+    device: str
     updated_ms: int
+    expires_ms: int | None
     shown: bool
     alive: bool
+    resolves: int
 
 
-class Conflict(msgspec.Struct, frozen=True):
-    """A memory with concurrent values: what is shown, and what is kept beside it."""
+class Sibling(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the values a memory has at once; a counter or a set is one, whoever wrote what it is made of.
+
+    ``number`` counts from 1, the value that is shown, on; ``id`` names this very value, on every node.
+    """
+
+    number: int
+    id: str
+    type: Type
+    form: Form
+    value: Any
+    category: str
+    tags: tuple[str, ...]
+    author: str
+    author_did: str
+    device: str
+    updated_ms: int
+    expires_ms: int | None
+    shown: bool
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """A memory that was changed in two places at once; the first of its values is the one shown."""
 
     key: str
     space: str
-    shown: tuple[Version, ...]
-    others: tuple[Version, ...]
+    id: str
+    values: tuple[Sibling, ...]
 
 
 class ListConflicts(Request[tuple[Conflict, ...]], frozen=True, kw_only=True):
-    """List the memories that were changed in two places at once."""
+    """List the memories that were changed in two places at once, or the one of that key."""
 
     path: ClassVar[str] = "memory/conflicts"
+    key: str | None = None
     space: str | None = None
     limit: int = 100
+
+
+class ResolveConflict(Request[Saved], frozen=True, kw_only=True):
+    """End a conflict: ``keep`` one of its values (its id, the beginning of it, or its number), or give a ``value``.
+
+    ``seen`` are the ids of the values this was decided on: it is refused where there are others by now. Category, tags
+    and time to live are those of the value kept, or shown.
+    """
+
+    path: ClassVar[str] = "memory/resolve"
+    key: str
+    space: str = "public"
+    keep: str | None = None
+    value: Any = None
+    form: Literal["text", "json", "bytes"] | None = None
+    """of ``value``; None where one of them is kept"""
+    seen: tuple[str, ...] | None = None
 
 
 class MemoryHistory(Request[tuple[Version, ...]], frozen=True, kw_only=True):
@@ -193,6 +281,7 @@ class MemoryHistory(Request[tuple[Version, ...]], frozen=True, kw_only=True):
     path: ClassVar[str] = "memory/history"
     key: str
     space: str = "public"
+    limit: int = 100
 
 
 class ReplicaStats(msgspec.Struct, frozen=True):
@@ -205,29 +294,53 @@ class ReplicaStats(msgspec.Struct, frozen=True):
     beyond: int
 
 
+class Tally(msgspec.Struct, frozen=True):
+    """How many memories, and the bytes of their values."""
+
+    memories: int
+    bytes: int
+
+
 class SpaceStats(msgspec.Struct, frozen=True, kw_only=True):
-    """One space; nodes that hold the same changes have the same ``state_hash``."""
+    """One space; nodes that hold the same changes have the same ``state_hash``. ``authors`` wrote what is shown."""
 
     name: str
     memories: int
     bytes: int
     conflicts: int
     categories: dict[str, int]
+    types: dict[str, int]
+    authors: dict[str, Tally]
     state_hash: str
     replicas: tuple[ReplicaStats, ...]
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """What the store holds; sizes of files in bytes."""
+    """What the store holds; sizes of files in bytes, and how much of each `memory/compact` could give back."""
 
     spaces: tuple[SpaceStats, ...]
     files: dict[str, int]
+    free: dict[str, int]
 
 
 class MemoryStats(Request[Stats], frozen=True, kw_only=True):
     """Count what is stored."""
 
     path: ClassVar[str] = "memory/stats"
+
+
+class Compacted(msgspec.Struct, frozen=True, kw_only=True):
+    """What compacting came to: sizes of each file with its journal before and after, expired memories removed."""
+
+    before: dict[str, int]
+    after: dict[str, int]
+    expired: int
+
+
+class CompactStore(Request[Compacted], frozen=True, kw_only=True):
+    """Remove what has expired, fold what was replaced, and give the disk back what neither file needs."""
+
+    path: ClassVar[str] = "memory/compact"
 
 
 class RowProblem(msgspec.Struct, frozen=True):
@@ -264,13 +377,22 @@ class ExportMemories(Request[dict[str, Any]], frozen=True, kw_only=True):
     space: str = "public"
 
 
-class WatchEvent(msgspec.Struct, frozen=True):
-    """A memory changed; ``memory`` is null where it was deleted (``key`` is then empty if it was not known)."""
+class WatchEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A change was committed, or a memory's time to live has passed (``expire``, which nobody wrote: kind is null).
 
-    event: Literal["set", "delete"]
+    ``memory`` is what is shown now, null where nothing is (``key`` is then empty if it was not known); ``kind``,
+    ``author``, ``device`` and ``at_ms`` are of the change.
+    """
+
+    event: Literal["set", "delete", "expire"]
     key: str
     space: str
     memory: Memory | None
+    kind: Literal["delete", "put", "count", "add", "remove"] | None
+    author: str
+    author_did: str
+    device: str
+    at_ms: int
 
 
 class WatchMemories(Request[WatchEvent], frozen=True, kw_only=True):

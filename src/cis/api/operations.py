@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cis.api import dht_schema as dht
 from cis.api import doctor_schema as doctor
+from cis.api import embedding_schema as embedding
 from cis.api import gossip_schema as gossip
 from cis.api import memory_schema as memory
 from cis.api import network_schema as network
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
     from cis.api.access import AccessOperations
     from cis.api.bootstrapping import RestingBootstrap, RunningBootstrap
     from cis.api.browsing import BrowsingOperations
+    from cis.api.compacting import CompactOperations
+    from cis.api.conflicts import ConflictOperations
     from cis.api.connections import ConnectionOperations
+    from cis.api.counting import CountingOperations
     from cis.api.dht import DhtOperations
+    from cis.api.indexing import IndexOperations
     from cis.api.listening import TopicOperations
     from cis.api.memory import MemoryOperations
     from cis.api.netchecking import NetcheckOperations
     from cis.api.network import NetworkOperations
     from cis.api.peering import PeerOperations
+    from cis.api.searching import SearchOperations
     from cis.api.spaces import SpaceOperations
     from cis.api.sync_status import SyncStatusOperations
     from cis.api.tickets import TicketOperations
@@ -47,9 +53,13 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     memory.RemoveFromMemory,
     memory.ListMemories,
     memory.SearchMemories,
+    embedding.GetEmbedding,
+    embedding.Reindex,
     memory.ListConflicts,
+    memory.ResolveConflict,
     memory.MemoryHistory,
     memory.MemoryStats,
+    memory.CompactStore,
     memory.ImportBatch,
     memory.ExportMemories,
     memory.WatchMemories,
@@ -109,11 +119,29 @@ def memory_handlers(
         memory.RemoveFromMemory: single.remove,
         memory.MemoryHistory: single.history,
         memory.ListMemories: browsing.page,
-        memory.SearchMemories: browsing.search,
-        memory.ListConflicts: browsing.conflicts,
-        memory.MemoryStats: browsing.stats,
         memory.ImportBatch: transfer.take_in,
         memory.ExportMemories: transfer.give_out,
+    }
+
+
+def life_handlers(
+    conflicts: ConflictOperations, counting: CountingOperations, compacting: CompactOperations
+) -> Mapping[type[Request[Any]], Handler]:
+    """Return who answers about conflicts, and about the store as a whole."""
+    return {
+        memory.ListConflicts: conflicts.conflicts,
+        memory.ResolveConflict: conflicts.resolve,
+        memory.MemoryStats: counting.stats,
+        memory.CompactStore: compacting.compact,
+    }
+
+
+def search_handlers(searching: SearchOperations, indexing: IndexOperations) -> Mapping[type[Request[Any]], Handler]:
+    """Return who finds memories, and who looks after what they are found by."""
+    return {
+        memory.SearchMemories: searching.search,
+        embedding.GetEmbedding: indexing.embedding,
+        embedding.Reindex: indexing.reindex,
     }
 
 

@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import EnvSettingsSource
 
-from cis.api.settings_file import Location, line_of, read
-from cis.api.settings_schema import PARTIAL, TYPED, Environment, Settings
+from cis.api.settings_file import VARIABLES, Location, line_of, read
+from cis.api.settings_schema import PARTIAL, TYPED, Settings
 from cis.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -38,7 +37,6 @@ __all__ = ["FILE_NAME", "Row", "Settings", "describe", "home_of", "inert", "load
 
 FILE_NAME = "config.toml"
 _HOME_DEFAULT = "~/.cis"
-_VARIABLES = "CIS_P2P"
 _SECRET = re.compile(r"\bturn_servers\b|\btoken$")
 """Settings that hold, or are, what nobody is to read in an error."""
 _GUARDED = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
@@ -176,16 +174,32 @@ def _suggestion(location: Location) -> str:
 
 def _environment() -> _Tree:
     """What the environment sets; `UsageError` for a variable that looks like a setting and reaches none."""
-    for variable in sorted(os.environ):
+    tree: _Tree = {}
+    for variable, value in sorted(os.environ.items()):
         name = variable.upper()
-        if name.startswith(_VARIABLES) and name != _VARIABLES and not name.startswith(f"{_VARIABLES}__"):
+        top = next((top for top in VARIABLES if name.startswith(top)), None)
+        if top is None:
+            continue
+        if name != top and not name.startswith(f"{top}__"):
             known = [_variable(path) for path, _ in _fields(Settings)]
             near = difflib.get_close_matches(name, known, n=1)
             raise UsageError(
                 f"environment {variable}: unknown setting"
                 + (f"; did you mean {near[0]}?" if near else "; sections are parted by two underscores")
             )
-    return dict(EnvSettingsSource(Environment)())
+        _put(tree, name.removeprefix("CIS_").lower().split("__"), value)
+    return tree
+
+
+def _put(tree: _Tree, path: Sequence[str], value: object) -> None:
+    """Put a value where its path leads; one that stands in its way stays, and is found to be no section."""
+    branch: Any = tree
+    *sections, last = path
+    for section in sections:
+        branch = branch.setdefault(section, {})
+        if not isinstance(branch, dict):
+            return
+    branch[last] = value
 
 
 def _fields(
@@ -226,11 +240,7 @@ def _is_later(field: FieldInfo) -> bool:
 def _nested(flat: Mapping[str, object]) -> _Tree:
     tree: _Tree = {}
     for key, value in flat.items():
-        *sections, last = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        branch[last] = value
+        _put(tree, key.split("."), value)
     return tree
 
 

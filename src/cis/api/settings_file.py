@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Location = tuple[str | int, ...]
 """Keys, and positions in lists, from the top of the file down."""
 
+VARIABLES = ("CIS_P2P", "CIS_MEMORY")
+"""How the environment's variables that are settings begin: one for each section at the top."""
 FILE_BYTES_MAX = 1 << 20
 _LINE = re.compile(r"at line (\d+)")
 _BARE_OR_QUOTED = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""

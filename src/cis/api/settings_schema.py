@@ -11,13 +11,15 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationInfo, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cis.anchor.place import check_url
 from cis.api.relay_urls import parse_stun, parse_turn
 from cis.discovery.address import PORT_DEFAULT, split_endpoint
 from cis.discovery.libp2p.places import check_entry
 from cis.discovery.static import StaticPeer
+from cis.embedding.choosing import EmbeddingOptions, Provider, check_token
+from cis.embedding.choosing import check_url as check_embedder
+from cis.embedding.embedder import MODEL_BYTES_MAX
 from cis.errors import UsageError
 from cis.trust.acl import Acl, Mode, check_pattern
 
@@ -33,6 +35,7 @@ ENTRIES_MAX = 32
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
+Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 KilobytesPerSecond = Annotated[int, Field(ge=0)]
 TimeOfDay = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
@@ -98,6 +101,18 @@ def _static_peer(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
 def _entry(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
     if isinstance(value, str):
         _explain(check_entry, value)
+    return value
+
+
+def _embedder(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str) and value:
+        _explain(check_embedder, value)
+    return value
+
+
+def _token(value: Any) -> Any:  # noqa: ANN401 - whatever somebody wrote
+    if isinstance(value, str):
+        _explain(check_token, value)
     return value
 
 
@@ -353,15 +368,53 @@ class P2p(Section):
     connection_pool: ConnectionPool = ConnectionPool()
 
 
+class Embedding(Section):
+    """What turns memories into vectors, so that they are found by what they mean."""
+
+    provider: Provider = Field(
+        "auto", description="auto: the local model where it is installed; minilm: that one; http: a server; off: none"
+    )
+    url: Annotated[str, Field(max_length=2048), BeforeValidator(_embedder)] = Field(
+        "", description="with http: an OpenAI-compatible server, as https://HOST/v1, before /embeddings"
+    )
+    model: Annotated[str, Field(max_length=MODEL_BYTES_MAX, pattern=r"^[!-~]*$")] = Field(
+        "", description="with http: the model to ask for; vectors carry its name"
+    )
+    token: Annotated[SecretStr, Field(max_length=512), BeforeValidator(_token)] = Field(
+        SecretStr(""), description="what the server lets in by"
+    )
+    private: bool = Field(default=False, description="give a server what stands in the private space too")
+    unload_after: Seconds = Field(300.0, description="seconds without use after which the model's memory is given back")
+
+    @model_validator(mode="after")
+    def _whom_to_ask(self, info: ValidationInfo) -> Embedding:
+        whole = self.url and self.model
+        if not (info.context or {}).get(PARTIAL) and self.provider == "http" and not whole:
+            raise ValueError("provider = http needs url and model")
+        return self
+
+    def parsed(self) -> EmbeddingOptions:
+        """What the embedder is chosen by."""
+        token = self.token.get_secret_value()
+        return EmbeddingOptions(self.provider, self.url, self.model, token, self.private, self.unload_after)
+
+
+class Search(Section):
+    """How memories are found."""
+
+    word_weight: Weight = Field(1.0, description="how much being found by words counts; 0 for not at all")
+    meaning_weight: Weight = Field(1.0, description="how much being found by meaning counts; 0 for not at all")
+
+
+class MemorySettings(Section):
+    """How memories are found again."""
+
+    embedding: Embedding = Embedding()
+    search: Search = Search()
+
+
 class Settings(Section):
     """All settings of a node, checked; :func:`cis.api.settings.load` makes it."""
 
     p2p: P2p = P2p()
-
-
-class Environment(BaseSettings):
-    """How the environment spells settings; only read, never made."""
-
-    model_config = SettingsConfigDict(env_prefix="CIS_", env_nested_delimiter="__", enable_decoding=False)
-
-    p2p: P2p = P2p()
+    memory: MemorySettings = MemorySettings()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from cis.api.exchange.entry import Count, Element, Entry, Vector, parts
 from cis.api.exchange.rows import entry_of_row, row_of_entry
 from cis.api.memory import ttl_ms_of
 from cis.api.memory_schema import BATCH_MAX, BatchResult, ExportMemories, ImportBatch, RowProblem
 from cis.api.reading import Readers
+from cis.api.recalling import Value, current, values_of
 from cis.api.values import TYPES, pack, unpack
 from cis.crdt import Policy, Shape
 from cis.errors import CisError, UsageError
-from cis.model import Kind, SpaceId, did_of, hlc_ms, node_of
+from cis.model import Dot, Kind, SpaceId, did_of, hlc_ms, node_of
 from cis.node.local import LocalNode
 from cis.store.author import Write, Written
 from cis.store.read import Reader, Recalled
@@ -32,7 +36,8 @@ class TransferOperations:
         """Write a batch; a row that cannot be written is reported and the others are written all the same.
 
         A set's elements are added to those there are; a counter whose key exists is left as it is, because its
-        totals would count twice; a register equal to what is there is not written again.
+        totals would count twice; a register's value that is there is not written again. What is ``beside`` replaces
+        nothing, so that a conflict comes back as one.
         """
         if len(request.rows) > BATCH_MAX:
             raise UsageError(f"a batch of {len(request.rows)} rows: at most {BATCH_MAX}")
@@ -60,34 +65,39 @@ class TransferOperations:
         with self._readers.snapshot() as reader:
             keyed = []
             for memory in reader.memories(space):
-                recalled = reader.recall_by_id(memory, space, self._policy)
-                if recalled is not None and not recalled.expired(now_ms) and _wanted(recalled, request):
+                recalled = current(reader.recall_by_id(memory, space), self._policy, now_ms)
+                if recalled is not None and _wanted(recalled, request):
                     keyed.append((recalled.key, memory))
             for _, memory in sorted(keyed):
-                recalled = reader.recall_by_id(memory, space, self._policy)
-                if recalled is not None and (entry := self._entry_of(recalled, now_ms)) is not None:
-                    yield from (row_of_entry(part) for part in parts(entry))
+                recalled = current(reader.recall_by_id(memory, space), self._policy, now_ms)
+                values = values_of(recalled)[::-1] if recalled is not None else []
+                entries = (self._entry_of(value, now_ms) for value in values)
+                readable = [entry for entry in entries if entry is not None]
+                for entry in readable:
+                    yield from (row_of_entry(part) for part in parts(replace(entry, beside=len(values) > 1)))
 
     def _plan(self, reader: Reader, space: SpaceId, entry: Entry) -> list[Write]:
-        existing = reader.recall(space, entry.key, self._policy)
-        if existing is not None and existing.expired(self._local.clock_ms()):
-            existing = None
+        whole = reader.recall(space, entry.key)
+        now_ms = self._local.clock_ms()
+        held = [value for value in values_of(whole) if not value.expired(now_ms)] if whole is not None else []
+        saw = frozenset[Dot]() if entry.beside else None
         base = Content(entry.key, category=entry.category, tags=entry.tags, ttl_ms=ttl_ms_of(entry.ttl_s))
+        if entry.type == "register":
+            return _planned_register(space, entry, base, held, saw)
+        first = []
+        if whole is not None and not held and not entry.beside:
+            expired = frozenset(part.change.dot for part in (*whole.parts, *whole.siblings))
+            first = [Write(space, Kind.DELETE, Content(entry.key), expired)]
         if isinstance(entry.value, Count):
-            if existing is not None:
-                raise UsageError("a counter of that key exists already; its totals would count twice")
+            if any(value.shape is Shape.COUNTER for value in held) or (held and not entry.beside):
+                raise UsageError("a memory of that key exists already; a counter's totals would count twice")
             content = _with(base, added=entry.value.added, subtracted=entry.value.subtracted)
-            return [Write(space, Kind.COUNT, content)]
-        if entry.type == "set" and isinstance(entry.value, tuple):
-            held = _elements_held(existing)
-            contents = [_with(base, *_packed(element, canonical=True)) for element in entry.value]
-            return [Write(space, Kind.ADD, one) for one in contents if (one.form, one.value) not in held]
-        value, form = _packed(Element(entry.value, entry.form))  # type: ignore[arg-type] # validated with its type
-        vector = (entry.vector.data, entry.vector.model) if entry.vector else (b"", "")
-        content = Content(
-            base.key, value, form, base.category, base.tags, base.ttl_ms, vector=vector[0], vector_model=vector[1]
-        )
-        return [] if _same(existing, content) else [Write(space, Kind.PUT, content)]
+            return [*first, Write(space, Kind.COUNT, content, saw)]
+        assert isinstance(entry.value, tuple), "validated with its type"
+        elements = {(one.form, one.value) for one in _contents(held, Shape.SET)}
+        contents = [_with(base, *_packed(element, canonical=True)) for element in entry.value]
+        adds = [Write(space, Kind.ADD, one, saw) for one in contents if (one.form, one.value) not in elements]
+        return [*first, *adds]
 
     def _write(self, writes: list[tuple[int, Write]]) -> tuple[set[int], dict[int, CisError]]:
         done: set[int] = set()
@@ -102,28 +112,43 @@ class TransferOperations:
                     failed[row] = outcome
         return done, failed
 
-    def _entry_of(self, recalled: Recalled, now_ms: int) -> Entry | None:
-        latest = recalled.latest
-        contents = [part.content for part in recalled.parts if part.content is not None]
-        if latest.content is None or len(contents) < len(recalled.parts):
+    def _entry_of(self, value: Value, now_ms: int) -> Entry | None:
+        latest = value.latest
+        contents = [part.content for part in value.parts if part.content is not None]
+        if latest.content is None or len(contents) < len(value.parts):
             return None
         node = node_of(latest.change.dot.replica)
         member = self._local.cluster.membership.member(node)
-        value, form = _exported(recalled, contents)
+        exported, form = _exported(value, contents)
         content = latest.content
         return Entry(
-            key=recalled.key,
-            value=value,
+            key=content.key,
+            value=exported,
             form=form,  # type: ignore[arg-type] # one of the three
-            type=TYPES[recalled.shape],
+            type=TYPES[value.shape],
             category=content.category,
             tags=content.tags,
-            ttl_s=(recalled.expires_ms - now_ms) / 1000 if recalled.expires_ms else None,
+            ttl_s=(value.expires_ms - now_ms) / 1000 if value.expires_ms else None,
             vector=Vector(content.vector_model or "unknown", content.vector) if content.vector else None,
             hlc=latest.change.hlc,
             updated_ms=hlc_ms(latest.change.hlc),
             author=member.name if member is not None else did_of(node),
         )
+
+
+def _planned_register(
+    space: SpaceId, entry: Entry, base: Content, held: Sequence[Value], saw: frozenset[Dot] | None
+) -> list[Write]:
+    value, form = _packed(Element(entry.value, entry.form))  # type: ignore[arg-type] # validated with its type
+    vector, model = (entry.vector.data, entry.vector.model) if entry.vector else (b"", "")
+    content = msgspec.structs.replace(base, value=value, form=form, vector=vector, vector_model=model)
+    # one that expires is written again, as its time begins anew
+    there = not content.ttl_ms and content in _contents(held, Shape.REGISTER)
+    return [] if there else [Write(space, Kind.PUT, content, saw)]
+
+
+def _contents(held: Sequence[Value], shape: Shape) -> list[Content]:
+    return [part.content for value in held if value.shape is shape for part in value.parts if part.content is not None]
 
 
 def _packed(element: Element, *, canonical: bool = False) -> tuple[bytes, int]:
@@ -133,12 +158,12 @@ def _packed(element: Element, *, canonical: bool = False) -> tuple[bytes, int]:
     return pack(element.value, element.form, canonical=canonical)
 
 
-def _exported(recalled: Recalled, contents: list[Content]) -> tuple[Any, str]:
-    if recalled.shape is Shape.COUNTER:
+def _exported(of: Value, contents: Sequence[Content]) -> tuple[Any, str]:
+    if of.shape is Shape.COUNTER:
         return Count(sum(one.added for one in contents), sum(one.subtracted for one in contents)), "text"
-    if recalled.shape is Shape.SET:
+    if of.shape is Shape.SET:
         distinct = sorted({(one.value, one.form) for one in contents})
-        return tuple(_element(Content(recalled.key, value, form)) for value, form in distinct), "text"
+        return tuple(_element(Content(contents[0].key, value, form)) for value, form in distinct), "text"
     element = _element(contents[0])
     return element.value, element.form
 
@@ -146,19 +171,6 @@ def _exported(recalled: Recalled, contents: list[Content]) -> tuple[Any, str]:
 def _element(content: Content) -> Element:
     value, form = unpack(content)
     return Element(content.value, "bytes") if form == "bytes" else Element(value, form)  # type: ignore[arg-type] # readable
-
-
-def _elements_held(existing: Recalled | None) -> set[tuple[int, bytes]]:
-    if existing is None or existing.shape is not Shape.SET:
-        return set()
-    return {(part.content.form, part.content.value) for part in existing.parts if part.content is not None}
-
-
-def _same(existing: Recalled | None, content: Content) -> bool:
-    """Tell whether a register holds just this already; one that expires is written again, as its time begins anew."""
-    if existing is None or existing.shape is not Shape.REGISTER or existing.siblings:
-        return False
-    return existing.parts[0].content == content and not content.ttl_ms
 
 
 def _wanted(recalled: Recalled, request: ExportMemories) -> bool:

@@ -9,11 +9,13 @@ from typing import Any
 from cis.api.exchange.json_text import check_json, parse_json
 from cis.api.exchange.rows import bytes_of
 from cis.api.memory_schema import Form, Memory, Type, VectorInfo, Version
+from cis.api.recalling import SHAPES, Value, values_of
 from cis.crdt import Shape
 from cis.errors import UsageError
-from cis.model import did_of, hlc_ms, node_of
+from cis.model import did_of, hlc_ms, node_of, short_id
 from cis.node.cluster import Cluster
 from cis.store.read import Part, Recalled
+from cis.store.texts import vector_of
 from cis.wire import content as wire
 from cis.wire.content import Content
 
@@ -48,8 +50,8 @@ def unpack(content: Content) -> tuple[Any, Form]:
         return {"base64": base64.b64encode(content.value).decode()}, "bytes"
 
 
-def value_of(recalled: Recalled) -> tuple[Any, Form]:
-    """Return a memory's value as it goes into JSON, and its form."""
+def value_of(recalled: Recalled | Value) -> tuple[Any, Form]:
+    """Return a memory's value, or one of several, as it goes into JSON, and its form."""
     contents = [part.content for part in recalled.parts if part.content is not None]
     if not contents:
         return None, "unreadable"
@@ -67,6 +69,7 @@ def memory_of(recalled: Recalled, cluster: Cluster) -> Memory:
     latest = recalled.latest
     content = latest.content
     node = node_of(latest.change.dot.replica)
+    told = vector_of(recalled)
     return Memory(
         key=recalled.key,
         space=cluster.space_name(recalled.space),
@@ -80,26 +83,31 @@ def memory_of(recalled: Recalled, cluster: Cluster) -> Memory:
         updated_ms=hlc_ms(latest.change.hlc),
         hlc=latest.change.hlc,
         expires_ms=recalled.expires_ms or None,
-        conflicts=len(recalled.siblings),
-        vector=VectorInfo(content.vector_model, len(content.vector) // 4) if content and content.vector else None,
+        conflicts=len(values_of(recalled)) - 1 if recalled.siblings else 0,
+        vector=VectorInfo(told.vector_model, len(told.vector) // 4) if told is not None else None,
         id=recalled.memory.hex(),
     )
 
 
-def version_of(part: Part, cluster: Cluster, *, shown: bool, alive: bool) -> Version:
+def version_of(part: Part, cluster: Cluster, *, shown: bool, alive: bool, resolves: int) -> Version:
     """Return one change as it is listed."""
     value, form = _single(part)
     node = node_of(part.change.dot.replica)
+    lone = Value(SHAPES.get(part.change.kind, Shape.ABSENT), (part,))
     return Version(
         kind=part.change.kind.name.lower(),  # type: ignore[arg-type] # the names are the literals
+        id=lone.id,
         form=form,
         value=value,
         category=part.content.category if part.content else "",
         author=cluster.name_of(node),
         author_did=did_of(node),
+        device=short_id(node),
         updated_ms=hlc_ms(part.change.hlc),
+        expires_ms=lone.expires_ms or None,
         shown=shown,
         alive=alive,
+        resolves=resolves,
     )
 
 

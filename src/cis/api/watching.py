@@ -1,4 +1,4 @@
-"""Watching: the memories each commit touched, for as many watchers as there are, each at its own pace.
+"""Watching: what each commit changed and what expired, for as many watchers as there are, each at its own pace.
 
 What waits for a watcher is ranges of logs, a few dozen bytes each; one that lets too many wait is cut off.
 """
@@ -9,38 +9,18 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from cis.api.memory_schema import WatchEvent, WatchMemories
 from cis.api.reading import Readers
-from cis.api.values import memory_of
+from cis.api.watch_events import Events, LogRange
 from cis.crdt import Policy
 from cis.errors import Unavailable
-from cis.model import MemoryId, ReplicaId, SpaceId
-from cis.model.change import SEQ_BITS
+from cis.model import ReplicaId, SpaceId
 from cis.node.local import LocalNode
-from cis.store.database import fetch
 from cis.store.engine import Commit
-from cis.store.read import Reader
 from cis.wire.segment import RECORD
 
-NAMES_MAX = 100_000
-"""Keys remembered so that a deletion can be told by name; deletions of others come without."""
 RANGES_MAX = 65_536
-_TOUCHED = """
-    SELECT substr(h.record, 9, 16) FROM space s JOIN replica r ON r.space = s.no
-    JOIN head h ON h.rid BETWEEN (r.no << ?5) + ?3 AND (r.no << ?5) + ?4 WHERE s.id = ?1 AND r.id = ?2"""
-
-
-@dataclass(frozen=True, slots=True)
-class LogRange:
-    """Changes first..last of one replica."""
-
-    space: SpaceId
-    replica: ReplicaId
-    first: int
-    last: int
 
 
 class Subscription:
@@ -108,17 +88,6 @@ class Feed:
             subscription.put(ranges)
 
 
-@dataclass(frozen=True)
-class _Names:
-    """What memories were called when last seen."""
-
-    known: dict[bytes, str]
-
-    def note(self, memory: bytes, key: str) -> None:
-        if memory in self.known or len(self.known) < NAMES_MAX:
-            self.known[memory] = key
-
-
 class WatchOperations:
     """Streams changes."""
 
@@ -129,46 +98,28 @@ class WatchOperations:
         self._feed = feed
 
     async def watch(self, request: WatchMemories) -> AsyncIterator[WatchEvent]:
-        """Yield what is committed from now on."""
-        wanted = self._local.cluster.space(request.space) if request.space is not None else None
+        """Yield what is committed and what expires from now on; `Unavailable` where it is cut off."""
+        if request.space is not None:
+            self._local.cluster.space(request.space)  # refused where there is none
+        events = Events(self._local, self._policy, self._readers)
         with self._feed.subscribe() as subscription:
-            names = await asyncio.to_thread(self._names)
+            await asyncio.to_thread(events.load)
             while True:
-                await subscription.changed.wait()
-                subscription.changed.clear()
-                if subscription.overflowed:
-                    raise Unavailable("this watcher reads too slowly and was cut off: watch again")
-                while subscription.ranges:
-                    for space, event in await asyncio.to_thread(self._read, subscription.ranges.popleft(), names):
-                        if wanted in (None, space) and event.key.startswith(request.prefix):
-                            yield event
-                if subscription.ended:
-                    return
+                async for event in self._next(subscription, events):
+                    if request.space in (None, event.space) and event.key.startswith(request.prefix):
+                        yield event
 
-    def _names(self) -> _Names:
-        with self._local.store.index() as index:
-            rows: list[Any] = fetch(index, "SELECT memory, key FROM doc ORDER BY no DESC LIMIT ?", (NAMES_MAX,))
-        return _Names(dict(rows))
-
-    def _read(self, touched: LogRange, names: _Names) -> list[tuple[SpaceId, WatchEvent]]:
-        if touched.space not in self._local.store.keys:
-            return []  # kept blindly: whether a memory was set or deleted cannot be told
-        values = (touched.space, touched.replica, touched.first, touched.last, SEQ_BITS)
-        with self._readers.snapshot() as reader:
-            rows: list[Any] = fetch(reader.connection, _TOUCHED, values)
-            return self._events(reader, touched.space, [MemoryId(memory) for (memory,) in rows], names)
-
-    def _events(
-        self, reader: Reader, space: SpaceId, memories: Sequence[MemoryId], names: _Names
-    ) -> list[tuple[SpaceId, WatchEvent]]:
-        events = []
-        name = self._local.cluster.space_name(space)
-        for memory in memories:
-            recalled = reader.recall_by_id(memory, space, self._policy)
-            if recalled is None or recalled.expired(self._local.clock_ms()):
-                event = WatchEvent("delete", names.known.get(memory, ""), name, None)
-            else:
-                names.note(memory, recalled.key)
-                event = WatchEvent("set", recalled.key, name, memory_of(recalled, self._local.cluster))
-            events.append((space, event))
-        return events
+    async def _next(self, subscription: Subscription, events: Events) -> AsyncIterator[WatchEvent]:
+        """Wait until there is something, and yield it."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(subscription.changed.wait(), events.patience_s())
+        subscription.changed.clear()
+        if subscription.overflowed:
+            raise Unavailable("this watcher reads too slowly and was cut off, so changes are missing: watch again")
+        for event in await asyncio.to_thread(lambda: list(events.expired())):
+            yield event
+        while subscription.ranges:
+            for event in await asyncio.to_thread(events.changes, subscription.ranges.popleft()):
+                yield event
+        if subscription.ended:
+            raise Unavailable("the node ended, and watching with it: start it with `cis up`, then watch again")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from cis.errors import CisError
 
 if TYPE_CHECKING:
+    from cis.node.local import LocalNode
     from cis.store.author import Write
     from cis.store.store import Store
 
@@ -43,6 +45,17 @@ def write_one_by_one(store: Store, writes: Sequence[Write]) -> list[float]:
         _check(store.write([write]))
         latencies_ms.append((time.perf_counter() - began) * 1e3)
     return latencies_ms
+
+
+@contextlib.contextmanager
+def embedding(local: LocalNode) -> Iterator[str | None]:
+    """Embed what is there and what comes, as a node does; yields the model, None where there is none."""
+    from cis.api.embedding_work import EmbeddingWork
+    from cis.embedding.choosing import EmbeddingOptions
+
+    with contextlib.closing(EmbeddingWork(local, EmbeddingOptions())) as work:
+        work.start()
+        yield work.state().model
 
 
 def changesets_of_one() -> None:

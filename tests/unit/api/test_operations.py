@@ -141,7 +141,7 @@ def test_an_expired_memory_is_hidden_everywhere_and_begins_anew(node: EmbeddedNo
     clock.ms += 10_001
     assert node.call(GetMemory(key="k")) is None
     assert [one.key for one in node.call(ListMemories()).memories] == ["n"]
-    assert node.call(SearchMemories(query="findme")) == ()
+    assert node.call(SearchMemories(query="findme", mode="words")).hits == ()
     assert [row["key"] for row in node.stream(ExportMemories())] == ["n"]
     assert node.call(MemoryStats()).spaces[0].memories == 1
     assert node.call(IncrementMemory(key="k", by=2)).value == 2
@@ -176,11 +176,17 @@ def test_lists_are_filtered_and_paged_in_order_of_key(node: EmbeddedNode) -> Non
 def test_search_finds_all_words_first_and_any_word_else(node: EmbeddedNode) -> None:
     node.call(SetMemory(key="editor", value="dark mode, always", category="preference"))
     node.call(SetMemory(key="lamp", value="a dark corner", tags=("light",)))
-    assert [hit.memory.key for hit in node.call(SearchMemories(query="dark mode"))] == ["editor"]
-    assert {hit.memory.key for hit in node.call(SearchMemories(query="dark theme"))} == {"editor", "lamp"}
-    assert [hit.memory.key for hit in node.call(SearchMemories(query="ligh"))] == ["lamp"]
-    assert [hit.memory.key for hit in node.call(SearchMemories(query="dark", category="preference"))] == ["editor"]
-    assert "dark mode" in node.call(SearchMemories(query="mode"))[0].snippet
+
+    def keys(query: str, **filters: str) -> list[str]:
+        found = node.call(SearchMemories(query=query, mode="words", **filters))
+        return [hit.memory.key for hit in found.hits]
+
+    assert keys("corner dark") == ["lamp", "editor"]
+    assert keys("dark mode") == ["editor", "lamp"]
+    assert set(keys("dark theme")) == {"editor", "lamp"}
+    assert keys("ligh") == ["lamp"]
+    assert keys("dark", category="preference") == ["editor"]
+    assert "dark mode" in node.call(SearchMemories(query="mode", mode="words")).hits[0].snippet
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -188,12 +194,12 @@ def test_search_finds_all_words_first_and_any_word_else(node: EmbeddedNode) -> N
 def test_no_query_is_a_syntax_error(node: EmbeddedNode, query: str) -> None:
     if any(character.isalnum() for character in query):
         try:
-            node.call(SearchMemories(query=query))
+            node.call(SearchMemories(query=query, mode="words"))
         except UsageError:
             return
     else:
         with pytest.raises(UsageError):
-            node.call(SearchMemories(query=query))
+            node.call(SearchMemories(query=query, mode="words"))
 
 
 def test_history_lists_what_is_known_newest_first(node: EmbeddedNode) -> None:

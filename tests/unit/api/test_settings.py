@@ -166,6 +166,19 @@ def test_a_list_in_the_environment_is_json_or_words_between_commas(
     assert [peer.name for peer in load(tmp_path).p2p.peers.parsed()] == ["a", "b"]
 
 
+@pytest.mark.parametrize("others", [{}, {"CIS_P2P__SYNC__INTERVAL": "5"}, {"cis_p2p__sync__interval__x": "5"}])
+def test_a_section_is_no_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: dict[str, str]) -> None:
+    for name, value in {"CIS_P2P__SYNC": "5", **others}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=r"^environment CIS_P2P__SYNC: p2p\.sync is a section"):
+        load(tmp_path)
+
+
+def test_the_case_of_a_variable_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Cis_p2p__Sync__Interval", "20")
+    assert load(tmp_path).p2p.sync.interval == 20
+
+
 def test_what_belongs_together_may_come_from_two_places(tmp_path: Path) -> None:
     home = _write(tmp_path, "[p2p.connection_pool]\nidle_timeout = 900\n")
     assert load(home, {"p2p.connection_pool.keepalive_interval": 400}).p2p.connection_pool.idle_timeout == 900

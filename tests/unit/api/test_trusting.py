@@ -194,7 +194,7 @@ def test_a_named_space_keeps_its_memories_apart(cluster: Cluster) -> None:
     cluster.ask(SetMemory(key="k", value="in public"))
     assert cluster.ask(GetMemory(key="k", space="notes")).value == "in notes"
     assert [one.space for one in cluster.ask(ListMemories(space="notes")).memories] == ["notes"]
-    assert [one.memory.space for one in cluster.ask(SearchMemories(query="notes", space="notes"))] == ["notes"]
+    assert [one.memory.space for one in cluster.ask(SearchMemories(query="notes", space="notes")).hits] == ["notes"]
     assert {one.name: one.memories for one in cluster.ask(MemoryStats()).spaces} == {
         "public": 1,
         "notes": 1,

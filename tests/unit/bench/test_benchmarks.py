@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from cis.bench import search_quality
 from cis.bench.connect import bench_connect
 from cis.bench.figures import figures_of
 from cis.bench.idle import bench_idle
 from cis.bench.resync import bench_resync
+from cis.bench.search import bench_search
 from cis.bench.stream import bench_stream
 from cis.bench.sync import SyncResult, bench_sync
 from cis.bench.update import bench_update
@@ -57,9 +59,21 @@ def test_sync_does_not_write_into_a_folder_that_holds_something(tmp_path: Path) 
 
 def test_write_measures_one_at_a_time_and_in_bulk() -> None:
     figures = figures_of(bench_write(Workload(200), one_by_one=20))
-    assert figures.keys() == {"one_by_one", "p50_ms", "p99_ms", "bulk", "bulk_memories_per_s"}
-    assert (figures["one_by_one"], figures["bulk"]) == (20, 200)
+    assert figures.keys() == {"memories", "one_by_one", "p50_ms", "p99_ms", "bulk_memories_per_s", "embedder"}
+    assert (figures["one_by_one"], figures["memories"]) == (20, 200)
     assert figures["p50_ms"] <= figures["p99_ms"]
+
+
+def test_search_measures_both_halves_alone_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    labelled = search_quality.Quality(
+        memories=9, queries=3, recall_at_5={"words": 0.5, "meaning": 0.6, "hybrid": 0.7}, by_kind={}
+    )
+    monkeypatch.setattr(search_quality, "measure_quality", lambda: labelled)
+    figures = figures_of(bench_search(1000, queries=5))
+    assert (figures["memories"], figures["queries"], figures["labelled_queries"]) == (1000, 5, 3)
+    assert figures["recall_at_5"]["hybrid"] == 0.7
+    for half in ("", "words_", "meaning_", "filtered_"):
+        assert 0 < figures[f"{half}p50_ms"] <= figures[f"{half}p99_ms"], half
 
 
 def test_update_sees_every_update_arrive_after_it_was_sent() -> None:
@@ -82,7 +96,9 @@ def test_stream_moves_the_same_bytes_over_both() -> None:
 
 def test_idle_watches_a_real_daemon_with_a_neighbour() -> None:
     figures = figures_of(bench_idle(0.3, lull_s=0.1))
-    assert figures.keys() == {"seconds", "rss_mb", "cpu_percent", "bytes_per_s", "start_s"}
+    assert figures.keys() == {
+        "seconds", "rss_mb", "cpu_percent", "bytes_per_s", "start_s", "start_cpu_s", "command_s",
+    }  # fmt: skip
     assert figures["rss_mb"] > 10
 
 

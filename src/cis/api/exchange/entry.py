@@ -70,7 +70,8 @@ class Entry:
     ``value`` is by ``type``: a `Scalar` by ``form`` for a register, a `Count` for a counter, a tuple of
     `Element` for a set (both of these with form ``text``). ``ttl_s`` is seconds left to live. ``hlc``,
     ``updated_ms`` (Unix milliseconds) and ``author`` tell where an exported memory came from: they survive a
-    round trip and carry no authority on import.
+    round trip and carry no authority on import. Of a memory in conflict each value is an entry ``beside`` the
+    others, the one shown last: importing it replaces nothing.
     """
 
     key: str
@@ -84,6 +85,7 @@ class Entry:
     hlc: int | None = None
     updated_ms: int | None = None
     author: str | None = None
+    beside: bool = False
 
 
 def validate(entry: Entry) -> None:

@@ -56,8 +56,8 @@ def read_mcp_memory(path: Path) -> Iterator[Entry | Problem]:
 def write_mcp_memory(entries: Iterable[Entry], path: Path, *, overwrite: bool = False) -> Written:
     """Write the entities and relations among the entries to a file the server reads.
 
-    What the format cannot hold (any other memory; vectors, own tags, time to live) is left out. `UsageError`
-    as for `write_jsonl`.
+    What the format cannot hold (any other memory, values in conflict; vectors, own tags, time to live) is
+    left out. `UsageError` as for `write_jsonl`.
     """
     written = left_out = 0
     with new_file(path, overwrite=overwrite) as file:
@@ -95,7 +95,13 @@ def _entry_of(row: Row) -> Entry:
 def _row_of(entry: Entry) -> Row | None:
     kind = entry.key.partition("/")[0]
     value = entry.value
-    if kind not in _FIELDS or entry.type != "register" or entry.form != "json" or not isinstance(value, dict):
+    if (
+        entry.beside
+        or kind not in _FIELDS
+        or entry.type != "register"
+        or entry.form != "json"
+        or not isinstance(value, dict)
+    ):
         return None
     if "type" in value or _fields(kind, value) is None:
         return None

@@ -142,6 +142,8 @@ def _field(name: str, field: YamlText) -> JsonValue:
         return {inner: _number(number) for inner, number in field.items()}
     if name in {"ttl_s", "hlc", "updated_ms"}:
         return _number(field)
+    if name == "beside" and isinstance(field, str):
+        return parse_json(field)
     return field  # type: ignore[return-value]  # texts, and lists and objects of them, are JSON
 
 

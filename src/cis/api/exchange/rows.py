@@ -4,7 +4,7 @@
 
     key: text; value: by form and type; form: text | json | bytes; type: register | counter | set
     category: text; tags: [text …]; ttl_s: number; vector: {model: text, data: base64}
-    hlc, updated_ms: integer; author: text
+    hlc, updated_ms: integer; author: text; beside: true of each value of a conflict
 
 Only ``key`` and ``value`` are required. Bytes are base64; a counter is ``{added, subtracted}``; a set is a
 list of ``[form, value]``. A row of somebody else's making may hold any JSON as its value, and further
@@ -24,7 +24,7 @@ from cis.errors import UsageError
 Row = dict[str, JsonValue]
 
 FIELDS = frozenset(
-    {"key", "value", "form", "type", "category", "tags", "ttl_s", "vector", "hlc", "updated_ms", "author"}
+    {"key", "value", "form", "type", "category", "tags", "ttl_s", "vector", "hlc", "updated_ms", "author", "beside"}
 )
 
 
@@ -43,6 +43,8 @@ def row_of_entry(entry: Entry) -> Row:
     for name in ("ttl_s", "hlc", "updated_ms", "author"):
         if (field := getattr(entry, name)) is not None:
             row[name] = field
+    if entry.beside:
+        row["beside"] = True
     row["value"] = _value_of(entry)
     return row
 
@@ -63,6 +65,7 @@ def entry_of_row(row: Row) -> Entry:
         hlc=_integer(row, "hlc"),
         updated_ms=_integer(row, "updated_ms"),
         author=_text(row, "author") if "author" in row else None,
+        beside=_flag(row, "beside"),
     )
     validate(entry)
     return entry
@@ -188,6 +191,13 @@ def _number(row: Row, name: str) -> float | None:
         return float(field)
     except OverflowError as error:
         raise UsageError(f"{name} is too large") from error
+
+
+def _flag(row: Row, name: str) -> bool:
+    field = row.get(name, False)
+    if not isinstance(field, bool):
+        raise UsageError(f"{name} is true or false")
+    return field
 
 
 def _integer(row: Row, name: str) -> int | None:

@@ -47,14 +47,29 @@ def sync(
 
 @app.command("write")
 def write(memories: Memories = 20_000, value_bytes: ValueBytes = 200, json: Json = False) -> None:
-    """Write memories one at a time, durably, then in bulk.
+    """Write memories in bulk, then one at a time onto them, durably, while the model embeds behind.
 
-    Example: cis bench write --memories 50000
+    Example: cis bench write --memories 100000
     """
     from cis.bench.workload import Workload
     from cis.bench.write import bench_write
 
     _show(bench_write(Workload(memories, value_bytes=value_bytes)), json=json)
+
+
+@app.command("search")
+def search(
+    memories: Memories = 20_000,
+    queries: Annotated[int, typer.Option(min=1, help="How many searches of each kind.")] = 200,
+    json: Json = False,
+) -> None:
+    """Search by words, by meaning and by both, the embedding of the query aside; and how much is found of what should.
+
+    Example: cis bench search --memories 100000
+    """
+    from cis.bench.search import bench_search
+
+    _show(bench_search(memories, queries), json=json)
 
 
 @app.command("update")

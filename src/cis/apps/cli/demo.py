@@ -153,7 +153,7 @@ def _judge(nodes: list[Node], doomed: str) -> None:
     loser = ({"light", "contrast"} - editors).pop()
     for node in nodes:
         conflicts = {conflict.key: conflict for conflict in node.call(ListConflicts())}
-        if set(conflicts) != {"editor"} or [other.value for other in conflicts["editor"].others] != [loser]:
+        if set(conflicts) != {"editor"} or [other.value for other in conflicts["editor"].values[1:]] != [loser]:
             raise Off(f"{node.name} does not list the losing editor as a conflict: {sorted(conflicts)}")
         if node.value("builds") != 6:
             raise Off(f"{node.name} counts {node.value('builds')} builds instead of 6")

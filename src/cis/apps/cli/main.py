@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from cis import __version__
-from cis.apps.cli import acl, anchor, config, doctor, key, memory, nodes, p2p, pair, runs, sim, space
+from cis.apps.cli import acl, anchor, config, doctor, key, mcp, memory, nodes, p2p, pair, runs, sim, space
 from cis.apps.cli.printing import ask_secret, complain, say
 from cis.apps.cli.shared import group
 from cis.errors import CisError
@@ -59,6 +59,7 @@ app.add_typer(space.app, name="space")
 app.add_typer(config.app, name="config")
 app.add_typer(key.app, name="key")
 app.add_typer(anchor.app, name="anchor")
+app.add_typer(mcp.app, name="mcp")
 app.command("doctor")(doctor.doctor)
 runs.register(app)
 app.command("sim")(sim.sim)

@@ -1,4 +1,4 @@
-"""Commands over many memories: list, search, conflicts, watch, stats, import, export."""
+"""Commands over many memories: list, search, watch, stats, compact, import, export."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from typing import Annotated
 import typer
 
 from cis.api.memory_schema import (
-    ListConflicts,
+    CompactStore,
     ListMemories,
     Memory,
     MemoryStats,
-    SearchMemories,
-    Version,
+    SpaceStats,
+    WatchEvent,
     WatchMemories,
 )
-from cis.apps.cli.printing import brief, complain, moment, say, show_json, show_line, show_table, size, tell
+from cis.apps.cli.printing import brief, complain, moment, say, show_json, show_line, show_table, size, spinner, tell
 from cis.apps.cli.progress import progress
 from cis.apps.cli.shared import AnySpace, Json, Space, node_of, running_node
 from cis.errors import UsageError
 
 Prefix = Annotated[str, typer.Option("--prefix", "-p", help="Only keys that begin so.")]
+FREE_WORTH = 0.2
+"""The part of the files that must be free before compacting is worth a word."""
 Category = Annotated[str | None, typer.Option("--category", "-c", help="Only this category.")]
 
 
@@ -30,10 +32,9 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for name, command in (
         ("list", list_memories),
-        ("search", search),
-        ("conflicts", conflicts),
         ("watch", watch),
         ("stats", stats),
+        ("compact", compact),
         ("import", import_memories),
         ("export", export_memories),
     ):
@@ -65,49 +66,6 @@ def list_memories(
         tell(f"there are more: cis memory list --after {shlex.quote(page.memories[-1].key)}")
 
 
-def search(
-    context: typer.Context,
-    query: Annotated[str, typer.Argument(help="Words; the last may be the beginning of one.")],
-    category: Category = None,
-    space: AnySpace = None,
-    limit: Annotated[int, typer.Option(help="At most so many, up to 1000.")] = 20,
-    json: Json = False,
-) -> None:
-    """Find memories by words in key, value and tags, best first.
-
-    Example: cis memory search "dark theme"
-    """
-    with node_of(context) as node:
-        hits = node.call(SearchMemories(query=query, category=category, space=space, limit=limit))
-    if json:
-        show_json(hits)
-        return
-    if not hits:
-        tell("nothing found")
-        return
-    show_table(("key", "category", "where"), [(one.memory.key, one.memory.category, one.snippet) for one in hits])
-
-
-def conflicts(context: typer.Context, space: AnySpace = None, json: Json = False) -> None:
-    """List memories that were changed in two places at once: what is shown, and what is kept beside it.
-
-    Example: cis memory conflicts
-    """
-    with node_of(context) as node:
-        found = node.call(ListConflicts(space=space))
-    if json:
-        show_json(found)
-        return
-    if not found:
-        tell("no conflicts")
-        return
-    rows = [
-        *((one.key, "shown", *_version(version)) for one in found for version in one.shown),
-        *((one.key, "kept", *_version(version)) for one in found for version in one.others),
-    ]
-    show_table(("key", "", "by", "when", "value"), sorted(rows, key=lambda row: (row[0], row[1] == "kept")))
-
-
 def watch(
     context: typer.Context,
     prefix: Prefix = "",
@@ -124,10 +82,8 @@ def watch(
         for number, event in enumerate(node.stream(WatchMemories(prefix=prefix, space=space)), 1):
             if json:
                 show_line(event)
-            elif event.memory is None:
-                say(f"deleted  {event.key or '(a memory)'}")
             else:
-                say(f"set      {event.key}  {brief(event.memory.value)[:200]}  ({event.memory.author})")
+                say(_happening(event))
             if number == limit:
                 return
 
@@ -143,14 +99,29 @@ def stats(context: typer.Context, json: Json = False) -> None:
         show_json(found)
         return
     for space in found.spaces:
-        say(f"{space.name}: {space.memories} memories, {size(space.bytes)}, {space.conflicts} conflicts")
-        say(f"  state {space.state_hash}")
-        for category, count in space.categories.items():
-            say(f"  {category}: {count}")
-        for one in space.replicas:
-            gap = f" and {one.beyond} beyond a gap" if one.beyond else ""
-            say(f"  {one.author} [{one.incarnation}]: {one.held} changes{gap}")
+        _show_space(space)
     say("files: " + ", ".join(f"{name} {size(count)}" for name, count in found.files.items()))
+    free = sum(found.free.values())
+    if free > FREE_WORTH * sum(found.files.values()):
+        say(f"{size(free)} of that is free: cis memory compact gives it back")
+
+
+def compact(context: typer.Context, json: Json = False) -> None:
+    """Remove what has expired and give the disk back what was deleted or replaced; the larger the store, the longer.
+
+    Others wait with their writes until it is done, and as much free space is needed as the larger file takes.
+
+    Example: cis memory compact
+    """
+    with node_of(context) as node, spinner("compacting"):
+        done = node.call(CompactStore())
+    if json:
+        show_json(done)
+        return
+    before, after = sum(done.before.values()), sum(done.after.values())
+    say(f"{size(before)} before, {size(after)} now: {size(max(0, before - after))} freed")
+    if done.expired:
+        say(f"{done.expired} expired memories deleted")
 
 
 def import_memories(
@@ -213,12 +184,29 @@ def export_memories(
     say(f"{result.written} written to {path}{rest}")
 
 
+def _happening(event: WatchEvent) -> str:
+    key = event.key or "(a memory)"
+    if event.event == "expire":
+        return f"{moment(event.at_ms)}  expired  {key}  ({event.author})"
+    value = "" if event.memory is None else f"  {brief(event.memory.value)[:200]}"
+    return f"{moment(event.at_ms)}  {event.kind or '':7}  {key}{value}  ({event.author})"
+
+
+def _show_space(space: SpaceStats) -> None:
+    say(f"{space.name}: {space.memories} memories, {size(space.bytes)}, {space.conflicts} conflicts")
+    say(f"  state {space.state_hash}")
+    for what, counts in (("category", space.categories), ("type", space.types)):
+        for name, count in counts.items():
+            say(f"  {what} {name}: {count}")
+    for author, tally in space.authors.items():
+        say(f"  by {author}: {tally.memories}, {size(tally.bytes)}")
+    for one in space.replicas:
+        gap = f" and {one.beyond} beyond a gap" if one.beyond else ""
+        say(f"  log of {one.author} [{one.incarnation}]: {one.held} changes{gap}")
+
+
 def _row(memory: Memory) -> tuple[str, ...]:
     marks = [memory.space] if memory.space != "public" else []
     marks += ["conflict"] if memory.conflicts else []
     changed = moment(memory.updated_ms)
     return memory.key, memory.category, brief(memory.value), changed, memory.author, " ".join(marks)
-
-
-def _version(version: Version) -> tuple[str, str, str]:
-    return version.author, moment(version.updated_ms), brief(version.value)

@@ -17,14 +17,15 @@ from cis.api.memory_schema import (
     RemoveFromMemory,
     Saved,
     SetMemory,
+    Version,
 )
-from cis.apps.cli import memories
+from cis.apps.cli import conflicts, finding, memories
 from cis.apps.cli.printing import brief, moment, say, show_json, show_table, show_value
 from cis.apps.cli.shared import Json, Key, Space, group, node_of, seconds_of
+from cis.apps.cli.values import read_value
 from cis.errors import CisError, UsageError
 
 app = group("Remember, recall, search, watch.")
-VALUE_BYTES_MAX = 256 * 1024
 
 AsJson = Annotated[bool, typer.Option("--as-json", help="The value is JSON.")]
 Category = Annotated[
@@ -55,7 +56,7 @@ def set_memory(
     """
     from cis.api.vectors import read_vector
 
-    taken, form = _value(value, file, as_json=as_json)
+    taken, form = read_value(value, file, as_json=as_json)
     request = SetMemory(
         key=key,
         value=taken,
@@ -188,13 +189,21 @@ def members(context: typer.Context, key: Key, space: Space = "public", json: Jso
 
 
 @app.command("history")
-def history(context: typer.Context, key: Key, space: Space = "public", json: Json = False) -> None:
-    """List the changes of a memory that are still known, newest first.
+def history(
+    context: typer.Context,
+    key: Key,
+    space: Space = "public",
+    limit: Annotated[int, typer.Option(help="At most so many, up to 1000.")] = 100,
+    json: Json = False,
+) -> None:
+    """List the changes of a memory that are still known, newest first: deletions too, and who ended conflicts.
+
+    Of what was replaced the value is kept for a while alone, on other nodes than its author's.
 
     Example: cis memory history editor
     """
     with node_of(context) as node:
-        versions = node.call(MemoryHistory(key=key, space=space))
+        versions = node.call(MemoryHistory(key=key, space=space, limit=limit))
     if json:
         show_json(versions)
         return
@@ -209,7 +218,7 @@ def history(context: typer.Context, key: Key, space: Space = "public", json: Jso
                 one.author,
                 one.kind,
                 brief(one.value) if one.form != "unreadable" else "",
-                "shown" if one.shown else "kept" if one.alive else "replaced",
+                _standing(one),
             )
             for one in versions
         ],
@@ -217,36 +226,15 @@ def history(context: typer.Context, key: Key, space: Space = "public", json: Jso
 
 
 memories.register(app)
+finding.register(app)
+conflicts.register(app)
 
 
-def _value(given: str | None, file: Path | None, *, as_json: bool) -> tuple[Any, str]:
-    if given is not None and file is not None:
-        raise UsageError("give the value or --file, not both")
-    if given is None or given == "-":
-        if file is None and given is None and sys.stdin.isatty():
-            raise UsageError("no value: give one, or - to read it from stdin")
-        data = _read(file)
-        if not data and file is None:
-            raise UsageError('nothing came on stdin: give the value, or "" to set an empty one')
-        try:
-            given = data.decode()
-        except UnicodeDecodeError:
-            from base64 import b64encode
-
-            return b64encode(data).decode(), "bytes"
-    if not as_json:
-        return given, "text"
-    from cis.api.exchange.json_text import check_json, parse_json
-
-    return check_json(parse_json(given)), "json"
-
-
-def _read(file: Path | None) -> bytes:
-    """Read a value, and one byte more than it may have, so that the limit is noticed where it is kept."""
-    if file is None:
-        return sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
-    with file.open("rb") as opened:
-        return opened.read(VALUE_BYTES_MAX + 1)
+def _standing(version: Version) -> str:
+    alive = version.alive and version.kind not in {"delete", "remove"}
+    standing = "shown" if version.shown else "kept" if alive else "" if version.alive else "replaced"
+    resolved = f"resolved {version.resolves} values" if version.resolves else ""
+    return ", ".join(filter(None, (standing, resolved)))
 
 
 def _elements(given: list[str], *, as_json: bool) -> tuple[tuple[Any, ...], str]:
