@@ -238,7 +238,7 @@ def invite(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Make a ticket by which one other node can join, to the public space unless spaces are named; it works once.
+    """Make a ticket by which one other node can join, to the public space and those named; it works once.
 
     Example: cis invite --name workstation
     """
