@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.model import Kind, ReplicaId, SpaceId, VersionVector, node_of
+from cis.model import Dot, Kind, ReplicaId, SpaceId, VersionVector, node_of
 from cis.store.author import Write
-from cis.store.collection import START, collect, raise_floor, truncate
+from cis.store.collection import START, Ended, adopt, collect, raise_floor, truncate
 from cis.store.engine import Commit
 from cis.store.log import LogReader
 from cis.store.stability import give_up_unbacked
@@ -347,6 +347,23 @@ def test_a_log_can_be_cut_after_part_of_it_was_collected(scene: Scene) -> None:
     assert vector(scene.here).contiguous(scene.removed.replica) == 2
     assert text(scene.here, "other") == "v"
     assert self_check(scene.here).damaged == ()
+
+
+def test_of_a_log_that_comes_again_what_others_replaced_is_dead_though_it_had_been_collected_here(scene: Scene) -> None:
+    write(scene.removed, put("k", "a"), put("z", "a"))
+    sync(scene.removed, scene.other)
+    change(scene.other, Kind.DELETE, "k")
+    scene.tell()
+    settle(scene.here)
+    replica = scene.removed.replica
+    told = Ended([Dot(replica, 1)], VersionVector({replica: 1}), vector(scene.here), settled=True)
+    scene.here.execute(lambda connection: adopt(connection, SPACE, told)).result(WAIT_S)
+    scene.cut(0)
+    assert text(scene.here, "z") is None
+    scene.law.seqs = None
+    sync(scene.removed, scene.here)
+    assert text(scene.here, "z") == "a"
+    assert text(scene.here, "k") is None
 
 
 def test_a_node_whose_own_log_was_cut_goes_on_under_a_new_incarnation(scene: Scene) -> None:
