@@ -155,7 +155,8 @@ def test_with_the_key_of_the_space_what_they_wrote_does_appear(session: Session)
     read = {}
     for segment in segments(session):
         for content in opened(segment, session.public):
-            read[content.key] = content.value.decode()
+            if not content.vector:  # of what was written a vector has but the digest
+                read[content.key] = content.value.decode()
     assert read == WRITTEN
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cis.anchor import client as client_module
+from cis.anchor import line as line_module
 from cis.anchor.client import AnchorClient
 from cis.anchor.line import Line
 from cis.anchor.place import AnchorPlace
@@ -72,7 +73,7 @@ async def test_nodes_that_lost_a_sound_anchor_at_once_come_back_one_after_the_ot
         raise Unavailable("it is being restarted")
         yield  # type: ignore[unreachable] # makes it a context manager
 
-    monkeypatch.setattr(client_module, "open_line", no_line)
+    monkeypatch.setattr(line_module, "open_line", no_line)
     monkeypatch.setattr(client_module, "STEADY_S", -1.0)
     clients = [AnchorClient(AnchorPlace(f"https://a{number}.example.net")) for number in range(NODES)]
     async with asyncio.TaskGroup() as group:
