@@ -54,7 +54,9 @@ class Node:
 
     def cis(self, *arguments: str) -> str:
         """Run a command of this node as a user would; raises `Off` with what it said where it fails."""
-        environment = {**os.environ, "CIS_P2P__DISCOVERY__ENABLE_MDNS": "false"}
+        # Vectors follow behind the writes, and would change the state while it is compared.
+        quiet = {"CIS_P2P__DISCOVERY__ENABLE_MDNS": "false", "CIS_MEMORY__EMBEDDING__PROVIDER": "off"}
+        environment = {**os.environ, **quiet}
         command = [sys.executable, "-m", "cis", "--home", str(self.home), *arguments]
         done = subprocess.run(  # noqa: S603 - our own command
             command, env=environment, capture_output=True, text=True, timeout=COMMAND_S, check=False
