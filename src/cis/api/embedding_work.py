@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from cis.embedding.choosing import EmbeddingOptions, embedder_of, may_embed, why
 from cis.errors import CisError, TimedOut, Unavailable
 from cis.model import SpaceId
 from cis.node.local import LocalNode
+from cis.store.priority import be_nice
 
 if TYPE_CHECKING:
     import numpy as np
@@ -211,7 +211,7 @@ class EmbeddingWork:
     # --- the thread -----------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        _be_nice()
+        be_nice(NICENESS)
         pause_s: float | None = self._delay_s
         if pause_s:
             self._rest(pause_s, until=lambda: self._asks > 0)
@@ -328,10 +328,3 @@ def _within(seconds: float, call: Callable[[], Floats]) -> Floats:
         return future.result(seconds)
     except TimeoutError:
         raise Unavailable(f"the embedding server took more than {seconds:g} s for a query") from None
-
-
-def _be_nice() -> None:
-    """Let everything else go first; threads have a priority of their own on Linux alone."""
-    setter: Callable[[int, int, int], None] | None = getattr(os, "setpriority", None)
-    if setter is not None and os.uname().sysname == "Linux":
-        setter(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

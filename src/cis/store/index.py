@@ -8,7 +8,6 @@ commit that was the last when they were asked.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from cis.store.database import fetch, open_reader, transaction, translated
 from cis.store.errands import CLOSED, Errands
 from cis.store.index_file import forget_some, make_index, open_index
 from cis.store.indexing import Indexing, LocalVector, keep_local, want
+from cis.store.priority import be_nice
 from cis.store.read import Reader
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Indexer:
         self._thread.join()
 
     def _serve(self) -> None:
-        _be_nice()
+        be_nice(NICENESS)
         while not self._closing:
             self._wake.clear()
             try:
@@ -258,10 +258,3 @@ class Indexer:
             if len(memories) >= ROUND_MEMORIES_MAX:
                 break
         return _Batch(memories, reached) if reached > self._done else None
-
-
-def _be_nice() -> None:
-    """Let merging go first; threads have a priority of their own on Linux alone."""
-    setter: Callable[[int, int, int], None] | None = getattr(os, "setpriority", None)
-    if setter is not None and os.uname().sysname == "Linux":
-        setter(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

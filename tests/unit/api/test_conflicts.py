@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,19 +33,6 @@ from tests.unit.api.clocks import Clock
 
 APART = frozenset()
 """What was seen by who wrote apart from all others."""
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock) -> Iterator[EmbeddedNode]:
-    home = Home(tmp_path / "home")
-    LocalNode.create(home, "solo").close()
-    with EmbeddedNode(LocalNode.open(home, clock_ms=clock)) as node:
-        yield node
 
 
 def apart(node: EmbeddedNode, kind: Kind, content: Content, space: str = "public") -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
-
-import pytest
 
 from cis.api.embedded import EmbeddedNode
 from cis.api.expiring import GRACE_MS, Expiring
@@ -23,24 +19,9 @@ from cis.api.memory_schema import (
     SetMemory,
 )
 from cis.model import Kind
-from cis.node.home import Home
-from cis.node.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content
 from tests.unit.api.clocks import Clock
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock) -> Iterator[EmbeddedNode]:
-    home = Home(tmp_path / "home")
-    LocalNode.create(home, "solo").close()
-    with EmbeddedNode(LocalNode.open(home, clock_ms=clock)) as node:
-        yield node
 
 
 def apart(node: EmbeddedNode, value: bytes, ttl_ms: int = 0) -> None:

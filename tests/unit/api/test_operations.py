@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,29 +30,7 @@ from cis.api.network_schema import GetStatus, ListPeers
 from cis.errors import Unavailable, UsageError
 from cis.node.home import Home
 from cis.node.local import LocalNode
-
-
-class Clock:
-    """Unix milliseconds, set by the test."""
-
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def __call__(self) -> int:
-        return self.ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def node(tmp_path: Path, clock: Clock) -> Iterator[EmbeddedNode]:
-    home = Home(tmp_path / "home")
-    LocalNode.create(home, "solo").close()
-    with EmbeddedNode(LocalNode.open(home, clock_ms=clock)) as node:
-        yield node
+from tests.unit.api.clocks import Clock
 
 
 def get(node: EmbeddedNode, key: str, space: str = "public") -> Memory:

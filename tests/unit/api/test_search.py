@@ -21,24 +21,10 @@ from cis.embedding.embedder import Embedder
 from cis.errors import Unavailable, UsageError
 from cis.node.home import Home
 from cis.node.local import LocalNode
+from tests.unit.api.clocks import Clock
 from tests.unit.api.embedders import DIMENSIONS, Senses
 
 Make = Callable[..., EmbeddedNode]
-
-
-class Clock:
-    """Unix milliseconds, set by the test."""
-
-    def __init__(self) -> None:
-        self.ms = 1_800_000_000_000
-
-    def __call__(self) -> int:
-        return self.ms
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
