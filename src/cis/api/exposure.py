@@ -12,9 +12,17 @@ def listening_tcp(pid: int) -> tuple[int, ...] | None:
     """Return the ports, in order; None where the system does not say."""
     process = Path("/proc") / str(pid)
     try:
-        links = {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
+        links = {link for descriptor in (process / "fd").iterdir() if (link := _target(descriptor)) is not None}
         return tuple(sorted({port for name in _TABLES for port in _ports(process / "net" / name, links)}))
     except OSError:
+        return None
+
+
+def _target(descriptor: Path) -> str | None:
+    """What a descriptor stands for; None where it was closed since it was listed."""
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -206,6 +207,12 @@ def test_a_process_without_tcp_ports_has_none() -> None:
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
             assert not listening_tcp(process.pid)
             process.communicate(b"\n")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's tables are Linux's")
+def test_descriptors_closed_while_they_are_read_hide_no_port() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # listing one's own descriptors lists that of the list
+        assert listening.getsockname()[1] in (listening_tcp(os.getpid()) or ())
 
 
 def test_a_process_there_is_not_cannot_be_seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
