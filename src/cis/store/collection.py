@@ -268,7 +268,8 @@ def _heads_of(
 
 
 def _floors(connection: apsw.Connection) -> dict[Log, int]:
-    rows = fetch(connection, "SELECT space, id, floor FROM replica WHERE floor > 0")
+    """Up to where the logs are stable and held: what a removal cut off, or has not come, may come and be named yet."""
+    rows = fetch(connection, "SELECT space, id, min(floor, seq) FROM replica WHERE floor > 0")
     return {(space, ReplicaId(replica)): floor for space, replica, floor in rows}
 
 

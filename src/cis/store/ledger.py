@@ -70,6 +70,7 @@ def forget_former(connection: apsw.Connection, spaces: Iterable[SpaceId]) -> Non
                 (*bounds, space, number),
             )
         forget_log(connection, number, SEQ_MAX)
+        connection.execute("DELETE FROM severed WHERE replica = ?", (number,))
         ends = "seq = 0, link = zeroblob(32), floor = 0, base = 0, stable = 0"
         reset = f"UPDATE replica SET {ends} WHERE no = ?"
         connection.execute(reset, (number,))

@@ -23,6 +23,7 @@ from cis.store.database import fetch
 from cis.store.placing import Placer
 from cis.store.replacing import Replacer
 from cis.store.replicas import rid_of
+from cis.store.severing import collect_again
 from cis.wire.messages import encode
 from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, REFERENCE
 
@@ -116,6 +117,7 @@ class Merger:
             self._replacer.kill_named(piece, end, memories, effective)
         for end in touched.values():
             self._replacer.kill_awaited(end)
+            collect_again(self._connection, end)
             self._replicas.save(end)
         return outcomes
 

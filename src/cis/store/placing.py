@@ -51,12 +51,13 @@ class Placer:
         if fresh is None:
             return end, []
         self._require_known(fresh, end)
-        if fresh.segment.first <= end.floor and turn is None:
+        first, collected = fresh.segment.first, max(end.floor, end.severed)
+        if first <= collected and turn is None:
             raise PeerFault(Fault.BUSY, "a change from below the stable floor, on its own: it may have been collected")
-        if turn is not None and end.seq < fresh.segment.first - 1 <= end.floor:
-            if turn.left_out((verified.space, verified.replica), end.seq, fresh.segment.first):
+        if turn is not None and end.seq < first - 1 <= collected:
+            if first - 1 <= end.floor and turn.left_out((verified.space, verified.replica), end.seq, first):
                 return self._begin_at(fresh, end)
-            if fresh.segment.first <= end.floor:
+            if first <= collected:
                 return end, []  # a session with a peer that has what comes before brings it in order
         return self._continue(fresh, end)
 

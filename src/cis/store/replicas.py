@@ -37,7 +37,8 @@ class LogEnd:
     """Where one replica's log in one space ends: no gap up to ``seq``; ``beyond`` if dots lie after one.
 
     Up to ``floor`` it is stable, and changes may have been collected; up to ``base`` nothing of it is kept. ``stable``
-    is that part of the floor which no peer told: by the members' own reports all have had it.
+    is that part of the floor which no peer told: by the members' own reports all have had it. Up to ``severed`` changes
+    had been collected when the log was cut (`cis.store.severing`).
     """
 
     number: int
@@ -49,6 +50,7 @@ class LogEnd:
     floor: int = 0
     base: int = 0
     stable: int = 0
+    severed: int = 0
 
 
 class Replicas:
@@ -66,10 +68,12 @@ class Replicas:
         self._ends: dict[tuple[int, bytes], LogEnd] = {}
         self.by_number: dict[int, LogEnd] = {}
         self._incarnations: Counter[tuple[int, NodeId]] = Counter()
+        severed = dict(fetch(self._connection, "SELECT replica, max(high) FROM severed GROUP BY replica"))
         query = "SELECT no, space, id, seq, link, floor, base, stable FROM replica"
-        for number, space, replica, seq, link, floor, base, stable in fetch(self._connection, query):
+        for number, space, replica, seq, link, *bounds in fetch(self._connection, query):
             beyond = self.has_beyond(number, seq)
-            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, beyond, floor, base, stable))
+            bounds.append(severed.get(number, 0))
+            self._keep(LogEnd(number, space, ReplicaId(replica), seq, link, beyond, *bounds))
 
     def add_space(self, space: SpaceId, name: str, *, replicated: bool) -> int:
         """Return the number of the space, adding it if it is new."""

@@ -69,6 +69,11 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     -- of floor, what this node worked out itself from what all members reported: no removal cuts below that
     ALTER TABLE replica ADD COLUMN stable INT NOT NULL DEFAULT 0;
     """,
+    """
+    -- numbers low..high of a log had been collected here when it was cut: they are, too, should it come again
+    CREATE TABLE severed(replica INT NOT NULL, low INT NOT NULL, high INT NOT NULL,
+        PRIMARY KEY(replica, low)) WITHOUT ROWID;
+    """,
 )
 
 INDEX_MIGRATIONS: tuple[str, ...] = (

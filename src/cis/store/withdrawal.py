@@ -21,6 +21,7 @@ from cis.store.audit_log import Changeset
 from cis.store.database import fetch
 from cis.store.repair import mend
 from cis.store.replicas import LogEnd, Replicas, rid_of, split_rid
+from cis.store.severing import sever, sever_all
 from cis.trust.signing import GENESIS, hash_leaf, with_tail
 from cis.wire.messages import decode, encode
 from cis.wire.segment import HASH_LENGTH, RECORD, Segment, collected_record
@@ -61,6 +62,7 @@ def withdraw(
             cut_back.append(end.replica)
         hollow = log.is_hollow(limit, first)
         if hollow:
+            sever_all(connection, end)
             end.seq, end.base, end.link = 0, 0, GENESIS
             replicas.save(end)
         if (hollow or first is not None) and end.seq < end.floor:
@@ -131,6 +133,7 @@ class _Log:
         changes: int = connection.execute(query, (HASH_LENGTH, *bounds)).get
         tail = self._tail(first)
         previous = connection.execute("SELECT previous FROM changeset WHERE rid = ?", bounds[:1]).get
+        sever(connection, end, first)
         for table in _RID_TABLES:
             connection.execute(f"DELETE FROM {table} WHERE rid BETWEEN ? AND ?", bounds)
         if tail is not None:

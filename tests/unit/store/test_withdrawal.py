@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cis.errors import Fault, PeerFault
-from cis.model import Dot, Kind, ReplicaId, SpaceId, VersionVector, node_of
-from cis.store.author import Write
-from cis.store.collection import START, Ended, adopt, collect, raise_floor, truncate
+from cis.errors import Fault
+from cis.model import Kind, ReplicaId, VersionVector, node_of
+from cis.store.collection import START, collect, raise_floor, truncate
 from cis.store.engine import Commit
 from cis.store.log import LogReader
 from cis.store.stability import give_up_unbacked
 from cis.store.store import Store
 from cis.store.withdrawal import Withdrawn
 from cis.trust.signing import verify
-from cis.wire.content import Content
-from cis.wire.messages import encode
-from cis.wire.segment import Segment
 from tests.audits import self_check
 from tests.stores import (
     SPACE,
@@ -42,66 +36,9 @@ from tests.stores import (
     text,
     write,
 )
+from tests.unit.store.conftest import Scene, change, refusal, vector
 
 HOUR_MS = 3_600_000
-HERE, REMOVED, OTHER = 1, 2, 3
-
-
-@dataclass
-class Cut:
-    seq: int
-
-
-@dataclass
-class Law:
-    """Who is removed, as this node knows it."""
-
-    seqs: dict[ReplicaId, int] | None = None
-    refused: frozenset[bytes] = frozenset()
-    """heads under which nobody may write any more"""
-
-    def limit(self, _: SpaceId, replica: ReplicaId) -> Cut | None:
-        seq = (self.seqs or {}).get(replica)
-        return None if seq is None else Cut(seq)
-
-    def judge(self, _: ReplicaId, __: SpaceId, head: bytes, ___: int) -> Fault | None:
-        return Fault.CUT if head in self.refused else None
-
-
-@dataclass
-class Scene:
-    here: Store
-    removed: Store
-    other: Store
-    law: Law
-    clock: Clock
-
-    def cut(self, seq: int) -> Withdrawn:
-        """Remove the removed one, its log cut there."""
-        self.law.seqs = {self.removed.replica: seq}
-        return self.here.withdraw([node_of(self.removed.replica)])
-
-    def tell(self) -> None:
-        sync(self.other, self.here)
-        sync(self.removed, self.here)
-
-    def newcomer(self, folder: Path, seed: int = 9) -> Store:
-        return open_store(folder / f"newcomer{seed}", Author(seed), self.law.judge, limit=self.law.limit)
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    law, clock = Law(), Clock()
-    with (
-        open_store(tmp_path / "here", Author(HERE, clock), law.judge, limit=law.limit) as here,
-        open_store(tmp_path / "removed", Author(REMOVED)) as removed,
-        open_store(tmp_path / "other", Author(OTHER)) as other,
-    ):
-        yield Scene(here, removed, other, law, clock)
-
-
-def change(store: Store, kind: Kind, key: str, value: str = "", added: int = 0) -> None:
-    write(store, Write(SPACE, kind, Content(key, value.encode(), added=added)))
 
 
 def keys_found(store: Store, words: str) -> set[str]:
@@ -114,17 +51,6 @@ def bodies(store: Store) -> int:
     with store.snapshot() as reader:
         count: int = reader.connection.execute("SELECT count(*) FROM body").get
     return count
-
-
-def vector(store: Store) -> VersionVector:
-    with store.snapshot() as reader:
-        return reader.vector(SPACE)
-
-
-def refusal(store: Store, segment: Segment) -> Fault | None:
-    error = store.merge(encode(segment)).exception(WAIT_S)
-    assert error is None or isinstance(error, PeerFault)
-    return None if error is None else error.fault
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -347,23 +273,6 @@ def test_a_log_can_be_cut_after_part_of_it_was_collected(scene: Scene) -> None:
     assert vector(scene.here).contiguous(scene.removed.replica) == 2
     assert text(scene.here, "other") == "v"
     assert self_check(scene.here).damaged == ()
-
-
-def test_of_a_log_that_comes_again_what_others_replaced_is_dead_though_it_had_been_collected_here(scene: Scene) -> None:
-    write(scene.removed, put("k", "a"), put("z", "a"))
-    sync(scene.removed, scene.other)
-    change(scene.other, Kind.DELETE, "k")
-    scene.tell()
-    settle(scene.here)
-    replica = scene.removed.replica
-    told = Ended([Dot(replica, 1)], VersionVector({replica: 1}), vector(scene.here), settled=True)
-    scene.here.execute(lambda connection: adopt(connection, SPACE, told)).result(WAIT_S)
-    scene.cut(0)
-    assert text(scene.here, "z") is None
-    scene.law.seqs = None
-    sync(scene.removed, scene.here)
-    assert text(scene.here, "z") == "a"
-    assert text(scene.here, "k") is None
 
 
 def test_a_node_whose_own_log_was_cut_goes_on_under_a_new_incarnation(scene: Scene) -> None:
