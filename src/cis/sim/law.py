@@ -6,6 +6,7 @@ roles, cuts and epochs that follow from the entries it has, and to the changes t
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 from cis.model import NodeId, ReplicaId, SpaceId, node_of
@@ -23,6 +24,11 @@ class Law:
         self._by_id = {item.id: item for item in self.items}
         self._public = public
         self.recovery = self.items[0].recovery
+        self._crowning: dict[NodeId, list[Item]] = defaultdict(list)
+        """by whom they make an admin"""
+        for item in self.items:
+            if item.crowns is not None:
+                self._crowning[item.crowns].append(item)
         self.standing: list[Item] = []
         self._effective = self._effect()
         seniority = self._seniorities()
@@ -66,9 +72,8 @@ class Law:
     def _has_effect(self, item: Item, effective: Iterable[bytes]) -> bool:
         if item.issuer == self.recovery:
             return True
-        crowned = [
-            one for one in self.items if one.crowns == item.issuer and one.id in item.before and one.id in effective
-        ]
+        crowning = self._crowning.get(item.issuer, ())
+        crowned = [one for one in crowning if one.id in item.before and one.id in effective]
         removals = [one for one in self.standing if _removes(one, item.issuer)]
         for removal in removals:
             backdated = item.id not in removal.before
