@@ -18,11 +18,10 @@ SOURCE, TARGET = FOLDER / "asynchronous.py", FOLDER / "synchronous.py"
 NOTICE = "Made from `asynchronous.py` by ``tools/unasync.py``: edit that."
 RULES = (
     (r"from collections\.abc import AsyncIterator, Iterable", "from collections.abc import Iterable, Iterator"),
-    (r"(from cis\.api\.gossip_schema)", r"from cis.api.client import Node\n\1"),
-    (r"from cis\.api\.python\.remote import AsyncRemoteNode, AsyncStream\n", ""),
+    (r"(from cis\.api\.python)\.remote import AsyncRemoteNode, AsyncStream", r"\1.opened import OpenNode"),
     (r"(from cis\.api\.python\.values)", r"from cis.api.python.streams import Stream\n\1"),
     (r"\n        await self\._node\.check\(\)", ""),
-    (r"AsyncRemoteNode", "Node"),
+    (r"AsyncRemoteNode", "OpenNode"),
     (r"\bAsync(?=[A-Z])", ""),
     (r"\basync (?=def|for|with)", ""),
     (r"\bawait ", ""),

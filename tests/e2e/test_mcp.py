@@ -158,7 +158,7 @@ async def test_a_server_goes_on_when_its_daemon_ends_and_when_one_starts(home: H
 async def test_what_an_agent_wrote_on_one_node_another_finds_on_the_other(couple: tuple[Home, Home]) -> None:
     one, two = couple
     async with agent(one) as ana, agent(two) as ben:
-        uri = "memory://ops%2Fon-call"
+        uri = "memory://ops/on-call"
         async with ben.listen(resource_subscriptions=[uri]) as changes:
             await ask(ana, "memory_store", key="ops/on-call", value=HOSTILE, category="context")
             async with asyncio.timeout(CONDITION_S):
@@ -224,12 +224,12 @@ async def test_clients_of_the_older_protocol_are_told_of_changes_too(home: Home)
     parameters = StdioServerParameters(command=sys.executable, args=["-m", "cis", "mcp"], env=environment_of(home.path))
     async with Client(parameters, mode="legacy", message_handler=heard) as client:
         with pytest.warns(MCPDeprecationWarning):
-            await client.subscribe_resource("memory://watched")
+            await client.subscribe_resource("memory://a/watched")
 
         async def comes() -> bool:
-            home.cis("memory", "incr", "watched")
+            home.cis("memory", "incr", "a/watched")
             with contextlib.suppress(TimeoutError):
-                return await asyncio.wait_for(told.get(), 1) == "memory://watched"
+                return await asyncio.wait_for(told.get(), 1) == "memory://a/watched"
             return False
 
         assert await wait(comes)
@@ -308,7 +308,7 @@ def started(home: Home, *flags: str) -> Iterator[subprocess.Popen[bytes]]:
 
 async def test_over_http_only_local_requests_with_the_token_are_answered(home: Home) -> None:
     home.up()
-    with started(home, "--http", "127.0.0.1:0") as process:
+    with started(home, "--http", "127.0.0.2:0") as process:
         assert process.stdout is not None
         said = await asyncio.to_thread(process.stdout.readline)
         url = said.split()[3].rstrip(b";").decode()

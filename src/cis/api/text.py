@@ -9,8 +9,11 @@ import ipaddress
 import re
 
 ADDRESS = "(address)"
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""C0, C1, line and paragraph separators, bidirectional controls, the byte order mark, halves of characters."""
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""C0, C1, line and paragraph separators, bidirectional controls, the byte order mark, halves of characters, and tags:
+letters that nobody sees, and that models read."""
 
 _NUMERIC = re.compile(
     r"(?<![\w.:])(?:\[(?P<bracketed>[0-9A-Fa-f:.]+(?:%\w+)?)\]|(?P<plain>[0-9A-Fa-f]*[:.][0-9A-Fa-f:.]*[0-9A-Fa-f:](?:%\w+)?))"
@@ -34,7 +37,7 @@ def escaped(text: str, *, keep: str = "") -> str:
 
 def escaped_json(text: str) -> str:
     """Return JSON text with such characters as JSON escapes: they stand only inside strings, whose value is kept."""
-    return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
+    return _UNSAFE.sub(lambda found: found[0] if found[0] == "\n" else _json_escape(found[0]), text)
 
 
 def redacted(text: str) -> str:
@@ -59,6 +62,11 @@ def _hide_address(found: re.Match[str]) -> str:
     return found[0]
 
 
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+
+
 def _escape(character: str) -> str:
     number = ord(character)
-    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

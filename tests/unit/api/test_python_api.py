@@ -6,8 +6,9 @@ import asyncio
 import gc
 import math
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import cis
 from cis.api.control_http import Answer, ControlServer
 from cis.api.control_socket import bind_control
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import MemoryStats, WatchMemories
+from cis.api.memory_schema import AddToMemory, MemoryStats, WatchMemories
 from cis.api.network_schema import PeerInfo
 from cis.api.protocol import BODY_BYTES_MAX
 from cis.api.python import remote
@@ -180,6 +181,74 @@ def test_what_is_in_no_conflict_is_not_overwritten_by_resolving_one(store: cis.C
     assert [one.value for one in store.history("k")] == ["one"]
 
 
+async def test_what_a_member_wrote_to_look_like_bytes_is_shown_as_it_is(home: Path) -> None:
+    async with running(home) as scene, cis.connect(home) as memory:
+        for value in ({"base64": "zzz"}, {"base64": "a\u0000"}, {"base64": 5}):
+            await memory.call(AddToMemory(key="s", values=(value,), form="json"))
+        assert sorted(map(str, await memory.members("s"))) == [
+            "{'base64': 'a\\x00'}", "{'base64': 'zzz'}", "{'base64': 5}",
+        ]  # fmt: skip
+        assert [one.key async for one in memory.list()] == ["s"]
+        assert not scene.watchers
+
+
+def test_a_store_opened_here_takes_nothing_that_a_running_node_refuses(store: cis.Client) -> None:
+    wrong: list[Callable[[Any], Any]] = [
+        lambda odd: store.incr("n", odd(1.5)),
+        lambda odd: store.set("k", "v", tags=odd([1])),
+        lambda odd: store.set(odd(5), "v"),
+        lambda odd: store.search("v", mode=odd("guess")),
+    ]
+    for call in wrong:
+        with pytest.raises(cis.UsageError, match="not a request of memory/"):
+            call(lambda value: value)
+    assert list(store.list()) == []
+
+
+@pytest.mark.parametrize("text", ["\ud800", {"a": "\ud800"}, ["\udfff"]])
+async def test_half_a_character_is_refused_by_either_way_in(home: Path, text: Any) -> None:
+    async with running(home), cis.connect(home) as memory:
+        with pytest.raises(cis.UsageError, match="half a character"):
+            await memory.set("k", text)
+        with pytest.raises(cis.UsageError, match="half a character"):
+            await memory.search("\ud800")
+        with cis.open(home) as blocking, pytest.raises(cis.UsageError, match="half a character"):
+            await asyncio.to_thread(blocking.set, "k", text)
+    with cis.open(home) as store, pytest.raises(cis.UsageError, match="half a character"):
+        store.set("k", text)
+
+
+def test_what_is_no_vector_no_tags_no_time_and_no_message_is_refused(store: cis.Client) -> None:
+    odd: Any
+    for odd in (["a"], [math.nan], [1e300], []):
+        with pytest.raises(cis.UsageError, match="row of"):
+            store.set("k", "v", vector=odd, vector_model="m")
+    with pytest.raises(cis.UsageError, match=r"write \['ui'\]"):
+        store.set("k", "v", tags="ui")
+    with pytest.raises(cis.UsageError, match="no time"):
+        store.search("v", since=datetime.min)  # noqa: DTZ901 - that is the point
+    odd = {"a": 1}
+    with pytest.raises(cis.UsageError, match="no dict"):
+        store.broadcast("topic", odd)
+
+
+async def test_a_blocking_client_that_is_closed_answers_and_streams_no_more(home: Path) -> None:
+    async with running(home) as scene:
+        memory = cis.open(home)
+        changes = await asyncio.to_thread(memory.watch().__enter__)
+        await scene.wait_watchers(1)
+        await asyncio.to_thread(memory.close)
+        await scene.wait_watchers(0)
+        assert await asyncio.to_thread(list, changes) == []
+        with pytest.raises(cis.Unavailable, match="closed"):
+            await asyncio.to_thread(memory.get, "k")
+        memory.close()
+    store = cis.open(home)
+    store.close()
+    with pytest.raises(cis.Unavailable, match="closed"):
+        store.get("k")
+
+
 async def test_watching_begins_on_entering_and_ends_at_once_when_left(home: Path) -> None:
     async with running(home) as scene, cis.connect(home) as memory:
         async with memory.watch("a/") as changes:
@@ -331,6 +400,20 @@ async def test_an_answer_that_never_comes_is_given_up_in_time(home: Path, monkey
             await cis.connect(home).get("k")
 
 
+async def test_a_stream_whose_beginning_came_too_late_holds_no_place(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "ANSWER_S", 0.05)
+    monkeypatch.setattr(remote, "STREAMS_MAX", 1)
+    with bind_control(Home(home).socket) as silent:
+        silent.listen()
+        memory = cis.connect(home)
+        streams = [memory.watch(), memory.watch()]
+        for stream in streams:
+            with pytest.raises(cis.TimedOut):
+                await stream.__aenter__()
+
+
 async def test_an_answer_without_end_is_cut_off(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "ANSWER_BYTES_MAX", 1000)
     async with answering(home, *[b"x" * 600] * 4):
@@ -340,11 +423,11 @@ async def test_an_answer_without_end_is_cut_off(home: Path, monkeypatch: pytest.
             await anext(cis.connect(home).watch())
 
 
-async def test_what_is_no_cis_is_told_from_one(home: Path) -> None:
+async def test_an_answer_that_is_not_understood_is_told_from_a_refusal(home: Path) -> None:
     async with answering(home, b"<html>\n"):
-        with pytest.raises(cis.CisError, match="another program"):
+        with pytest.raises(cis.CisError, match="does not know"):
             await cis.connect(home).get("k")
-        with pytest.raises(cis.CisError, match="another program"):
+        with pytest.raises(cis.CisError, match="does not know"):
             await anext(cis.connect(home).watch())
 
 

@@ -5,7 +5,8 @@ itself where there is none, as ``cis memory`` does: one process at a time can ha
 memory wants that memory, not to know who has it.
 
 `asynchronous` is written by hand; ``tools/unasync.py`` makes `synchronous` of it. `remote` is the one connection each
-request of the former gets, `streams` what the latter streams through, `values` what Python values travel as.
+request of the former gets, `opened` and `streams` what the latter asks and streams through, `values` what Python
+values travel as.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from cis.api.client import connect as connect_or_open
 from cis.api.homes import home_of
 from cis.api.python.asynchronous import AsyncClient
+from cis.api.python.opened import OpenNode
 from cis.api.python.remote import AsyncRemoteNode
 from cis.api.python.synchronous import Client
 
@@ -36,7 +38,7 @@ def open(home: str | os.PathLike[str] | None = None, *, space: str = "public") -
     Arguments as for `connect`. Raises `UsageError` where there is no node, `StoreError` where another process keeps
     the store open or it cannot be used. While this process has the store open, no node can be started there.
     """
-    return Client(connect_or_open(_folder(home)), space)
+    return Client(OpenNode(connect_or_open(_folder(home))), space)
 
 
 def _folder(home: str | os.PathLike[str] | None) -> Path:

@@ -97,7 +97,7 @@ class AsyncSpace:
             form=form,
             space=self._space,
             category=category,
-            tags=tuple(tags),
+            tags=values.words(tags),
             ttl_s=ttl_s,
             vector=values.packed_vector(vector),
             vector_model=vector_model,
@@ -296,10 +296,11 @@ class AsyncClient(AsyncSpace):
     async def broadcast(self, topic: str, data: str | bytes) -> Broadcasted:
         """Tell all members that are up something; it is not stored, and others miss it.
 
-        `UsageError` for a name or a message that is too long.
+        `UsageError` for a name or a message that is too long, or is neither text nor bytes.
         """
         message, form = values.packed(data)
-        assert form != "json", "text or bytes"
+        if form == "json":
+            raise UsageError(f"a message is text or bytes, and no {type(data).__name__}")
         return await self._node.call(BroadcastMessage(topic=topic, message=message, form=form))
 
     def listen(self, topic: str | None = None) -> AsyncStream[Message]:

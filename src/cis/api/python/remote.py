@@ -10,6 +10,7 @@ and by that the node gives up what is streamed; a stream is read no faster than 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import weakref
 from collections.abc import Callable
 from http import HTTPStatus
@@ -144,10 +145,10 @@ class AsyncStream(Generic[Item]):
             try:
                 async with asyncio.timeout(ANSWER_S):
                     await exchange.ask(self._node.home, self._request)
-            except TimeoutError:
-                raise _late() from None
-            except BaseException:
+            except BaseException as error:
                 await self.aclose()
+                if isinstance(error, TimeoutError):
+                    raise _late() from None
                 raise
         return exchange
 
@@ -187,7 +188,10 @@ class _Exchange:
         self.closed = False
 
     def __del__(self) -> None:
-        self.close()  # a loop that was broken off drops its stream without a word
+        """Cut what a loop that was broken off dropped without a word, in whatever thread it is collected."""
+        if self._writer is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                self._loop.call_soon_threadsafe(self._writer.transport.abort)
 
     def close(self) -> None:
         """Cut the connection."""
@@ -215,7 +219,10 @@ class _Exchange:
 
     async def ask(self, home: Path, request: Request[Any]) -> None:
         """Send a request, and return when the answer has begun; raises what the node refuses it with."""
-        body = msgspec.json.encode(request)
+        try:
+            body = msgspec.json.encode(request)
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{error.object[:40]!r} holds half a character (a lone surrogate)") from None
         if len(body) > BODY_BYTES_MAX:
             raise UsageError(f"a request above {BODY_BYTES_MAX:,} bytes: send less at once")
         await self.connect(home)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
-from cis.api.client import Node
 from cis.api.protocol import Reply, Request
+from cis.api.python.opened import OpenNode
 
 Item = TypeVar("Item")
 
@@ -15,11 +15,12 @@ class Stream(Generic[Item]):
     """What goes on, item by item, as an iterator that blocks until the next.
 
     It begins with the first item asked for or, as ``with memory.watch() as changes:``, on entering; what happens after
-    that is in it. It ends when it is left; it raises `Unavailable` where the node ends, or cuts it off because items
-    are not taken in time. Where one waits for it and should stop for another reason, `cis.connect` is the way.
+    that is in it. It ends when it is left and when its client is closed (a wait in another thread, with the item after
+    that); it raises `Unavailable` where the node ends, or cuts it off because items are not taken in time. Where one
+    waits for it and should stop for another reason, `cis.connect` is the way.
     """
 
-    def __init__(self, node: Node, request: Request[Reply], convert: Callable[[Reply], Item | None]) -> None:
+    def __init__(self, node: OpenNode, request: Request[Reply], convert: Callable[[Reply], Item | None]) -> None:
         self._node = node
         self._request = request
         self._convert: Callable[[Any], Item | None] = convert
@@ -39,7 +40,7 @@ class Stream(Generic[Item]):
     def __next__(self) -> Item:
         while not self._ended:
             reply = next(self._begin(), None)
-            if reply is None:
+            if reply is None or self._node.closed:
                 break
             item = self._convert(reply)
             if item is not None:

@@ -21,7 +21,6 @@ from typing import Any, Literal, Self
 
 from msgspec.structs import replace
 
-from cis.api.client import Node
 from cis.api.gossip_schema import Broadcasted, BroadcastMessage, ListenTopics
 from cis.api.memory_schema import (
     AddToMemory,
@@ -57,6 +56,7 @@ from cis.api.network_schema import (
 from cis.api.protocol import Reply, Request
 from cis.api.python import values
 from cis.api.python.message import Message
+from cis.api.python.opened import OpenNode
 from cis.api.python.streams import Stream
 from cis.api.python.values import Value
 from cis.errors import CisError, Unavailable, UsageError
@@ -67,7 +67,7 @@ PAGE = 100
 class Space:
     """The memories of one space, or of all where a method is told so."""
 
-    def __init__(self, node: Node, space: str) -> None:
+    def __init__(self, node: OpenNode, space: str) -> None:
         self._node = node
         self._space = space
 
@@ -100,7 +100,7 @@ class Space:
             form=form,
             space=self._space,
             category=category,
-            tags=tuple(tags),
+            tags=values.words(tags),
             ttl_s=ttl_s,
             vector=values.packed_vector(vector),
             vector_model=vector_model,
@@ -298,10 +298,11 @@ class Client(Space):
     def broadcast(self, topic: str, data: str | bytes) -> Broadcasted:
         """Tell all members that are up something; it is not stored, and others miss it.
 
-        `UsageError` for a name or a message that is too long.
+        `UsageError` for a name or a message that is too long, or is neither text nor bytes.
         """
         message, form = values.packed(data)
-        assert form != "json", "text or bytes"
+        if form == "json":
+            raise UsageError(f"a message is text or bytes, and no {type(data).__name__}")
         return self._node.call(BroadcastMessage(topic=topic, message=message, form=form))
 
     def listen(self, topic: str | None = None) -> Stream[Message]:

@@ -6,6 +6,8 @@ The schema's types come back as they are but for their values: bytes, which trav
 from __future__ import annotations
 
 import base64
+import contextlib
+import math
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Sequence
@@ -49,18 +51,33 @@ def by_form(values: Iterable[Value]) -> list[tuple[tuple[Any, ...], Form]]:
 
 
 def packed_vector(vector: Iterable[float] | None) -> str | None:
-    """Return an embedding as base64 of float32, little-endian."""
+    """Return an embedding as base64 of float32, little-endian; `UsageError` for what is no row of finite numbers."""
     if vector is None:
         return None
-    numbers = array("f", vector)
+    try:
+        numbers = array("f", vector)
+    except TypeError as error:
+        raise UsageError(f"a vector is a row of numbers: {error}") from None
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise UsageError("a vector is a row of finite numbers, one at least, as float32 holds them")
     if sys.byteorder == "big":
         numbers.byteswap()
     return base64.b64encode(numbers.tobytes()).decode()
 
 
 def milliseconds(moment: datetime | None) -> int | None:
-    """Return Unix milliseconds; a time without a zone is local."""
-    return None if moment is None else round(moment.timestamp() * 1000)
+    """Return Unix milliseconds; a time without a zone is local, and what no clock shows is a `UsageError`."""
+    try:
+        return None if moment is None else round(moment.timestamp() * 1000)
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"{moment} is no time to look for: {error}") from None
+
+
+def words(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags as they travel; `UsageError` for a single word, which would be one tag for each letter."""
+    if isinstance(tags, str):
+        raise UsageError(f"tags are several words: write [{tags!r}]")
+    return tuple(tags)
 
 
 def shown(one: _Shown) -> _Shown:
@@ -115,5 +132,6 @@ def peer_of(peers: Sequence[PeerInfo], text: str) -> PeerInfo:
 def _unpacked(value: Any) -> Any:  # noqa: ANN401 - JSON
     """Return bytes for what bytes travel as."""
     if isinstance(value, dict) and list(value) == ["base64"] and isinstance(value["base64"], str):
-        return base64.b64decode(value["base64"])
+        with contextlib.suppress(ValueError):  # a member's JSON that only looks like it
+            return base64.b64decode(value["base64"], validate=True)
     return value

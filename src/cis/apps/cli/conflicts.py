@@ -28,6 +28,7 @@ def conflicts(
         str | None, typer.Option("--print", help="Print one value of it as it is, named by number or id.")
     ] = None,
     space: AnySpace = None,
+    limit: Annotated[int, typer.Option(help="At most so many memories, up to 1000.")] = 100,
     json: Json = False,
 ) -> None:
     """List memories that were changed in two places at once; of one memory, how its values differ.
@@ -37,9 +38,10 @@ def conflicts(
     Example: cis memory conflicts notes/plan
     """
     with node_of(context) as node:
-        found = node.call(ListConflicts(key=key, space=space))
+        found = node.call(ListConflicts(key=key, space=space, limit=limit))
     if number is not None:
-        show_value(_one_value(found, number).value, raw=False)
+        chosen = _one_value(found, number)
+        show_value(chosen.value, chosen.form)
         return
     numbering.remember(home_in(context), found)
     if json:
@@ -50,6 +52,8 @@ def conflicts(
         header = ("key", "", "id", "by", "when", "value")
         show_table(header, [row for one in found for row in _rows(one)])
         tell("how they differ: cis memory conflicts KEY")
+        if len(found) == limit:
+            tell(f"there may be more than these {limit}: add --limit")
     else:
         for one in found:
             _show(one)

@@ -91,13 +91,15 @@ def install(
 
     Example: cis mcp install claude-code
     """
+    from cis.api.client import require_node
     from cis.apps.mcp import registering
     from cis.apps.mcp.clients import client_of, places_of
     from cis.apps.mcp.scope import flags_of, scope_of
 
     found = client_of(client)
     scope = scope_of(space or (), private=private, read_only=read_only, allow_delete=allow_delete)
-    entry = found.entry([*_command(home_in(context)), "mcp", *flags_of(scope)])
+    home = home_in(context)
+    entry = found.entry([*_command(home), "mcp", *flags_of(scope)])
     path = found.path(places_of(os.environ, Path.home()), Path.cwd() if project else None)
     if show:
         say(f"{found.title}, in {path}:")
@@ -118,6 +120,10 @@ def install(
         agree(f"Write this to {path}?")
     kept = registering.carry_out(change)
     say(f"written; the file as it was is {kept}" if kept else "written")
+    try:
+        require_node(home)
+    except UsageError as error:
+        tell(str(error))
     say(f"next: {found.then}")
 
 

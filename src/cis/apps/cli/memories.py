@@ -63,7 +63,7 @@ def list_memories(
         return
     show_table(("key", "category", "value", "changed", "by", ""), [_row(one) for one in page.memories])
     if page.next is not None:
-        tell(f"there are more: cis memory list --after {shlex.quote(page.memories[-1].key)}")
+        tell(f"there are more: add --after {shlex.quote(page.memories[-1].key)}")
 
 
 def watch(

@@ -91,7 +91,7 @@ def get_memory(
     if json:
         show_json(found)
     else:
-        show_value(found.value, raw=raw)
+        show_value(found.value, found.form, raw=raw)
 
 
 @app.command("delete")
@@ -171,7 +171,7 @@ def remove(
 
 @app.command("members")
 def members(context: typer.Context, key: Key, space: Space = "public", json: Json = False) -> None:
-    """Print the elements of a set, one a line.
+    """Print the elements of a set, one a line; bytes among them as JSON, in base64.
 
     Example: cis memory members tools
     """
@@ -185,7 +185,7 @@ def members(context: typer.Context, key: Key, space: Space = "public", json: Jso
         show_json(found.value)
         return
     for element in found.value:
-        show_value(element, raw=False)
+        show_value(element, "json")
 
 
 @app.command("history")
@@ -198,7 +198,7 @@ def history(
 ) -> None:
     """List the changes of a memory that are still known, newest first: deletions too, and who ended conflicts.
 
-    Of what was replaced the value is kept for a while alone, on other nodes than its author's.
+    The value of what was replaced is known for a while only, and not at all where its own author replaced it.
 
     Example: cis memory history editor
     """

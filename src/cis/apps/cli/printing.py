@@ -89,10 +89,10 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         _write(sys.stdout, "  ".join(padded).rstrip() + "\n")
 
 
-def show_value(value: Any, *, raw: bool) -> None:  # noqa: ANN401 - a memory's value
-    """Print a memory's value: as it is for programs and with ``raw``, escaped on a terminal."""
+def show_value(value: Any, form: str, *, raw: bool = False) -> None:  # noqa: ANN401 - a memory's value
+    """Print a memory's value of a form: as it is for programs and with ``raw``, escaped on a terminal."""
     as_it_is = raw or not sys.stdout.isatty()
-    if isinstance(value, dict) and value.keys() == {"base64"}:
+    if form == "bytes":
         from base64 import b64decode
 
         data = b64decode(value["base64"])

@@ -117,9 +117,12 @@ class Nothing(Arguments, frozen=True, kw_only=True):
 
 
 def read(kind: type[Arguments], given: dict[str, Any] | None) -> Arguments:
-    """Return the arguments that came; `UsageError` that names the argument and what is allowed there."""
+    """Return the arguments that came; `UsageError` that names the argument and what is allowed there.
+
+    Null is what models write for an argument that they leave out.
+    """
     try:
-        return msgspec.convert(given or {}, kind)
+        return msgspec.convert({name: value for name, value in (given or {}).items() if value is not None}, kind)
     except msgspec.ValidationError as error:
         names = ", ".join(kind.__struct_fields__) or "none"
         raise UsageError(f"wrong arguments: {error}. It takes: {names}") from error

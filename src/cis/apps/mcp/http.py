@@ -24,6 +24,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
+from cis.api.client import require_node
 from cis.api.logs import set_up_logging
 from cis.apps.mcp.scope import Scope
 from cis.apps.mcp.server import MemoryServer
@@ -44,10 +45,12 @@ def serve_http(home: Path, scope: Scope, address: str, on_ready: Callable[[str, 
     """Serve until stopped; ``on_ready`` is told the URL and the file that holds the token."""
     set_up_logging()
     host, port = address_of(address)
+    require_node(home)
     token, file = token_of(home)
     with contextlib.closing(_listening(host, port)) as listener:
         port = listener.getsockname()[1]
-        hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")]
+        shown = f"[{host}]" if ":" in host else host
+        hosts = [f"{name}:{port}" for name in dict.fromkeys((shown, "127.0.0.1", "localhost", "[::1]"))]
         security = TransportSecuritySettings(allowed_hosts=hosts, allowed_origins=[f"http://{name}" for name in hosts])
         app = (
             MemoryServer(home, scope)
@@ -63,7 +66,6 @@ def serve_http(home: Path, scope: Scope, address: str, on_ready: Callable[[str, 
             limit_concurrency=CONNECTIONS_MAX,
             timeout_graceful_shutdown=END_S,
         )
-        shown = f"[{host}]" if ":" in host else host
         on_ready(f"http://{shown}:{port}{PATH}", file)
         uvicorn.Server(config).run(sockets=[listener])
 

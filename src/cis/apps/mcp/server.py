@@ -79,7 +79,7 @@ class MemoryServer:
             on_read_resource=self._read_resource,
             on_subscribe_resource=_faulting(watcher.subscribe),
             on_unsubscribe_resource=_faulting(watcher.unsubscribe),
-            on_subscriptions_listen=watcher.listen,
+            on_subscriptions_listen=_faulting(watcher.listen),
             on_completion=self._complete,
         )
 

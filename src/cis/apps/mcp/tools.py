@@ -6,6 +6,7 @@ settings, or for deleting more than one memory at a time.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,18 @@ def _store(node: Node, given: arguments.Store, scope: Scope) -> Answer:
         tags=given.tags,
         ttl_s=given.ttl_seconds or None,
     )
-    return _stored(node.call(request))
+    try:
+        return _stored(node.call(request))
+    except UsageError:
+        _refuse_other_type(node, request)
+        raise
+
+
+def _refuse_other_type(node: Node, request: SetMemory) -> None:
+    """Raise what a model can do about a counter or a set in the place of a value: it may be unable to delete."""
+    found = node.call(GetMemory(key=request.key, space=request.space))
+    if found is not None and (tool := _CHANGING.get(found.type)) is not None:
+        raise UsageError(f"{request.key!r} is a {found.type}, which {tool} changes: store this under another key")
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401 - JSON
@@ -99,7 +111,9 @@ def _delete(node: Node, given: arguments.Delete, scope: Scope) -> Answer:
 
 def _count(node: Node, given: arguments.Count, scope: Scope) -> Answer:
     saved = node.call(IncrementMemory(key=given.key, by=given.by, space=scope.space(given.space)))
-    return answers.Counted(key=saved.key, space=saved.space, value=saved.value or 0)
+    if saved.value is None:
+        raise CisError(f"{given.key!r} was counted, and became something else at the same time: see memory_conflicts")
+    return answers.Counted(key=saved.key, space=saved.space, value=saved.value)
 
 
 def _collect(node: Node, given: arguments.Collect, scope: Scope) -> Answer:
@@ -159,13 +173,14 @@ def _fitting(elements: list[Any]) -> tuple[Any, ...]:
     shown, left = [], WHOLE_MAX
     for element in elements:
         value, truncated, _ = part_of(element, left)
-        left -= len(value) if isinstance(value, str) else 1
-        if truncated or left <= 0:
+        if truncated:
             break
         shown.append(value)
+        left -= 1 + len(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return tuple(shown)
 
 
+_CHANGING = {"counter": "memory_count", "set": "memory_collect"}
 DELETE = "memory_delete"
 TOOLS = (
     Tool(
@@ -200,7 +215,8 @@ TOOLS = (
         "memory_store",
         "Remember something",
         "Remember a fact, decision, preference or result under a key, for all agents and devices of this user. "
-        "Storing under a key that exists replaces its value, and settles a conflict. Keep no passwords or keys in it.",
+        "Storing under a key that exists replaces value, category and tags, and settles a conflict. Keep no passwords "
+        "or keys in it.",
         arguments.Store,
         answers.Stored,
         _store,

@@ -47,6 +47,7 @@ class Watcher:
         self._bus = InMemorySubscriptionBus()
         self._listen = ListenHandler(self._bus, max_subscriptions=STREAMS_MAX)
         self._sessions: OrderedDict[tuple[str, str], ServerSession] = OrderedDict()
+        self._aliases: OrderedDict[str, str] = OrderedDict()
         self._changed: OrderedDict[str, None] = OrderedDict()
         self._arrived = asyncio.Event()
         self._ended = threading.Event()
@@ -67,31 +68,43 @@ class Watcher:
         self, context: Context, params: types.SubscriptionsListenRequestParams
     ) -> types.SubscriptionsListenResult:
         """Serve `subscriptions/listen`."""
+        for uri in params.notifications.resource_subscriptions or ():
+            self._note_alias(uri)
         self._follow()
         return await self._listen(context, params)
 
     async def subscribe(self, context: Context, params: types.SubscribeRequestParams) -> types.EmptyResult:
         """Serve `resources/subscribe`, of the protocol before 2026-07-28."""
-        key, space = read(params.uri, self._scope.spaces[0])
-        self._scope.space(space)
+        self._note_alias(params.uri)
         self._follow()
-        self._sessions[_session_of(context), uri_of(key, space, self._scope.spaces[0])] = context.session
+        self._sessions[_session_of(context), params.uri] = context.session
         if len(self._sessions) > SUBSCRIPTIONS_MAX:
             self._sessions.popitem(last=False)
         return types.EmptyResult()
 
     async def unsubscribe(self, context: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
         """Serve `resources/unsubscribe`."""
-        key, space = read(params.uri, self._scope.spaces[0])
-        self._sessions.pop((_session_of(context), uri_of(key, space, self._scope.spaces[0])), None)
+        self._sessions.pop((_session_of(context), params.uri), None)
         return types.EmptyResult()
 
+    def _note_alias(self, uri: str) -> None:
+        """Note which memory's address this is another form of, if it is; `UsageError` for none that is served."""
+        key, space = read(uri, self._scope.spaces[0])
+        address = uri_of(key, self._scope.space(space), self._scope.spaces[0])
+        if uri != address:
+            self._aliases[uri] = address
+            self._aliases.move_to_end(uri)
+        if len(self._aliases) > SUBSCRIPTIONS_MAX:
+            self._aliases.popitem(last=False)
+
     async def _tell(self, uri: str) -> None:
-        await self._bus.publish(ResourceUpdated(uri))
-        for (_, wanted), session in list(self._sessions.items()):
-            if wanted == uri:
-                with anyio.move_on_after(TELL_S):
-                    await session.send_resource_updated(uri)
+        """Tell those who asked, by the address they asked with."""
+        for asked in [uri, *(alias for alias, address in self._aliases.items() if address == uri)]:
+            await self._bus.publish(ResourceUpdated(asked))
+            for (_, wanted), session in list(self._sessions.items()):
+                if wanted == asked:
+                    with anyio.move_on_after(TELL_S):
+                        await session.send_resource_updated(asked)
 
     def _follow(self) -> None:
         if not self._following:
