@@ -19,18 +19,21 @@ from cis.errors import UsageError
 from cis.model import MemoryId
 from cis.node.local import LocalNode
 from cis.store.read import Reader, Recalled
+from cis.wire.content import KEY_BYTES_MAX
 
 _CURSOR = "\x1f"
 """Parts the two places in a page's ``next``: key and space, or time and number; no key holds it."""
 _LAST = (1 << 63) - 1
+_LAST_KEY = chr(0x10FFFF) * (KEY_BYTES_MAX // 4)
+"""What begins with a prefix comes no later than that and this."""
 _LIVE = "(d.expires_ms = 0 OR d.expires_ms > :now)"
 _FILTERS = """
     AND (:space IS NULL OR d.space = :space) AND (:category IS NULL OR d.category = :category)
     AND (:tag IS NULL OR instr(char(10) || d.tags || char(10), char(10) || :tag || char(10)))"""
-_MATCHING = f"""
-    d.key >= :prefix AND substr(d.key, 1, length(:prefix)) = :prefix AND {_LIVE} {_FILTERS}"""
+_MATCHING = f"substr(d.key, 1, length(:prefix)) = :prefix AND {_LIVE} {_FILTERS}"
 _LIST = f"""
-    SELECT d.memory, d.space, d.key, d.space FROM doc d WHERE (d.key, d.space) > (:after, :after_no) AND {_MATCHING}
+    SELECT d.memory, d.space, d.key, d.space FROM doc d
+    WHERE (d.key, d.space) > (:after, :after_no) AND d.key <= :last AND {_MATCHING}
     ORDER BY d.key, d.space LIMIT :limit"""  # noqa: S608 - of constants; values are bound
 _NEWEST = f"""
     SELECT d.memory, d.space, d.hlc, d.no FROM doc d WHERE (d.hlc, d.no) < (:after, :after_no) AND {_MATCHING}
@@ -55,6 +58,7 @@ class BrowsingOperations:
             category=request.category,
             tag=request.tag,
             prefix=request.prefix,
+            last=request.prefix + _LAST_KEY,
             after=after,
             after_no=after_no,
             limit=limit,
@@ -93,7 +97,8 @@ def _place(request: ListMemories) -> tuple[str | int, int]:
     """Return after what to begin: a key and a space's number, or a time and a memory's number."""
     after, _, number = (request.after or "").partition(_CURSOR)
     if request.order == "key":
-        return after, min(int(number), _LAST) if number.isdecimal() else _LAST
+        first = min(int(number), _LAST) if number.isdecimal() else _LAST
+        return (after, first) if after >= request.prefix else (request.prefix, -1)
     if request.after is not None and not (after.isdecimal() and number.isdecimal()):
         raise UsageError("the newest come after where `next` said, not after a key")
     return (min(int(after), _LAST), min(int(number), _LAST)) if request.after is not None else (_LAST, _LAST)

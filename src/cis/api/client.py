@@ -31,6 +31,7 @@ LOCKED_S = 3.0
 """How long a command waits for another that has the store open."""
 _POLL_S = 0.02
 FAILURE = b'{"failure":'
+_READ_BYTES = 64 * 1024
 ANSWER_S = 120.0
 """Least patience for an answer; a request that names a time of its own gets that on top."""
 
@@ -169,7 +170,10 @@ class RemoteNode:
         patience_s = ANSWER_S + float(getattr(request, "timeout_s", 0.0))
         with self._asked(request, patience_s) as answer:
             body = answer.read()
-        reply: Reply = msgspec.json.decode(body, type=reply_type(type(request)))
+        try:
+            reply: Reply = msgspec.json.decode(body, type=reply_type(type(request)))
+        except msgspec.MsgspecError:
+            raise error_in(body) from None
         return reply
 
     def stream(self, request: Request[Reply]) -> Iterator[Reply]:
@@ -183,10 +187,14 @@ class RemoteNode:
         decode = msgspec.json.Decoder(reply_type(type(request))).decode
         with self._asked(request, None) as answer:
             yield None
-            while line := answer.readline():
+            for line in _lines(answer):
                 if line.startswith(FAILURE):
-                    raise error_in(line[len(FAILURE) : -2])
-                yield decode(line)
+                    raise error_in(line[len(FAILURE) : -1])
+                try:
+                    reply = decode(line)
+                except msgspec.MsgspecError:
+                    raise error_in(line) from None
+                yield reply
 
     @contextlib.contextmanager
     def _asked(self, request: Request[Any], patience_s: float | None) -> Iterator[HTTPResponse]:
@@ -205,6 +213,14 @@ class RemoteNode:
             raise Unavailable("the node ended while it was asked: start it with `cis up`") from error
         finally:
             connection.close()
+
+
+def _lines(answer: HTTPResponse) -> Iterator[bytes]:
+    """Yield the lines of an answer; `readline` would take one that breaks off for one that ends."""
+    rest = b""
+    while data := answer.read1(_READ_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
 
 
 class _UnixConnection(HTTPConnection):
@@ -227,4 +243,4 @@ def error_in(body: bytes) -> CisError:
     try:
         return error_of(msgspec.json.decode(body, type=Failure))
     except msgspec.MsgspecError:
-        return CisError("the node answered with something that is no cis: another program uses its control socket")
+        return CisError("the node answered what this version of cis does not know: restart it if cis was updated")

@@ -18,7 +18,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,7 @@ from cis.errors import CisError, TimedOut, Unavailable
 from cis.model import SpaceId
 from cis.node.local import LocalNode
 from cis.store.priority import be_nice
+from cis.store.texts import points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,7 +149,7 @@ class EmbeddingWork:
         if count <= MANY or time.monotonic() > counted_s + COUNTED_S:
             count = self._local.store.count_unembedded(model.name, self._skipped(model))
             self._counted = count, time.monotonic()
-        return count
+        return max(0, count - self._due.aside)
 
     def catch_up(self, wait_s: float, most: int = HURRIED_MAX) -> int:
         """Have the newest texts embedded, others' too; returns how many wait still, after a while if they are few."""
@@ -165,6 +166,11 @@ class EmbeddingWork:
         with contextlib.suppress(TimedOut), self._local.store.index(wait_s):
             pass  # what was published just now is in the index
         return self.waiting()
+
+    def may_see(self, spaces: Iterable[SpaceId]) -> bool:
+        """Tell whether the model may see any of these spaces."""
+        model = self.embedder
+        return model is not None and not set(spaces) <= set(self._skipped(model))
 
     def embed_query(self, text: str) -> Floats:
         """Return a query's vector; raises what the model failed with, at once where it lately did."""
@@ -187,6 +193,8 @@ class EmbeddingWork:
                 self._changed.notify_all()
         self._worked()
         vector: Floats = found[0]
+        if not vector.any():
+            raise Unavailable(f"{model.name} refuses this query")
         return vector
 
     def touch(self, model: str) -> None:
@@ -262,10 +270,14 @@ class EmbeddingWork:
                 return None
             batch = model.embed([one.text for one in chosen[start : start + BATCH_TEXTS_MAX]])
             vectors += [row.astype("<f4").tobytes() for row in batch]
-        embedded = list(zip(chosen, vectors, strict=True))
+        embedded = [(one, vector) for one, vector in zip(chosen, vectors, strict=True) if points(vector)]
+        refused = [one for one, vector in zip(chosen, vectors, strict=True) if not points(vector)]
         self._stored(lambda: keep_vectors(store, name, embedded, self._due.is_own))
-        self._due.done(chosen, time.monotonic())
+        self._due.done((one for one, _ in embedded), time.monotonic())
         self._worked()
+        if refused:
+            self._due.refuse(refused, time.monotonic())
+            _log.warning("the model refuses %d texts: these memories are found by their words alone", len(refused))
         with self._changed:
             self._hurried = max(0, self._hurried - len(chosen))
         return 0.0

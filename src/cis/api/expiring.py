@@ -50,6 +50,8 @@ class Expiring:
                 await asyncio.to_thread(self.round)
             except CisError as error:
                 _log.warning("expired memories could not be deleted, which is tried again: %s", error)
+            except Exception:  # noqa: BLE001 - no memory, whoever wrote it, ends the node by expiring
+                _log.exception("a defect kept expired memories from being deleted, which is tried again")
             await asyncio.sleep(random.uniform(ROUND_S / 2, ROUND_S * 3 / 2))
 
     def round(self, grace_ms: int = GRACE_MS) -> int:

@@ -13,6 +13,7 @@ from cis.api.word_search import Filters, Row, numbers_passing, rows_passing
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from concurrent.futures import Executor
 
     import apsw
     import numpy as np
@@ -41,16 +42,24 @@ class Alike(NamedTuple):
     similarity: float
 
 
-def find_by_meaning(
-    connection: apsw.Connection, vectors: Nearest, query: npt.NDArray[np.float32], filters: Filters, depth: int
-) -> list[Alike]:
-    """Return at most ``depth`` memories, the most alike first."""
-    found = vectors.nearest(query, depth * _MORE, None)
-    alike = _passing(connection, found, filters)
-    complete = len(found) < depth * _MORE or found[-1][1] < SIMILARITY_MIN
-    if len(alike) < depth and not complete:
-        alike = _passing(connection, vectors.nearest(query, depth, numbers_passing(connection, filters)), filters)
-    return alike[:depth]
+class MeaningScan:
+    """Looks for what is nearest to a query, in a thread of ``beside`` as soon as it is made: that takes the longest."""
+
+    def __init__(self, vectors: Nearest, query: npt.NDArray[np.float32], depth: int, beside: Executor) -> None:
+        self._vectors = vectors
+        self._query = query
+        self._depth = depth
+        self._nearest = beside.submit(vectors.nearest, query, depth * _MORE, None)
+
+    def passing(self, connection: apsw.Connection, filters: Filters) -> list[Alike]:
+        """Return at most ``depth`` memories that pass, the most alike first."""
+        found = self._nearest.result()
+        alike = _passing(connection, found, filters)
+        complete = len(found) < self._depth * _MORE or found[-1][1] < SIMILARITY_MIN
+        if len(alike) < self._depth and not complete:
+            allowed = numbers_passing(connection, filters)
+            alike = _passing(connection, self._vectors.nearest(self._query, self._depth, allowed), filters)
+        return alike[: self._depth]
 
 
 def _passing(connection: apsw.Connection, found: Sequence[tuple[int, float]], filters: Filters) -> list[Alike]:

@@ -9,12 +9,13 @@ vector, and what the model fails with, makes a search by words alone, and is tol
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cis.api.embedding_work import EmbeddingWork
 from cis.api.exchange.rows import bytes_of
-from cis.api.meaning_search import Alike, find_by_meaning
+from cis.api.meaning_search import Alike, MeaningScan
 from cis.api.memory_schema import PAGE_MAX, Found, Hit, Memory, SearchMemories
 from cis.api.reading import Readers
 from cis.api.recalling import current
@@ -38,6 +39,7 @@ SHARE_MIN = 0.5
 """A memory that holds less of what the query says than this was found by words that tell little."""
 DEPTH_MIN = 100
 """So many of either half are fused, or twice as many as are asked for."""
+PRIVATE = "the private space is searched by words alone: memory.embedding.private would show a server what is in it"
 WAIT_S = 0.7
 """How long a search waits for texts that were just written to get their vectors."""
 
@@ -74,6 +76,7 @@ class SearchOperations:
         self._readers = readers
         self._work = work
         self._weights = weights
+        self._beside = ThreadPoolExecutor(1, "cis-search")
 
     def search(self, request: SearchMemories) -> Found:
         """Find memories, best first."""
@@ -84,11 +87,11 @@ class SearchOperations:
         by_words: list[Row] = []
         by_meaning: list[Alike] = []
         with self._local.store.index() as connection:
+            scan = self._scan(aim, depth)
             if words and request.mode != "meaning":
                 by_words = find_by_words(connection, words, filters, depth)
-            if aim.query is not None:
-                vectors = self._local.store.vectors(aim.model)
-                by_meaning = find_by_meaning(connection, vectors, aim.query, filters, depth)
+            if scan is not None:
+                by_meaning = scan.passing(connection, filters)
         halves = (("words", bool(words) and request.mode != "meaning"), ("meaning", aim.query is not None))
         return Found(
             hits=tuple(self._hits(fuse(by_words, by_meaning, self._weights), words, aim.model, request.limit)),
@@ -97,6 +100,12 @@ class SearchOperations:
             waiting=aim.waiting,
             note=aim.note,
         )
+
+    def _scan(self, aim: _Aim, depth: int) -> MeaningScan | None:
+        """Begin to look for what is alike, beside the search by words, where there is something to compare."""
+        if aim.query is None:
+            return None
+        return MeaningScan(self._local.store.vectors(aim.model), aim.query, depth, self._beside)
 
     def _aim(self, request: SearchMemories) -> _Aim:
         """Return the query as a vector; in a search by meaning alone, raises why there is none."""
@@ -108,6 +117,9 @@ class SearchOperations:
         try:
             if model is None:
                 raise Unavailable(self._work.state().advice)
+            names = request.spaces if request.space is None else (request.space,)
+            if names and not self._work.may_see(map(self._local.cluster.space, names)):
+                raise Unavailable(PRIVATE)  # nor may it see what is looked for there
             with self._local.store.index():
                 pass  # what was just written is among those that wait
             waiting = self._work.catch_up(WAIT_S)

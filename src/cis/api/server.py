@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+import threading
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -25,6 +27,8 @@ _log = logging.getLogger(__name__)
 JSON = "application/json"
 LINES = "application/jsonl"
 CHUNK_BYTES = 64 * 1024
+CHUNK_S = 0.1
+DEFECT = "the node met a defect of its own: its log says more"
 _encode = msgspec.json.encode
 
 
@@ -64,7 +68,7 @@ def _endpoint(kind: type[Request[Any]], handler: Any) -> Callable[[bytes], Await
             return _refusal(plain(error))
         except Exception:  # noqa: BLE001 - the boundary of one request: a defect met in it ends that request alone
             _log.exception("%s failed", kind.path)
-            return _refusal(CisError("the node met a defect of its own: its log says more"))
+            return _refusal(CisError(DEFECT))
 
     return endpoint
 
@@ -80,21 +84,52 @@ async def _lines(answers: Iterator[Any] | AsyncGenerator[Any, None]) -> AsyncGen
                 async for answer in answers:
                     yield _encode(answer) + b"\n"
         else:
-            while chunk := await asyncio.to_thread(_chunk, answers):
-                yield chunk
+            chunks = _Chunks(answers)
+            try:
+                while chunk := await asyncio.to_thread(chunks.take):
+                    yield chunk
+            finally:
+                asyncio.get_running_loop().run_in_executor(None, chunks.leave)
     except CisError as error:
-        yield _encode(_Failed(failure_of(plain(error)))) + b"\n"
+        yield _failed(plain(error))
+    except Exception:  # noqa: BLE001 - the boundary of one request, as above: whoever reads must not take this for the end
+        _log.exception("a stream broke off")
+        yield _failed(CisError(DEFECT))
 
 
 class _Failed(msgspec.Struct):
     failure: Failure
 
 
-def _chunk(answers: Iterator[Any]) -> bytes:
-    """Take some answers at once, since each visit to a thread costs as much as many of them."""
-    lines = bytearray()
-    for answer in answers:
-        lines += _encode(answer) + b"\n"
-        if len(lines) >= CHUNK_BYTES:
-            break
-    return bytes(lines)
+def _failed(error: CisError) -> bytes:
+    return _encode(_Failed(failure_of(error))) + b"\n"
+
+
+class _Chunks:
+    """What a blocking handler streams, some answers at once: each visit to a thread costs as much as many of them.
+
+    Those that come slowly go as they come, so that whoever follows how far something has come is told, and whoever has
+    left ends it.
+    """
+
+    def __init__(self, answers: Iterator[Any]) -> None:
+        self._answers = answers
+        self._guard = threading.Lock()
+        self._left = False
+
+    def take(self) -> bytes:
+        """Return the next lines, none where there are none."""
+        lines, until_s = bytearray(), time.monotonic() + CHUNK_S
+        with self._guard:
+            for answer in self._answers:
+                lines += _encode(answer) + b"\n"
+                if len(lines) >= CHUNK_BYTES or time.monotonic() >= until_s or self._left:
+                    break
+        return bytes(lines)
+
+    def leave(self) -> None:
+        """End it, as soon as what is being made of it is made."""
+        self._left = True
+        with self._guard:
+            if isinstance(self._answers, Generator):
+                self._answers.close()

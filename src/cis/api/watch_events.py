@@ -95,19 +95,24 @@ class Events:
                 yield event
 
     def changes(self, touched: LogRange) -> list[WatchEvent]:
-        """Return what a range of a log did; nothing of spaces kept blindly, where it cannot be told."""
+        """Return what a range of a log did; nothing of spaces kept blindly, where it cannot be told.
+
+        Of a memory that was changed more than once in it the last change is told: they all show what there is now.
+        """
         if touched.space not in self._local.store.keys:
             return []
         values = (touched.space, touched.replica, touched.first, touched.last, SEQ_BITS)
-        found = []
+        last: dict[bytes, tuple[Word, int]] = {}
         with self._readers.snapshot() as reader:
             for memory, kind, stamp in fetch(reader.connection, _TOUCHED, values):
                 word = _WORDS.get(kind[0])
                 if word is not None:
-                    at_ms = hlc_ms(Hlc(int.from_bytes(stamp, "big")))
-                    event = self._change(reader, touched, MemoryId(memory), word, at_ms)
-                    found += [event] if event is not None else []
-        return found
+                    last.pop(memory, None)
+                    last[memory] = word, hlc_ms(Hlc(int.from_bytes(stamp, "big")))
+            events = [
+                self._change(reader, touched, MemoryId(memory), word, at_ms) for memory, (word, at_ms) in last.items()
+            ]
+        return [event for event in events if event is not None]
 
     def _change(self, reader: Reader, touched: LogRange, memory: MemoryId, word: Word, at_ms: int) -> WatchEvent | None:
         recalled = reader.recall_by_id(memory, touched.space)

@@ -1,8 +1,8 @@
 """Memories by words: BM25 over index.db's full text, and the filters that bound any search.
 
 What costs is ranking: some 2 µs for each memory that matches. So words that most memories hold rank nothing: those
-with all words come first, then those with any of the telling ones, and where only common words are held, the newest.
-Rows come out of FTS5 in order of rank, so of `doc` only as many are looked up as pass the filters.
+with all words come first, then those with any of the telling ones, and where only common words are held, what was
+indexed last. Rows come out of FTS5 in order of rank, so of `doc` only as many are looked up as pass the filters.
 """
 
 from __future__ import annotations

@@ -13,15 +13,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from cis.wire.content import VECTOR_BYTES_MAX, WORD_BYTES_MAX
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
 TEXT_CHARS_MAX = 4096
 """What of a text is read; models end sooner."""
-DIMENSIONS_MAX = 4096
-MODEL_BYTES_MAX = 128
-"""The longest name of a model, in UTF-8."""
+DIMENSIONS_MAX = VECTOR_BYTES_MAX // 4
+MODEL_BYTES_MAX = WORD_BYTES_MAX
+"""The longest name of a model, in UTF-8: it goes with its vectors."""
 
 
 class Embedder(Protocol):
@@ -43,7 +45,7 @@ class Embedder(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Return one row for each text, of length 1, in their order; blocks.
+        """Return one row for each text, of length 1, in their order; of zeros for one that it refuses. Blocks.
 
         Raises `Unavailable` where the model cannot be had now, and `CisError` where it never will be as it is set up.
         """

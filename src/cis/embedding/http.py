@@ -4,13 +4,15 @@ The server is trusted with the texts and with nothing else. An answer is bounded
 server's name aside, in time as a whole, however it trickles; a redirect is not followed, as the token and the texts
 would go with it; numbers that are none, or of another dimension than before, are refused. What it is busy with is
 tried again, as late as it asks for. Where it refuses texts, as many do that are longer than its model reads, each is
-asked for by itself, then its beginning. ::
+asked for by itself, then its beginning; one that is refused even so has a row of zeros, as the others need not wait
+for what makes a server refuse it. ::
 
     HttpEmbedder("https://api.example.net/v1", "some-model", token).embed(["the staging database moved"])
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import socket
@@ -45,8 +47,9 @@ ATTEMPTS = 3
 PAUSE_S = 0.5
 PAUSE_S_MAX = 10.0
 """A server that wants to be left alone for longer is: the caller tries again another time."""
-BEGINNING_CHARS = 1000
-"""What is asked for of a text that was refused: fewer than 512 tokens of most languages, the least that models read."""
+BEGINNINGS_CHARS = (1000, 250)
+"""What is asked for of a text that was refused: fewer than 512 tokens, as many as all models read, of most languages
+and of all."""
 _HEADER_BYTES_MAX = 32 << 10
 _READ_BYTES = 64 << 10
 _REFUSING = {HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY}
@@ -122,12 +125,20 @@ class HttpEmbedder:
     def _batch(self, texts: Sequence[str]) -> Floats:
         try:
             return self._asked(texts)
-        except _Refused:
-            if len(texts) > 1:
-                return np.concatenate([self._batch([text]) for text in texts])
-            if len(texts[0]) > BEGINNING_CHARS:
-                return self._asked([texts[0][:BEGINNING_CHARS]])
-            raise
+        except _Refused as refused:
+            found = [self._alone(text, whole=len(texts) > 1) for text in texts]
+            if not self.dimensions:
+                raise refused from None  # it has never taken any: the settings have something wrong
+        nothing = np.zeros((1, self.dimensions), np.float32)
+        return np.concatenate([nothing if row is None else row for row in found])
+
+    def _alone(self, text: str, *, whole: bool) -> Floats | None:
+        """Return the vector of a text, or of its beginning; None where the server refuses that, too."""
+        tried = [text] if whole else []
+        for beginning in (*tried, *(text[:length] for length in BEGINNINGS_CHARS if length < len(text))):
+            with contextlib.suppress(_Refused):
+                return self._asked([beginning])
+        return None
 
     def _asked(self, texts: Sequence[str]) -> Floats:
         for attempt in range(ATTEMPTS):

@@ -40,6 +40,10 @@ _EXPECTED = {
 }
 
 
+_Element = tuple[int, bytes]
+"""Form and value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """A wish to write.
@@ -125,6 +129,8 @@ class _State:
     own: ReplicaId
     contiguous: VersionVector
     held: dict[MemoryId, list[Dot]]
+    elements: dict[MemoryId, dict[_Element, list[Change]]] = field(default_factory=dict)
+    """by element, what added it to a set; of the sets that were asked for"""
 
     def known(self, memory: MemoryId) -> VersionVector:
         """Return the vector up to which every change of the memory was seen: a held one was not."""
@@ -147,13 +153,14 @@ class Author:
     def compose(
         self, draft: Draft, writes: Sequence[Write], start: int, end: LogEnd, now_ms: int, *, holding: bool
     ) -> list[Written | CisError]:
-        """Add ``writes[start:]`` until the draft is full, or one concerns another space or a memory in it.
+        """Add ``writes[start:]`` until the draft is full, or one concerns another space or what is written in it.
 
         Returns one outcome per write taken up; the caller merges the draft and goes on with the rest.
         """
         outcomes: list[Written | CisError] = []
-        taken = _distinct(draft.keys, writes[start : start + CHANGES_PER_CHANGESET_MAX])
-        state = self._state([memory for _, memory in taken], end, writes[start].kind, holding=holding)
+        taken = _independent(draft.keys, writes[start : start + CHANGES_PER_CHANGESET_MAX])
+        memories = list(dict.fromkeys(memory for _, memory in taken))
+        state = self._state(memories, end, writes[start].kind, holding=holding)
         for write, memory in taken:
             if draft.size > CHANGESET_BYTES_AIM:
                 break
@@ -203,7 +210,7 @@ class Author:
                 return None
             kind, refs = found
         else:
-            same = self._same_element(content, seen)
+            same = self._same_element(write, memory, state)
             if write.kind is Kind.REMOVE and not same:
                 return None
             refs = refs_for_add(same) if write.kind is Kind.ADD else refs_for_remove(same)
@@ -232,28 +239,42 @@ class Author:
         check_content(content)
         return content
 
-    def _same_element(self, content: Content, seen: list[Stored]) -> list[Change]:
-        same = []
-        for stored in seen:
-            if stored.change.kind is Kind.ADD:
-                element = self._reader.part(self._with_body(stored)).content
-                if element is not None and (element.form, element.value) == (content.form, content.value):
-                    same.append(stored.change)
-        return same
+    def _same_element(self, write: Write, memory: MemoryId, state: _State) -> list[Change]:
+        """Return what added the element, of what the write saw; the set is opened once for all writes to it."""
+        if memory not in state.elements:
+            by_element = state.elements[memory] = {}
+            for stored in state.seen.get(memory, []):
+                if stored.change.kind is Kind.ADD:
+                    element = self._reader.part(self._with_body(stored)).content
+                    if element is not None:
+                        by_element.setdefault((element.form, element.value), []).append(stored.change)
+        same = state.elements[memory].get(_element(write), [])
+        return [change for change in same if write.saw is None or change.dot in write.saw]
 
     def _with_body(self, stored: Stored) -> Stored:
         return stored if stored.change.body is not None else self._reader.rows.stored([stored.rid])[0]
 
 
-def _distinct(keys: SpaceKeys, writes: Sequence[Write]) -> list[tuple[Write, MemoryId]]:
-    """Return the first of the writes, up to one in another space or the second to one memory."""
-    taken: dict[MemoryId, Write] = {}
+def _independent(keys: SpaceKeys, writes: Sequence[Write]) -> list[tuple[Write, MemoryId]]:
+    """Return the first of the writes, up to one in another space or one to what another of them writes.
+
+    That is one to the same memory, but for another element of a set: neither bears on what becomes of the other.
+    """
+    taken: list[tuple[Write, MemoryId]] = []
+    written: dict[MemoryId, set[_Element | None]] = {}
     for write in writes:
         memory = keys.memory_id(write.content.key)
-        if write.space != keys.space or memory in taken:
+        element = _element(write) if write.kind in {Kind.ADD, Kind.REMOVE} else None
+        before = written.setdefault(memory, set())
+        if write.space != keys.space or (before and (None in before or element is None or element in before)):
             break
-        taken[memory] = write
-    return [(write, memory) for memory, write in taken.items()]
+        before.add(element)
+        taken.append((write, memory))
+    return taken
+
+
+def _element(write: Write) -> _Element:
+    return write.content.form, write.content.value
 
 
 def _was_seen(change: Change, saw: frozenset[Dot]) -> bool:

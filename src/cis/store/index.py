@@ -92,6 +92,7 @@ class Indexer:
         self._retried: bytes | None = None
         self._soon, self._late = Errands(), Errands()
         self._keys_changed = False
+        self._lost = False
         self._begin(open_index)
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
@@ -175,6 +176,8 @@ class Indexer:
             self._wake.clear()
             try:
                 self._work()
+            except StoreError as error:
+                _log.warning("indexing stopped, and goes on with the next commit: %s", error)
             except Exception:  # noqa: BLE001 - the index only follows; its thread outlives whatever it meets
                 _log.exception("indexing stopped; it goes on with the next commit")
             self._wake.wait(None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic()))
@@ -185,6 +188,9 @@ class Indexer:
 
     def _work(self) -> None:
         """Do all there is to do, what others wait for first."""
+        if self._lost:
+            with translated(self._place.index):
+                self._remake()
         busy = True
         while busy and not self._closing:
             self._soon.run()
@@ -208,10 +214,12 @@ class Indexer:
         self._on_round(docs)
 
     def _remake(self) -> None:
+        self._lost = True  # until it is made: should that fail, it is tried again
         self._connection.close()
         with self._reached:
             self._begin(make_index)
             self.remade += 1
+        self._lost = False
         self._on_round(None)
 
     def _round(self) -> bool:

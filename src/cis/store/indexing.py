@@ -204,10 +204,11 @@ def number_of(connection: apsw.Connection, model: str) -> int:
 
 
 def want(connection: apsw.Connection, model: str) -> list[int]:
-    """Keep from now on what lacks a vector of that model; no vector changes."""
+    """Keep from now on what lacks a vector of that model, and of no other; no vector changes."""
     number = number_of(connection, model)
     if not connection.execute("SELECT wanted FROM model WHERE no = ?", (number,)).get:
-        connection.execute("UPDATE model SET wanted = 1 WHERE no = ?", (number,))
+        connection.execute("UPDATE model SET wanted = no = ?", (number,))
+        connection.execute("DELETE FROM wanted")
         connection.execute(_LACKING.format("doc d"), (number,))
     return []
 

@@ -110,7 +110,7 @@ class Reader:
         """Return what is alive of those memories of which anything is, with bodies."""
         live = self.rows.live_of_many(memories)
         stored = {one.rid: one for one in self.rows.stored(itertools.chain(*live.values()))}
-        return {memory: [stored[rid] for rid in rids] for memory, rids in live.items()}
+        return {memory: [stored[rid] for rid in rids if rid in stored] for memory, rids in live.items()}  # as `live`
 
     def recalled(self, memory: MemoryId, space: SpaceId, live: Sequence[Stored], policy: Policy) -> Recalled | None:
         """Return a memory as its live changes show it, None where they show none."""

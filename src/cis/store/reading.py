@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cis.errors import StoreError
 from cis.model import Hlc, MemoryId, ReplicaId, SpaceId
-from cis.store.database import fetch, open_reader
+from cis.store.database import INDEX_NAME, fetch, open_reader, translated
 from cis.store.read import Holdings, Reader, holdings
 from cis.store.texts import digest_of, embeddable
 from cis.store.vectors import VectorIndex
@@ -57,7 +57,7 @@ class Reading:
     def __init__(self, folder: Path, key: bytes, clock_ms: Callable[[], int]) -> None:
         self.path = folder / "memory.db"
         self.keys: dict[SpaceId, SpaceKeys] = {}
-        self._index_path = folder / "index.db"
+        self._index_path = folder / INDEX_NAME
         self._key = key
         self._clock_ms = clock_ms
         self._idle_readers: list[Reader] = []
@@ -67,7 +67,7 @@ class Reading:
         self._index_guard = threading.Lock()
         self._index_listeners: list[Callable[[], None]] = []
         self._vectors: dict[str, VectorIndex] = {}
-        self._wanted: dict[str, int] = {}
+        self._wanted = "", -1
 
     def _close_reading(self) -> None:
         while self._idle_readers:
@@ -138,7 +138,8 @@ class Reading:
                 self._index = None
             if self._index is None:
                 self._index, self._index_made = open_reader(self._index_path, self._key), made
-            yield self._index
+            with translated(self._index_path):
+                yield self._index
 
     def reindex(self) -> None:
         """Begin index.db anew, the vectors this node made for itself included; `index` waits for its end."""
@@ -199,10 +200,10 @@ class Reading:
     def _lacking(
         self, reader: Reader, query: str, model: str, skip: Collection[SpaceId], *more: int
     ) -> list[tuple[Any, ...]]:
-        if self._wanted.get(model) != self._indexer.remade:
+        if self._wanted != (model, self._indexer.remade):
             made = self._indexer.remade
             self._indexer.want(model).result()
-            self._wanted[model] = made
+            self._wanted = model, made
         numbers = ",".join(str(number) for number in map(reader.space_number, skip) if number is not None)
         with self._index_as_it_is() as index:
             return fetch(index, query, (model, self._clock_ms(), f"[{numbers}]", *more))

@@ -111,4 +111,5 @@ INDEX_MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE wanted(model INT NOT NULL, hlc INT NOT NULL, doc INT NOT NULL, space INT NOT NULL,
         expires_ms INT NOT NULL, PRIMARY KEY(model, hlc, doc)) WITHOUT ROWID;
     """,
+    "CREATE INDEX doc_by_time ON doc(hlc);",
 )

@@ -6,9 +6,12 @@ in conflict with an edit, and what is found by meaning is what is there (docs/ad
 
 from __future__ import annotations
 
+import math
 import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cis.crdt import Shape
 from cis.wire.content import Form
@@ -49,17 +52,23 @@ def digest_of(text: str) -> bytes:
     return blake2b(text.encode(errors="replace"), digest_size=DIGEST_LENGTH, person=b"cis/1 text").digest()
 
 
+def points(vector: bytes) -> bool:
+    """Tell whether a vector has a direction: one whose numbers are none, or all 0, is as if it had not been given."""
+    numbers = np.frombuffer(vector, "<f4").astype(np.float64)
+    return 0 < float(numbers @ numbers) < math.inf
+
+
 def own_vector(recalled: Recalled) -> Content | None:
     """Return the content that holds the vector its author gave a register; None where it gave none."""
     content = recalled.latest.content if recalled.shape is Shape.REGISTER else None
-    return content if content is not None and content.vector else None
+    return content if content is not None and points(content.vector) else None
 
 
 def counting(recalled: Recalled, digest: bytes | None) -> Mapping[str, Part]:
     """Return by model the vector that counts of those written beside a memory whose text has that digest."""
     newest: dict[str, Part] = {}
     for part in sorted(recalled.vectors, key=lambda part: (part.change.hlc, part.change.dot)):
-        if part.content is not None and part.content.value == digest and part.content.vector:
+        if part.content is not None and part.content.value == digest and points(part.content.vector):
             newest[part.content.vector_model] = part
     return newest
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import apsw
 import numpy as np
 
-from cis.store.database import fetch, translated
+from cis.store.database import INDEX_NAME, fetch, translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -71,8 +71,7 @@ class VectorIndex:
     def drop(self) -> None:
         """Give the memory back, until something is looked for again."""
         with self._guard:
-            self._stale.stop()
-            self._forget()
+            self._release()
 
     def renewed(self) -> None:
         """Say that index.db was made anew; from any thread."""
@@ -91,7 +90,15 @@ class VectorIndex:
             return []
         with self._guard:
             self._used_at = time.monotonic()
-            return self._table(scaled.shape[1]).nearest(scaled[0], limit, allowed)
+            try:
+                found = self._table(scaled.shape[1]).nearest(scaled[0], limit, allowed)
+                held = any(table.count for table in self._tables.values())
+            except BaseException:
+                self._release()  # what was to be brought up to date may not be
+                raise
+            if not held:
+                self._release()  # whoever names models there are none of keeps no file open
+            return found
 
     def models(self) -> dict[str, tuple[int, int]]:
         """Return for each model there are vectors of: their dimensions, and of how many memories."""
@@ -118,7 +125,7 @@ class VectorIndex:
 
     def _loaded(self, dimensions: int) -> _Table:
         bindings = (self.model, dimensions * FLOAT_BYTES)
-        with translated(Path("index.db")), self._reading() as connection:
+        with translated(Path(INDEX_NAME)), self._reading() as connection:
             table = _Table(dimensions, connection.execute(_COUNT, bindings).get)
             cursor = connection.execute(_ALL, bindings)
             while rows := list(itertools.islice(cursor, _CHUNK)):
@@ -130,6 +137,10 @@ class VectorIndex:
             self._connection = self._connect()
             self._connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         return self._connection
+
+    def _release(self) -> None:
+        self._stale.stop()
+        self._forget()
 
     def _forget(self) -> None:
         self._tables.clear()
@@ -170,37 +181,37 @@ class _Table:
         self._docs = np.empty(room, np.int64)
         self._row_of = np.full(room, -1, np.int32)
         """by doc, -1 for those without a vector"""
-        self._count = 0
+        self.count = 0
 
     def add(self, docs: npt.NDArray[np.int64], vectors: Floats) -> None:
         """Take in docs that are not there."""
         if not len(docs):
             return
-        first, self._count = self._count, self._count + len(docs)
-        self._matrix = _grown(self._matrix, self._count)
-        self._docs = _grown(self._docs, self._count)
+        first, self.count = self.count, self.count + len(docs)
+        self._matrix = _grown(self._matrix, self.count)
+        self._docs = _grown(self._docs, self.count)
         self._row_of = _grown(self._row_of, int(docs.max()) + 1, fill=-1)
-        self._matrix[first : self._count] = vectors
-        self._docs[first : self._count] = docs
-        self._row_of[docs] = np.arange(first, self._count)
+        self._matrix[first : self.count] = vectors
+        self._docs[first : self.count] = docs
+        self._row_of[docs] = np.arange(first, self.count)
 
     def remove(self, docs: npt.NDArray[np.int64]) -> None:
         """Leave out docs, whether they are there or not."""
         for row in sorted(self._rows(docs).tolist(), reverse=True):
-            self._count -= 1
-            moved = self._docs[self._count]
+            self.count -= 1
+            moved = self._docs[self.count]
             self._row_of[self._docs[row]] = -1
-            if row != self._count:
-                self._matrix[row], self._docs[row], self._row_of[moved] = self._matrix[self._count], moved, row
+            if row != self.count:
+                self._matrix[row], self._docs[row], self._row_of[moved] = self._matrix[self.count], moved, row
 
     def nearest(self, query: Floats, limit: int, allowed: Collection[int] | None) -> list[tuple[int, float]]:
         """Return the nearest of those allowed; ties in order of doc."""
-        docs, matrix = self._docs[: self._count], self._matrix[: self._count]
+        docs, matrix = self._docs[: self.count], self._matrix[: self.count]
         if allowed is None:
             scores = matrix @ query
         else:
             rows = self._rows(np.fromiter(allowed, np.int64, len(allowed)))
-            few = len(rows) * _GATHERED < self._count
+            few = len(rows) * _GATHERED < self.count
             scores = matrix[rows] @ query if few else (matrix @ query)[rows]
             docs = docs[rows]
         if len(scores) > limit:

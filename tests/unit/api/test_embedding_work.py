@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import pytest
 
 from cis.api import embedding_work
 from cis.api.embedding_due import Due
+from cis.api.embedding_schema import Reindex
 from cis.api.embedding_work import EmbeddingWork
+from cis.api.indexing import IndexOperations
 from cis.embedding.choosing import EmbeddingOptions
+from cis.errors import Unavailable
 from cis.model import Kind, NodeId
 from cis.node.home import Home
 from cis.node.local import LocalNode
@@ -201,6 +205,26 @@ def test_a_defect_of_the_model_does_not_end_the_work(
     wait(lambda: "defect" in work.problem)
     monkeypatch.setattr(model, "embed", embed)
     wait(lambda: vectors_of(local, "k"))
+
+
+def test_a_text_the_model_refuses_holds_up_no_other_and_no_search(
+    local: LocalNode, start: Callable[..., EmbeddingWork], model: Senses, caplog: pytest.LogCaptureFixture
+) -> None:
+    model.refuses = "poison"
+    work = start(model)
+    put(local, "older", "dark")
+    put(local, "newer", "poison")
+    wait(lambda: vectors_of(local, "older"))
+    wait(lambda: "refuses 1 text" in caplog.text)
+    wait(lambda: waiting(local, work) == 0)
+    assert (vectors_of(local, "newer"), indexed(local), work.problem) == (0, 1, "")
+    assert deque(IndexOperations(local, work).reindex(Reindex(vectors=True)), maxlen=1)[0].done
+    with pytest.raises(Unavailable, match="refuses this query"):
+        work.embed_query("poison")
+    assert work.problem == ""
+    put(local, "newer", "release")
+    wait(lambda: vectors_of(local, "newer"))
+    assert "poison" not in caplog.text
 
 
 @pytest.mark.parametrize("private", [False, True])

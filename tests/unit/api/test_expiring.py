@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from random import Random
 from types import SimpleNamespace
 
+import pytest
+
+from cis.api import expiring
 from cis.api.embedded import EmbeddedNode
 from cis.api.expiring import GRACE_MS, Expiring
 from cis.api.memory_schema import (
@@ -12,12 +17,14 @@ from cis.api.memory_schema import (
     ExportMemories,
     GetMemory,
     ImportBatch,
+    IncrementMemory,
     ListConflicts,
     ListMemories,
     MemoryHistory,
     MemoryStats,
     SetMemory,
 )
+from cis.errors import StoreError
 from cis.model import Kind
 from cis.store.author import Write
 from cis.wire.content import Content
@@ -98,6 +105,48 @@ def test_what_is_written_to_an_expired_key_begins_anew(node: EmbeddedNode, clock
     clock.ms += 10_001
     node.call(AddToMemory(key="s", values=("a",)))
     assert value(node, "s") == ["a"]
+
+
+def test_no_moment_makes_what_is_counted_on_live_for_ever(
+    node: EmbeddedNode, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tick(self: Clock) -> int:
+        self.ms += 1
+        return self.ms
+
+    monkeypatch.setattr(Clock, "__call__", tick)
+    for before in range(1, 12):
+        key = f"c{before}"
+        row = {"key": key, "type": "counter", "value": {"added": 1, "subtracted": 0}, "ttl_s": 10}
+        node.call(ImportBatch(rows=(row,)))
+        found = node.call(GetMemory(key=key))
+        assert found is not None
+        assert found.expires_ms is not None
+        clock.ms = found.expires_ms - before
+        node.call(IncrementMemory(key=key))
+        after = node.call(GetMemory(key=key))
+        assert after is None or after.expires_ms is not None or after.value == 1
+
+
+async def test_no_defect_and_no_damage_met_while_expiring_ends_the_node(
+    node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = [StoreError("damaged"), ValueError("a defect")]
+    over = asyncio.Event()
+
+    def round_(_: Expiring) -> int:
+        if rounds:
+            raise rounds.pop()
+        loop.call_soon_threadsafe(over.set)
+        return 0
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(Expiring, "round", round_)
+    monkeypatch.setattr(expiring, "ROUND_S", 0.001)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(node.expiring.run(Random(1)))
+        await over.wait()
+        running.cancel()
 
 
 def test_compacting_deletes_what_expired_and_gives_the_disk_back(node: EmbeddedNode, clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import apsw
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from cis.api import word_search
-from cis.api.meaning_search import find_by_meaning
+from cis.api.meaning_search import Alike, MeaningScan
 from cis.api.search_options import Weights
 from cis.api.searching import fuse
 from cis.api.word_search import Filters, Row, find_by_words, words_of
@@ -162,18 +163,23 @@ class Scan:
 QUERY = np.ones(2, np.float32)
 
 
+def find_by_meaning(index: Index, scan: Scan, filters: Filters = ALL) -> list[Alike]:
+    with ThreadPoolExecutor(1) as beside:
+        return MeaningScan(scan, QUERY, 5, beside).passing(index.connection, filters)
+
+
 def test_a_filter_that_few_pass_is_exact_though_many_others_are_nearer(index: Index) -> None:
     near = {index.add("x"): 0.9 - number / 1000 for number in range(100)}
     far = {index.add("x", category="task"): 0.5 - number / 10 for number in range(3)}
     scan = Scan(near | far)
-    found = find_by_meaning(index.connection, scan, QUERY, Filters(NOW_MS, category="task"), 5)
+    found = find_by_meaning(index, scan, Filters(NOW_MS, category="task"))
     assert [(one.row.number, one.similarity) for one in found] == list(far.items())
     assert scan.asked == [None, 3]
 
 
 def test_without_a_filter_one_scan_is_enough(index: Index) -> None:
     scan = Scan({index.add("x"): 0.9 - number / 1000 for number in range(100)})
-    assert [one.row.number for one in find_by_meaning(index.connection, scan, QUERY, ALL, 5)] == [1, 2, 3, 4, 5]
+    assert [one.row.number for one in find_by_meaning(index, scan)] == [1, 2, 3, 4, 5]
     assert scan.asked == [None]
 
 
@@ -181,7 +187,7 @@ def test_what_has_nothing_to_do_with_the_query_or_is_no_more_is_not_found_by_mea
     index.add("x", expires_ms=NOW_MS)
     index.add("y")
     index.add("z")
-    found = find_by_meaning(index.connection, Scan({1: 0.9, 2: 0.8, 3: 0.01, 77: 0.95}), QUERY, ALL, 5)
+    found = find_by_meaning(index, Scan({1: 0.9, 2: 0.8, 3: 0.01, 77: 0.95}))
     assert [one.row.number for one in found] == [2]
 
 

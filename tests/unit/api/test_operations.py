@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import base64
+import math
+import struct
+from collections import Counter
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cis.api.embedded import EmbeddedNode
+from cis.api.exchange.entry import Entry
+from cis.api.files import export_file, read_entries
 from cis.api.memory_schema import (
     AddToMemory,
     DeleteMemory,
@@ -22,14 +28,18 @@ from cis.api.memory_schema import (
     Memory,
     MemoryHistory,
     MemoryStats,
+    Page,
     RemoveFromMemory,
     SearchMemories,
     SetMemory,
 )
 from cis.api.network_schema import GetStatus, ListPeers
 from cis.errors import Unavailable, UsageError
+from cis.model import Kind
 from cis.node.home import Home
 from cis.node.local import LocalNode
+from cis.store.author import Write
+from cis.wire.content import Content, Form
 from tests.unit.api.clocks import Clock
 
 
@@ -150,6 +160,41 @@ def test_lists_are_filtered_and_paged_in_order_of_key(node: EmbeddedNode) -> Non
     assert keys(ListMemories(after="a/1")) == ["a/2", "b/1", "c"]
 
 
+@pytest.mark.parametrize("order", ["key", "newest"])
+def test_a_page_reads_no_more_of_the_index_than_it_shows(node: EmbeddedNode, order: Literal["key", "newest"]) -> None:
+    keys = [f"{letter}/{number:02}" for letter in "abc" for number in range(40)]
+    for key in keys:
+        node.call(SetMemory(key=key, value="v"))
+    steps = Counter[str]()
+
+    def page(**fields: Any) -> tuple[Page, int]:
+        steps.clear()
+        return node.call(ListMemories(order=order, **fields)), steps.total()
+
+    with node.local.store.index() as index:
+        index.set_progress_handler(lambda: bool(steps.update("x")), 1)
+    everything = page(limit=200)[1]
+    prefix = "b/" if order == "key" else ""
+    first, took = page(prefix=prefix, limit=20)
+    second, took_again = page(prefix=prefix, limit=20, after=first.next)
+    shown = [one.key for one in (*first.memories, *second.memories)]
+    assert shown == (keys[40:80] if order == "key" else keys[:-41:-1])
+    assert 3 * max(took, took_again) < everything
+    assert order == "newest" or 3 * page(prefix="a/39", limit=20)[1] < everything
+
+
+def test_a_prefix_is_any_text_a_key_begins_with(node: EmbeddedNode) -> None:
+    for key in ("a", "a\U0010ffff", "a\U0010ffff\U0010ffffz", "b", "ä"):
+        node.call(SetMemory(key=key, value="v"))
+    assert [one.key for one in node.call(ListMemories(prefix="a")).memories] == [
+        "a",
+        "a\U0010ffff",
+        "a\U0010ffff\U0010ffffz",
+    ]
+    assert [one.key for one in node.call(ListMemories(prefix="a\U0010ffff", limit=1)).memories] == ["a\U0010ffff"]
+    assert node.call(ListMemories(prefix="a", after="b")).memories == ()
+
+
 def test_search_finds_all_words_first_and_any_word_else(node: EmbeddedNode) -> None:
     node.call(SetMemory(key="editor", value="dark mode, always", category="preference"))
     node.call(SetMemory(key="lamp", value="a dark corner", tags=("light",)))
@@ -216,6 +261,33 @@ def test_a_batch_adds_to_sets_leaves_counters_and_skips_what_is_there(node: Embe
     assert (get(node, "c").value, get(node, "s").value) == (2, ["a", "b"])
     with pytest.raises(UsageError, match="2048"):
         node.call(ImportBatch(rows=({"key": "k", "value": "v"},) * 2049))
+
+
+def test_no_memory_whoever_wrote_it_stops_an_export(node: EmbeddedNode, tmp_path: Path) -> None:
+    awkward = (
+        Content("no category", b"v", category=""),
+        Content("strange words\x85", b"v", category="a\nb", tags=("\t", "a\x1bc")),
+        Content("no direction", b"v", vector=struct.pack("<2f", math.nan, 1), vector_model=""),
+        Content("grows", b"[" + b"9e99," * 50_000 + b"1]", form=Form.JSON),
+        Content("no text", b"\xff"),
+    )
+    space = node.local.cluster.public
+    node.local.store.write([Write(space, Kind.PUT, one) for one in awkward]).result()
+    export_file(node, tmp_path / "all.jsonl")
+    export_file(node, tmp_path / "notes")
+    for path in (tmp_path / "all.jsonl", tmp_path / "notes"):
+        rows = {one.key: one for one in read_entries(path, None) if isinstance(one, Entry)}
+        assert set(rows) == {one.key for one in awkward}
+        assert (rows["no category"].category, rows["no category"].value) == ("note", "v")
+        assert (rows["strange words\x85"].category, rows["strange words\x85"].tags) == ("ab", ("ac",))
+        assert (rows["grows"].form, rows["grows"].value) == ("bytes", awkward[3].value)
+
+
+def test_a_counter_that_comes_twice_in_a_batch_counts_once(node: EmbeddedNode) -> None:
+    row = {"key": "c", "type": "counter", "value": {"added": 3, "subtracted": 1}}
+    result = node.call(ImportBatch(rows=(row, row)))
+    assert (result.written, [problem.row for problem in result.problems]) == (1, [1])
+    assert get(node, "c").value == 2
 
 
 def test_what_is_exported_is_what_is_taken_in(node: EmbeddedNode, tmp_path: Path) -> None:

@@ -193,6 +193,26 @@ def test_a_failing_model_leaves_search_by_words_and_is_told(node: EmbeddedNode, 
     assert node.call(GetEmbedding()).problem == "the model is out of order"
 
 
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_looked_for_in_private_is_told_to_a_server_only_where_a_setting_says_so(
+    make: Make, private: bool
+) -> None:
+    server = Senses(local=False)
+    node = make(server, private=private)
+    node.call(SetMemory(key="k", value="my dark secret", space="private"))
+    node.call(SetMemory(key="known", value="dark"))
+    for fields in ({"space": "private"}, {"spaces": ("private",)}):
+        found = search(node, "secret theme", **fields)
+        assert [hit.memory.key for hit in found.hits] == ["k"]
+        assert found.by == (("words", "meaning") if private else ("words",))
+        assert ("private" in found.note) is not private
+    assert any("secret" in text for text in server.texts) is private
+    assert "meaning" in search(node, "theme").by
+    if not private:
+        with pytest.raises(Unavailable, match="private"):
+            search(node, "secret theme", space="private", mode="meaning")
+
+
 @pytest.mark.parametrize(("memories", "wait_s"), [(5, 0.05), (100, 30.0)])
 def test_few_are_waited_for_a_moment_many_not_at_all_and_what_waits_is_told(
     node: EmbeddedNode, model: Senses, monkeypatch: pytest.MonkeyPatch, memories: int, wait_s: float

@@ -275,7 +275,24 @@ def test_a_text_that_is_too_long_for_the_model_is_embedded_by_its_beginning_and_
 
     server.answering = strict
     vectors = embedder(server).embed(["a", "b" * 3000, "ccc"])
-    assert np.allclose(vectors[:, 0] / vectors[:, 1], [1, http.BEGINNING_CHARS, 3])
+    assert np.allclose(vectors[:, 0] / vectors[:, 1], [1, http.BEGINNINGS_CHARS[0], 3])
+
+
+def test_a_text_that_is_refused_whatever_of_it_is_asked_for_has_no_vector_and_hinders_no_other(server: Server) -> None:
+    def strict(handler: Handler, question: dict[str, Any]) -> None:
+        if any("!" in text or len(text) > 500 for text in question["input"]):
+            handler.say(b"{}", 400)
+        else:
+            good(handler, question)
+
+    server.answering = strict
+    asked = embedder(server)
+    with pytest.raises(UsageError, match=r"memory\.embedding"):
+        asked.embed(["!"])  # for all that is known, the settings are wrong
+    vectors = asked.embed(["!", "bb", "c" * 3000, "!" * 3000])
+    assert np.allclose(vectors[1:3, 0] / vectors[1:3, 1], [2, http.BEGINNINGS_CHARS[1]])
+    assert not vectors[[0, 3]].any()
+    assert not asked.embed(["!"]).any()
 
 
 def test_the_token_is_in_no_log_and_no_repr(server: Server, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import shutil
 import sqlite3
 from dataclasses import replace
@@ -143,6 +145,26 @@ def test_damage_further_in_is_reported_as_such_and_never_as_data(folder: Path) -
 def test_a_missing_folder_is_refused_in_our_words(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="check the disk, the folder"):
         Store(tmp_path / "nowhere", STORE_KEY, Author(1).setting())
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only file system"), (errno.EACCES, "not yours to use")],
+)
+def test_what_the_system_refuses_is_told_with_what_to_do(
+    number: int, told: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    before = contents(folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", refuse)
+        with pytest.raises(StoreError, match=told):
+            open_store(folder, Author(1))
+    assert contents(folder).keys() == before.keys(), "what was begun is taken away"
+    with open_store(folder, Author(1)) as store:
+        assert text(store, "editor") == "dark"
 
 
 def test_a_store_in_use_is_refused_and_free_once_closed(folder: Path) -> None:

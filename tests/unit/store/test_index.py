@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from cis.errors import StoreError, TimedOut
 from cis.model import Kind
+from cis.store import index
 from cis.store.author import Write
 from cis.store.compaction import trim_journal
 from cis.store.store import Store
@@ -150,3 +152,39 @@ def test_a_value_that_is_no_text_is_not_searched_and_harms_nothing(store: Store)
     write(store, Write(SPACE, Kind.PUT, Content("raw", b"\xff\xfe apple", form=2)), put("t", "apple"))
     assert found(store, "apple") == ["t"]
     assert indexed(store) == ["raw", "t"]
+
+
+def test_an_index_that_could_not_be_made_anew_is_made_as_soon_as_it_can_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, put("a", "word"))
+    assert found(store, "word") == ["a"]
+
+    def full(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(index, "make_index", full)
+        with pytest.raises(StoreError, match="full"):
+            store.reindex()
+    write(store, put("b", "word"))
+    assert found(store, "word") == ["a", "b"]
+
+
+def test_a_change_of_which_a_row_is_lost_stops_the_index_of_no_other(store: Store) -> None:
+    def lose(connection: apsw.Connection) -> None:
+        connection.execute("DELETE FROM head")
+
+    write(store, put("a", "word"))
+    store.execute(lose).result(WAIT_S)
+    store.reindex()
+    write(store, put("b", "word"))
+    assert found(store, "word") == ["b"]
+
+
+def test_damage_met_in_the_index_is_told_with_what_mends_it(store: Store) -> None:
+    write(store, put("a", "word"))
+    found(store, "word")
+    with pytest.raises(StoreError, match="cis memory reindex"), store.index(WAIT_S):
+        raise apsw.CorruptError("database disk image is malformed")
+    assert found(store, "word") == ["a"]

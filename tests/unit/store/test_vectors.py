@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import numpy as np
 import pytest
 
 from cis.errors import UsageError
 from cis.model import Kind
+from cis.store import vectors
 from cis.store.author import Write
 from cis.store.indexing import LocalVector
 from cis.store.store import Store
@@ -306,6 +308,17 @@ def test_what_lacks_a_vector_is_told_newest_first_until_it_has_one(store: Store)
     assert waiting(store, "other") == ["own", "a"]
 
 
+def test_of_models_that_are_asked_for_no_more_nothing_is_kept_of_what_lacks_them(store: Store) -> None:
+    write(store, put("a", "one"))
+    assert (waiting(store, "old"), waiting(store)) == (["a"], ["a"])
+    write(store, put("b", "two"))
+    assert waiting(store) == ["b", "a"]
+    with store.index(WAIT_S) as index:
+        query = "SELECT m.name, count(*) FROM wanted w JOIN model m ON m.no = w.model GROUP BY 1"
+        assert index.execute(query).fetchall() == [(MODEL, 2)]
+    assert waiting(store, "old") == ["b", "a"]
+
+
 def test_spaces_that_are_not_to_be_embedded_are_left_out(store: Store) -> None:
     private = PRIVATE_KEYS.space
     write(store, put("a", "one"))
@@ -354,6 +367,21 @@ def test_numbers_without_a_direction_harm_nothing(store: Store, numbers: tuple[f
     assert nearest(store)[0] == "k"
     assert store.vectors(MODEL).nearest(pointing(0, 0, 0, 0), 9) == []
     assert store.vectors(MODEL).nearest(pointing(float("nan"), 0, 0, 0), 9) == []
+
+
+@pytest.mark.parametrize("numbers", [(0, 0, 0, 0), (float("nan"), 1, 0, 0)])
+def test_what_was_told_or_given_numbers_without_a_direction_gets_a_vector_all_the_same(
+    tmp_path: Path, numbers: tuple[float, ...]
+) -> None:
+    with opened(tmp_path, Author(1), Author(2)) as (ours, theirs):
+        write(ours, put("told", "dark mode"), put("given", "x", vector=pointing(*numbers), vector_model=MODEL))
+        sync(ours, theirs)
+        write(theirs, vector(theirs, "told", pointing(*numbers)))
+        sync(theirs, ours)
+        assert sorted(waiting(ours)) == ["given", "told"]
+        assert all(one.dot for one in write(ours, vector(ours, "told"), vector(ours, "given", NORTH)))
+        assert waiting(ours) == []
+        assert nearest(ours) == ["told", "given"]
 
 
 def test_vectors_of_this_node_alone_are_kept_while_the_text_is_that_one_and_none_was_told(store: Store) -> None:
@@ -415,6 +443,29 @@ def test_vectors_loaded_once_follow_by_what_changed(store: Store, monkeypatch: p
     monkeypatch.setattr(VectorIndex, "_loaded", None)
     write(store, delete("k3"), put("new", "x", vector=NORTH, vector_model=MODEL))
     assert set(nearest(store, limit=99)) == {"new", *(f"k{number}" for number in range(20) if number != 3)}
+
+
+def test_vectors_that_could_not_be_brought_up_to_date_are_loaded_anew(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, put("k1", "x", vector=EAST, vector_model=MODEL), put("k2", "x", vector=EAST, vector_model=MODEL))
+    assert nearest(store) == ["k1", "k2"]
+    write(store, put("k2", "y", vector=NORTH, vector_model=MODEL))
+    with store.index(WAIT_S):
+        pass
+    with monkeypatch.context() as broken:
+        broken.setattr(vectors, "_SOME", "SELECT fails")
+        with pytest.raises(apsw.SQLError):
+            store.vectors(MODEL).nearest(EAST, 9)
+    assert nearest(store, NORTH) == ["k2", "k1"]
+
+
+def test_asking_for_models_there_are_none_of_keeps_no_file_open(store: Store) -> None:
+    assert nearest(store) == []
+    assert nearest(store, model="another") == []
+    assert [one._connection for one in (store.vectors(MODEL), store.vectors("another"))] == [None, None]
+    write(store, put("k", "x", vector=EAST, vector_model=MODEL))
+    assert nearest(store) == ["k"]
 
 
 def test_dropped_vectors_are_loaded_again_when_asked_for(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import wait
 from pathlib import Path
@@ -18,6 +19,8 @@ from cis.store import rows
 from cis.store.author import Write
 from cis.store.compaction import SLICE
 from cis.store.engine import Commit
+from cis.store.read import Reader
+from cis.store.rows import Stored
 from cis.store.store import Store
 from cis.wire.content import Content
 from tests.stores import (
@@ -95,6 +98,35 @@ def test_a_set_adds_and_removes_elements(store: Store) -> None:
     assert elements(store, "s") == {b"0", b"1", b"3"}
     write(store, wish(Kind.DELETE, "s"), wish(Kind.ADD, "s", b"9"))
     assert elements(store, "s") == {b"9"}
+
+
+def test_elements_written_together_share_a_changeset_and_the_set_is_opened_once_for_them(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some, opened, opening = [b"%d" % number for number in range(50)], Counter[str](), Reader.open
+
+    def counted(self: Reader, stored: Stored) -> Content:
+        opened[threading.current_thread().name] += 1
+        return opening(self, stored)
+
+    monkeypatch.setattr(Reader, "open", counted)
+    write(store, *(wish(Kind.ADD, "s", value) for value in some))
+    write(store, wish(Kind.ADD, "s", b"more"), *(wish(Kind.REMOVE, "s", value) for value in some[:20]))
+    assert opened.total() - opened["cis-index"] == len(some)
+    with store.snapshot() as reader:
+        assert reader.connection.execute("SELECT count(*) FROM changeset").get == 2
+    assert elements(store, "s") == {b"more", *some[20:]}
+    with open_store(tmp_path / "other", Author(2)) as other:
+        sync(store, other)
+        assert state_hash(other) == state_hash(store)
+
+
+def test_what_is_written_to_one_element_twice_at_once_is_written_in_order(store: Store) -> None:
+    added, removed, again = (wish(kind, "s", b"x") for kind in (Kind.ADD, Kind.REMOVE, Kind.ADD))
+    write(store, wish(Kind.ADD, "s", b"y"), added, removed, again, removed)
+    assert elements(store, "s") == {b"y"}
+    write(store, wish(Kind.DELETE, "s"), added, wish(Kind.ADD, "s", b"z"))
+    assert elements(store, "s") == {b"x", b"z"}
 
 
 def test_an_addition_concurrent_with_a_removal_wins(store: Store, tmp_path: Path) -> None:

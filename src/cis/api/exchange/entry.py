@@ -36,7 +36,7 @@ SET_ELEMENTS_MAX = 16 * 1024
 """What one entry holds of a set; writers put a larger set into several entries of the same key."""
 COUNT_MAX = (1 << 63) - 1
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
