@@ -21,7 +21,7 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check nat-matrix audit fmt bench sim sim-full docs install clean
+.PHONY: help demo test check nat-matrix audit fmt bench sim sim-full docs docs-site release install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,8 +61,14 @@ sim-full: $(VENV)/.runtime  ## the simulator in full: 200 seeds of 30 nodes, eve
 	$(BIN)/cis sim --plant all $(ARGS)
 	$(BIN)/cis sim --scenario gossip --seed 7 $(ARGS)
 
-docs: $(VENV)/.dev  ## write docs/reference/cli.md from the commands, and check every link in the docs
-	$(BIN)/python tools/docs_reference.py
+docs: $(VENV)/.dev  ## write docs/reference and the manual pages from the code, and check every link in the docs
+	$(BIN)/python -m tools.docs_reference
+
+docs-site: $(VENV)/.docs  ## the documentation as a site, build/site/index.html; any warning is an error
+	$(VENV)/docs/bin/zensical build --strict --clean -f mkdocs.yml
+
+release: $(VENV)/.release  ## wheel, sdist, bill of materials and sums into dist/, tried out (ARGS=--dirty: of a changed tree)
+	PYTHONPATH=src $(VENV)/release/bin/python -m tools.release $(ARGS)
 
 install: need-python  ## put `cis` on PATH (PREFIX=~/.local)
 	$(PYTHON) -m venv "$(PREFIX)/share/cis-node/venv"
@@ -76,7 +82,7 @@ install: need-python  ## put `cis` on PATH (PREFIX=~/.local)
 	  *) echo "cis is installed; type: export PATH=\"$(PREFIX)/bin:\$$PATH\"" ;; esac
 
 clean:  ## remove the environment and everything built or cached
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Programs that tests run and pip does not have, with their packages. Where they cannot be installed, the tests that
@@ -120,3 +126,9 @@ $(VENV)/.dev: requirements/dev.txt requirements/libp2p.txt requirements/build.tx
 	  || echo "could not install libp2p ($(VENV)/libp2p.log says why), so the tests that need it are skipped"
 	@$(BIN)/python $(PLAIN) -e .
 	@touch $(VENV)/.runtime $@
+
+$(VENV)/.docs $(VENV)/.release: $(VENV)/.%: requirements/%.txt | $(BIN)/python
+	@echo "installing what makes the $* into $(VENV)/$* ..."
+	@$(BIN)/python -m venv $(VENV)/$*
+	@$(VENV)/$*/bin/python $(HASHED) -r $<
+	@touch $@

@@ -1,9 +1,9 @@
-"""Write ``docs/reference/`` from the commands and settings themselves, and check the links of the docs.
+"""Write ``docs/reference/`` and ``packaging/man/`` from commands and settings themselves; check the links of the docs.
 
 ::
 
-    python tools/docs_reference.py            # write and check
-    python tools/docs_reference.py --check    # change nothing; exit 1 when out of date or a link is dead
+    python -m tools.docs_reference            # write and check
+    python -m tools.docs_reference --check    # change nothing; exit 1 when out of date or a link is dead
 """
 
 from __future__ import annotations
@@ -13,19 +13,52 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer.main
 
+from tools import manual
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from typer._click.core import Command, Context, Parameter  # the copy of click that typer carries
 
+    from cis.api.settings import Row
+
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
+MANUAL = ROOT / "packaging" / "man"
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)(?P<target>[^)\s#]*)(?:#(?P<anchor>[^)\s]*))?\)")
 _CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_ERRORS = """# Errors
+
+Made by `make docs` from the code; do not edit. A command that fails says on one line, which begins with `cis:`, what
+happened, to what, and what to do next; [troubleshooting](../troubleshooting.md) goes on from there.
+
+## Exit codes
+
+| code | meaning |
+|---:|---|
+{codes}
+
+## In Python
+
+All are kinds of `cis.CisError`.
+
+| error | exit code | meaning |
+|---|---:|---|
+{kinds}
+
+## Why connections are closed
+
+The code travels with the close ([protocol](../protocol.md#layers)); what one node says of another names the word.
+
+| code | word |
+|---:|---|
+{faults}
+"""
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -55,19 +88,35 @@ def _plain(text: str | None) -> str:
     return re.sub(r"\s*\n(?!\n)\s*", " ", (text or "").replace("\b", "")).strip()
 
 
-def settings_page() -> str:
+def settings_page(rows: list[Row]) -> str:
     """The settings as Markdown, in the order of ``cis config list``."""
     head = (
         "# Settings\n\nMade by `make docs` from the settings themselves; do not edit. They stand in `config.toml` in "
         "the node's home\n(`cis config path`), in the environment (`CIS_P2P__SYNC__INTERVAL`) or on the command "
-        "line; the later of these wins.\nThose that do not act yet are checked, and named when the node starts.\n\n"
-        "| setting | default | meaning | acts |\n|---|---|---|---|\n"
+        "line; the later of these wins.\nHow to change them, and what becomes of that in a running node: "
+        "[Settings](../settings.md).\n\n"
+        "| setting | default | meaning | a change holds |\n|---|---|---|---|\n"
     )
-    with tempfile.TemporaryDirectory() as home:
-        rows = importlib.import_module("cis.api.settings").describe(Path(home))
     return head + "".join(
-        f"| `{row.key}` | {row.default and f'`{row.default}`'} | {row.meaning} | {'yes' if row.acts else 'not yet'} |\n"
+        f"| `{row.key}` | {row.default and f'`{row.default}`'} | {row.meaning} | "
+        f"{'at once' if row.live else 'after a restart'} |\n"
         for row in rows
+    )
+
+
+def errors_page(tree: ModuleType) -> str:
+    """The exit codes and the errors behind them as Markdown, and why connections are closed."""
+    kinds: list[Any] = [
+        kind for kind in vars(tree).values() if isinstance(kind, type) and issubclass(kind, tree.CisError)
+    ]
+    return _ERRORS.format(
+        codes="\n".join(f"| {code} | {meaning} |" for code, meaning in manual.EXIT_CODES.items()),
+        kinds="\n".join(
+            f"| `{kind.__name__}` | {kind.exit_code} | {re.split(r'[.;]', _plain(kind.__doc__))[0]} |"
+            for kind in kinds
+            if kind is not tree.CisError
+        ),
+        faults="\n".join(f"| {fault.value} | {fault.name.lower().replace('_', ' ')} |" for fault in tree.Fault),
     )
 
 
@@ -92,10 +141,16 @@ def _anchors(page: Path) -> set[str]:
 
 def main(arguments: list[str]) -> int:
     """Write the pages (or compare them, with ``--check``) and report dead links."""
-    app = importlib.import_module("cis.apps.cli.main").app
+    command = typer.main.get_command(importlib.import_module("cis.apps.cli.main").app)
+    version = importlib.import_module("cis").__version__
+    with tempfile.TemporaryDirectory() as home:
+        rows = importlib.import_module("cis.api.settings").describe(Path(home))
     pages = {
-        REFERENCE / "cli.md": reference(typer.main.get_command(app), "cis"),
-        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "cli.md": reference(command, "cis"),
+        REFERENCE / "settings.md": settings_page(rows),
+        REFERENCE / "errors.md": errors_page(importlib.import_module("cis.errors")),
+        MANUAL / "cis.1": manual.commands_page(command, version),
+        MANUAL / "cis-config.5": manual.settings_page(rows, version),
     }
     stale = []
     for page, text in pages.items():

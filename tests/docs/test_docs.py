@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -11,9 +10,11 @@ import pytest
 import typer.main
 
 from cis.apps.cli.main import app
+from tools import docs_reference
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+FOLDERS = ("", "tutorials", "how-to", "explanation")
+PAGES = [ROOT / "README.md", *(page for folder in FOLDERS for page in sorted((ROOT / "docs" / folder).glob("*.md")))]
 _BLOCK = re.compile(r"^```console$(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^(?:\w+\$ )?(cis .*?)(?:\s+#.*)?$", re.MULTILINE)
 _INLINE = re.compile(r"`(cis [a-z][^`…]*)`")
@@ -26,12 +27,13 @@ def commands_in(page: Path) -> list[str]:
 
 
 def test_the_reference_pages_are_those_the_code_makes_and_no_link_is_dead() -> None:
-    spec = importlib.util.spec_from_file_location("docs_reference", ROOT / "tools" / "docs_reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    assert tool.main(["--check"]) == 0
+    assert docs_reference.main(["--check"]) == 0
+
+
+def test_the_site_leads_to_every_page_and_to_no_other() -> None:
+    listed = re.findall(r"^\s*- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    pages = [page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")]
+    assert sorted(listed) == sorted(pages)
 
 
 def test_the_readme_shows_commands_at_all() -> None:
@@ -42,7 +44,7 @@ def test_the_readme_shows_commands_at_all() -> None:
 def test_every_command_and_option_a_page_shows_exists(page: Path) -> None:
     for line in commands_in(page):
         command, path = typer.main.get_command(app), ["cis"]
-        for word in shlex.split(line)[1:]:
+        for word in shlex.split(line.partition(" -- ")[0])[1:]:
             if word.startswith("--"):
                 known = {name for parameter in command.params for name in parameter.opts}
                 assert word.partition("=")[0] in known, f"{page.name}: {line!r} has an option {' '.join(path)} lacks"
