@@ -16,12 +16,27 @@ The text of an error says what happened, to what, and what to do next; commands 
 from __future__ import annotations
 
 import enum
+import errno
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space, nothing acknowledged is lost",
+    errno.EDQUOT: "your share of the disk is used up: free some space, nothing acknowledged is lost",
+    errno.EROFS: "it lies on a read-only file system: mount it writable, or name another home with --home",
+    errno.EACCES: "it is not yours to use: see its owner and mode with  ls -ld",
+    errno.EPERM: "it is not yours to use: see its owner and mode with  ls -ld",
+    errno.EMFILE: "this process has too many files open: raise  ulimit -n",
+}
 
 
 class CisError(Exception):
     """Base of every error cis raises on purpose; ``exit_code`` is what the command line returns."""
 
     exit_code = 1
+
+
+def system_remedy(error: OSError) -> str:
+    """Return what an error of the system means and what to do about it, empty where that is not known."""
+    return _REMEDIES.get(error.errno or 0, "")
 
 
 class UsageError(CisError):

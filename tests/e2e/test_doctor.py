@@ -1,9 +1,13 @@
-"""``cis doctor --security`` on real nodes."""
+"""``cis doctor`` on real nodes: its checks, why a memory is not on a device, and the archive for support."""
 
 from __future__ import annotations
 
 import json
+import tarfile
+from pathlib import Path
 
+from cis.api.client import connect
+from cis.api.why_schema import Device, ExplainMemory
 from tests.e2e.conftest import Home
 
 
@@ -23,6 +27,54 @@ def test_a_live_ticket_is_told_of(couple: tuple[Home, Home]) -> None:
     one.cis("invite")
     rows = {row["check"]: row for row in one.json("doctor", "--security")}
     assert (rows["tickets"]["status"], rows["tickets"]["found"].startswith("1 live")) == ("warn", True)
+
+
+def told(home: Home, key: str, name: str) -> Device:
+    """What the running node says of a memory on one device."""
+    with connect(home.path) as node:
+        return next(one for one in node.call(ExplainMemory(key=key)).devices if one.name == name)
+
+
+def test_running_members_in_step_are_found_so_by_doctor(couple: tuple[Home, Home]) -> None:
+    one, _ = couple
+    found = one.json("doctor")
+    rows = {row["check"]: row for row in found}
+    assert [row for row in found if row["status"] == "bad"] == []
+    assert rows["in step"]["found"] == "1 of 1 other members asked, and in step"
+
+
+def test_why_a_memory_is_or_is_not_on_another_device_is_told_by_what_that_states(couple: tuple[Home, Home]) -> None:
+    one, two = couple
+    one.cis("memory", "set", "plan", "x")
+    two.wait_keys("plan")
+    shown = one.cis("doctor", "--why", "plan", "--node", "two")
+    assert ("one (this device): it is there" in shown, "two: it is there" in shown) == (True, True)
+    assert [row for row in told(one, "plan", "two").rows if row.status != "ok"] == []
+    one.cis("p2p", "disconnect", "two")
+    one.cis("memory", "set", "later", "y")
+    ended = one.run("doctor", "--why", "later", "--node", "two")
+    assert (ended.code, "connection: cis p2p connect two" in ended.out) == (1, True), ended
+    assert told(two, "later", "two").has == "no"
+    one.cis("p2p", "connect", "two")
+    two.wait_keys("later", "plan")
+    assert told(one, "later", "two").has == "yes"
+    assert one.run("doctor", "--node", "two").code == 2
+
+
+def test_the_archive_for_support_names_nobody_of_a_running_cluster(couple: tuple[Home, Home], tmp_path: Path) -> None:
+    one, _ = couple
+    one.cis("doctor", "--bundle", str(tmp_path / "support.tgz"))
+    with tarfile.open(tmp_path / "support.tgz") as archive:
+        files = {member.name: archive.extractfile(member) for member in archive.getmembers()}
+        contents = {name: file.read().decode() for name, file in files.items() if file is not None}
+    whole = "".join(contents.values())
+    for home in couple:
+        status = home.status()
+        for secret in (status.did, status.cluster, status.listen, str(home.path), f'"{status.name}"'):
+            assert str(secret) not in whole
+    (member,) = json.loads(contents["cis-support/sync-status.json"])
+    assert member["connected"]
+    assert json.loads(contents["cis-support/status.json"])["connected"] == 1
 
 
 def test_it_tells_no_names_ids_addresses_or_folders_unless_asked(couple: tuple[Home, Home]) -> None:

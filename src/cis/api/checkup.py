@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
-from cis.api.doctor import Checks, Finding, Scene, clock, examine, silent
+from cis.api.doctor import Checks, Finding, Scene, clock, examine, lacking, renewal, silent
 from cis.api.doctor_schema import Row
+from cis.api.machine_checks import disk, environment, interfaces, lock, port
 from cis.api.reach_notes import notes_of
-from cis.api.settings import inert
 from cis.discovery.dht.options import INSTALL, installed
 from cis.discovery.libp2p.provider import is_installed
 from cis.discovery.plugins import GROUP as DISCOVERY
 from cis.discovery.plugins import offered
 from cis.reach.transports import GROUP as TRANSPORTS
 
-FREE_BYTES_WARN = 1 << 30
-FREE_BYTES_MIN = 64 << 20
 
+def examine_health(folder: Path, *, reveal: bool = False, deep: bool = False) -> list[Row]:
+    """Return a row for every check of how the node does; `UsageError` where there is no node at all.
 
-def examine_health(folder: Path, *, reveal: bool = False) -> list[Row]:
-    """Return a row for every check of how the node does; `UsageError` where there is no node at all."""
-    return examine(folder, HEALTH, reveal=reveal)
+    ``deep`` has the whole store verified, too.
+    """
+    return examine(folder, HEALTH, reveal=reveal, deep=deep)
 
 
 def _node(scene: Scene) -> Finding | None:
@@ -41,9 +40,7 @@ def _node(scene: Scene) -> Finding | None:
 def _settings(scene: Scene) -> Finding | None:
     if scene.settings is None:
         return None
-    if keys := inert(scene.settings):
-        return "warn", f"set, and not acting in this version: {', '.join(keys)}", "cis config list --changed"
-    return "ok", "all that are set act", ""
+    return "ok", "they load", ""
 
 
 def _network(scene: Scene) -> Finding | None:
@@ -82,6 +79,39 @@ def _problems(scene: Scene) -> Finding | None:
     listed = [f"{where}: {why}" for where, why in node.problems.items()]
     found = "; ".join(listed) if scene.reveal else f"{len(listed)} of late"
     return "warn", found, "cis status shows them; each goes once the peer connects, or after a day"
+
+
+def _mdns(scene: Scene) -> Finding | None:
+    if scene.settings is None or not scene.settings.p2p.enabled:
+        return None
+    if not scene.settings.p2p.discovery.enable_mdns:
+        return "ok", "off: devices on this network are not found by it", ""
+    failing = _failing(scene, "mdns")
+    if failing:
+        fix = "cis p2p netcheck; where multicast is blocked: cis p2p connect NAME@HOST:PORT"
+        return "warn", f"fails on {len(failing)} networks: {'; '.join(sorted(set(failing)))}", fix
+    return "ok", "on", ""
+
+
+def _static(scene: Scene) -> Finding | None:
+    peers = scene.settings.p2p.peers.parsed() if scene.settings is not None else ()
+    return ("ok", f"{len(peers)} configured", "") if peers else None
+
+
+def _anchor(scene: Scene) -> Finding | None:
+    if scene.node is None or scene.node.reach is None or not scene.node.reach.anchors:
+        return None
+    reach = scene.node.reach
+    if reach.anchors_up < reach.anchors:
+        found = f"{reach.anchors_up} of {reach.anchors} answer"
+        return "warn", found, "cis p2p netcheck says why; cis config get p2p.cloud_anchor.endpoint"
+    return "ok", f"{reach.anchors} answer", ""
+
+
+def _failing(scene: Scene, provider: str) -> list[str]:
+    """Why a way of finding nodes does not work, where it does not."""
+    problems = scene.node.problems if scene.node is not None else {}
+    return [why for place, why in problems.items() if place.partition(" ")[0] == provider]
 
 
 def _dht(scene: Scene) -> Finding | None:
@@ -136,17 +166,48 @@ def _stun(scene: Scene) -> Finding | None:
     return _noted(scene, "STUN", "configured")
 
 
+def _nat(scene: Scene) -> Finding | None:
+    """What the NAT here does, as far as the servers that were asked show it."""
+    if scene.node is None or scene.node.reach is None or scene.node.reach.mapping is None:
+        return None
+    reach = scene.node.reach
+    opened = "; the router forwards a port" if reach.forwarded else ""
+    return "ok", f"its mapping is {reach.mapping}{opened}", ""
+
+
 def _relay(scene: Scene) -> Finding | None:
     held = scene.node is not None and scene.node.reach is not None and scene.node.reach.relay
     return _noted(scene, "relay", "one answers" if held else "none is known to be needed")
 
 
-def _disk(scene: Scene) -> Finding:
-    free = shutil.disk_usage(scene.home.folder).free
-    found = f"{free >> 20} MiB free"
-    if free < FREE_BYTES_WARN:
-        return ("bad" if free < FREE_BYTES_MIN else "warn"), found, "make room where the home lies"
-    return "ok", found, ""
+def _in_step(scene: Scene) -> Finding | None:
+    """Whether the members that are connected hold the same."""
+    if scene.sync is None or not scene.sync.members:
+        return None
+    failing = [one.name for one in scene.sync.members if one.connected and not one.asked]
+    if failing:
+        return "warn", f"connected, and do not say what they hold: {scene.some(failing)}", "cis p2p sync-status"
+    asked = [one for one in scene.sync.members if one.asked]
+    behind = [one.name for one in asked if not one.syncing and any(not space.in_step for space in one.spaces)]
+    if behind:
+        return "warn", f"not in step with this node: {scene.some(behind)}", "cis p2p sync, then cis p2p sync-status"
+    if scene.sync.bodies_missing:
+        found = f"{scene.sync.bodies_missing} memories came without their value"
+        return "warn", found, "cis p2p sync --full fetches them from whoever holds them"
+    return "ok", f"{len(asked)} of {len(scene.sync.members)} other members asked, and in step", ""
+
+
+def _integrity(scene: Scene) -> Finding | None:
+    found = scene.integrity
+    if found is None:
+        return None
+    if found.complaints:
+        fix = "stop the node, move memory.db away, and restore a copy; or join anew: the others send what they hold"
+        return "bad", f"the file is damaged: {len(found.complaints)} complaints of SQLite", fix
+    if found.damaged or found.wrong:
+        said = f"{found.damaged} runs of changes damaged, {found.wrong} memories shown wrongly"
+        return "bad", said, "cis p2p sync --full fetches them from a peer and mends the rest"
+    return "ok", f"{found.changes} changes are what their authors signed", ""
 
 
 def _search(scene: Scene) -> Finding | None:
@@ -164,19 +225,31 @@ def _search(scene: Scene) -> Finding | None:
 
 
 HEALTH: Checks = (
+    ("environment", environment),
     ("node", _node),
+    ("store lock", lock),
     ("settings", _settings),
     ("network", _network),
+    ("port", port),
+    ("addresses", interfaces),
     ("peers", _peers),
+    ("in step", _in_step),
     ("problems", _problems),
+    ("mDNS", _mdns),
+    ("static peers", _static),
+    ("anchor", _anchor),
     ("DHT", _dht),
     ("libp2p", _libp2p),
     ("plugins", _plugins),
     ("paths", _paths),
     ("STUN", _stun),
+    ("NAT", _nat),
     ("relay", _relay),
     ("members away", silent),
     ("clock", clock),
+    ("keys of the cluster", renewal),
+    ("keys members have", lacking),
     ("search", _search),
-    ("disk", _disk),
+    ("store", _integrity),
+    ("disk", disk),
 )

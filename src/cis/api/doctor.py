@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cis.api.client import connect
-from cis.api.doctor_schema import GetTrust, Row, Status, TrustFacts
+from cis.api.doctor_schema import CheckStore, GetTrust, Integrity, Row, Status, TrustFacts
 from cis.api.embedding_schema import Embedding, GetEmbedding
-from cis.api.exposure import listening_tcp
+from cis.api.exposure import exposed
+from cis.api.gossip_schema import GetSyncStatus, SyncReport
 from cis.api.keys import protection_of
 from cis.api.network_schema import GetStatus, NodeStatus
 from cis.api.settings import Settings, load
@@ -52,6 +53,10 @@ class Scene:
     facts: TrustFacts | None
     reveal: bool
     embedding: Embedding | None = None
+    sync: SyncReport | None = None
+    """how far members are in step; None where no node runs that could ask them"""
+    integrity: Integrity | None = None
+    """what a check of the whole store found, where it was asked for"""
 
     def some(self, names: Iterable[str]) -> str:
         """Return names, or how many there are."""
@@ -68,21 +73,29 @@ def examine_security(folder: Path, *, reveal: bool = False) -> list[Row]:
     return examine(folder, CHECKS, reveal=reveal)
 
 
-def examine(folder: Path, checks: Checks, *, reveal: bool = False) -> list[Row]:
-    """Return a row for every one of these checks that can be made; `UsageError` where there is no node at all."""
+def examine(folder: Path, checks: Checks, *, reveal: bool = False, deep: bool = False) -> list[Row]:
+    """Return a row for every one of these checks that can be made; `UsageError` where there is no node at all.
+
+    ``deep`` has the whole store verified first.
+    """
     home = Home(folder)
     if not home.exists:
         raise UsageError(f"there is no node in {folder} yet: run `cis init` first")
-    rows, key, settings, node, facts, embedding = [], None, None, None, None, None
+    rows, key, settings, node, facts, embedding, sync, integrity = [], None, None, None, None, None, None, None
+    try:
+        settings = load(folder)
+    except CisError as error:
+        rows.append(Row(check="settings", status="bad", found="they do not load", fix=str(error)))
     try:
         key = read_identity(home.identity)
-        settings = load(folder)
         with connect(folder) as asked:
             node, facts = asked.call(GetStatus()), asked.call(GetTrust())
             embedding = asked.call(GetEmbedding())
+            sync = asked.call(GetSyncStatus()) if node.networking else None
+            integrity = asked.call(CheckStore()) if deep else None
     except CisError as error:
         rows.append(Row(check="node", status="bad", found="it does not open", fix=str(error)))
-    scene = Scene(home, key, settings, node, facts, reveal, embedding)
+    scene = Scene(home, key, settings, node, facts, reveal, embedding, sync, integrity)
     for name, check in checks:
         found = check(scene)
         if found is not None:
@@ -183,12 +196,13 @@ def _recovery(scene: Scene) -> Finding | None:
     return "warn", "this cluster was founded without one", "cis key backup FILE on an admin's node, kept elsewhere"
 
 
-def _renewal(scene: Scene) -> Finding | None:
+def renewal(scene: Scene) -> Finding | None:
+    """Look for keys that a removed member knows."""
     if scene.facts is None:
         return None
     if scene.facts.unrenewed:
         spaces = scene.some(scene.facts.unrenewed)
-        fix = "connect an admin's node (cis p2p sync NODE), or there: cis acl rotate"
+        fix = "connect an admin's node (cis p2p connect NODE), or there: cis acl rotate"
         return "bad", f"known to a removed member: {spaces}", fix
     return "ok", f"none is known to a removed member ({scene.facts.removed} removed)", ""
 
@@ -202,11 +216,12 @@ def _age(scene: Scene) -> Finding | None:
     return "ok", f"last renewed {days} days ago", ""
 
 
-def _lacking(scene: Scene) -> Finding | None:
+def lacking(scene: Scene) -> Finding | None:
+    """Look for members without keys they are entitled to."""
     if scene.facts is None:
         return None
     if scene.facts.lacking:
-        fix = "an admin's node mends it by itself: connect one (cis p2p sync NODE)"
+        fix = "an admin's node mends it by itself: connect one (cis p2p connect NODE)"
         return "warn", f"members that lack keys: {scene.some(scene.facts.lacking)}", fix
     return "ok", "every member has the keys it is entitled to", ""
 
@@ -256,24 +271,6 @@ def clock(scene: Scene) -> Finding | None:
     return status, f"{worst / 1000:.0f} s apart from members: {scene.some(off)}", fix
 
 
-# --- what is exposed --------------------------------------------------------------------------------------------
-
-
-def _exposed(scene: Scene) -> Finding | None:
-    if scene.node is None:
-        return None
-    if scene.node.pid is None:
-        return "ok", "nothing: no node is running", ""
-    ports = listening_tcp(scene.node.pid)
-    if ports is None:
-        return "warn", "cannot be seen on this system", "look with your system's tools: cis listens on UDP alone"
-    if ports and set(ports) <= set(scene.node.dht_ports):
-        return "ok", "web and metrics are off; TCP at the DHT's port serves nothing", ""
-    if ports:
-        return "bad", f"listens on TCP, as neither web nor metrics should: {ports}", "cis down"
-    return "ok", "web and metrics are off: no TCP port", ""
-
-
 def _libraries(_: Scene) -> Finding:
     versions, old = cipher_versions()
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -289,14 +286,14 @@ CHECKS: Checks = (
     ("keyring", _keyring),
     ("admins", _admins),
     ("recovery key", _recovery),
-    ("keys of the cluster", _renewal),
+    ("keys of the cluster", renewal),
     ("age of the keys", _age),
-    ("keys members have", _lacking),
+    ("keys members have", lacking),
     ("tickets", _tickets),
     ("access list", _access),
     ("members away", silent),
     ("clock", clock),
-    ("web and metrics", _exposed),
+    ("web and metrics", exposed),
     ("libraries", _libraries),
 )
 

@@ -43,6 +43,25 @@ class TrustFacts(msgspec.Struct, frozen=True, kw_only=True):
     """how far the clocks of members are ahead, as far as they were asked"""
 
 
+class Integrity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check of the whole store found.
+
+    ``changes`` were verified against their signatures; ``damaged`` runs of them are missing or not what was signed,
+    ``wrong`` memories are shown otherwise than their changes say; ``complaints`` are SQLite's about the file.
+    """
+
+    changes: int
+    damaged: int
+    wrong: int
+    complaints: tuple[str, ...] = ()
+
+
+class CheckStore(Request[Integrity], frozen=True, kw_only=True):
+    """Verify the whole store, and mend nothing; takes time in proportion to it."""
+
+    path: ClassVar[str] = "node/check-store"
+
+
 class GetTrust(Request[TrustFacts], frozen=True, kw_only=True):
     """Say what bears on the security of the cluster."""
 

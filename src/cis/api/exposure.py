@@ -1,11 +1,49 @@
-"""Which TCP ports a process listens on, by the kernel's word; Linux tells, other systems are not asked."""
+"""What a node shows to other programs: which TCP ports it listens on, by the kernel's word, and which it should.
+
+Linux tells, other systems are not asked.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cis.api.doctor import Finding, Scene
 
 _LISTENING = "0A"
 _TABLES = ("tcp", "tcp6")
+
+
+def exposed(scene: Scene) -> Finding | None:
+    """Look for TCP ports the running node listens on that it should not."""
+    if scene.node is None:
+        return None
+    if scene.node.pid is None:
+        return "ok", "nothing: no node is running", ""
+    ports = listening_tcp(scene.node.pid)
+    if ports is None:
+        return "warn", "cannot be seen on this system", "look with your system's tools: cis listens on UDP alone"
+    metrics = _metrics_port(scene)
+    if unknown := set(ports) - {*scene.node.dht_ports, *metrics}:
+        return "bad", f"listens on TCP, as neither web nor metrics should: {sorted(unknown)}", "cis down"
+    if metrics:
+        return _metrics(scene)
+    serving = "TCP at the DHT's port serves nothing" if ports else "no TCP port"
+    return "ok", f"web and metrics are off{';' if ports else ':'} {serving}", ""
+
+
+def _metrics_port(scene: Scene) -> tuple[int, ...]:
+    if scene.settings is None or not scene.settings.metrics.enabled:
+        return ()
+    return (int(scene.settings.metrics.listen.rpartition(":")[2]),)
+
+
+def _metrics(scene: Scene) -> Finding:
+    if scene.settings is not None and scene.settings.metrics.allow_remote:
+        fix = "cis config unset metrics.allow_remote, where no other machine asks for them"
+        return "warn", "other machines may ask for metrics", fix
+    return "ok", "metrics are told on this machine alone", ""
 
 
 def listening_tcp(pid: int) -> tuple[int, ...] | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from cis.errors import StoreError
+from cis.errors import StoreError, system_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SQLITE_VERSION_MIN = 3_051_003
 """Older ones have the WAL-reset corruption bug."""
 BUSY_TIMEOUT_MS = 5_000
+INDEX_NAME = "index.db"
+"""The file that is made of the other, and can be again."""
 _KEY_BYTES = 32
 _PAGE_BYTES = 8192
 _PLAIN_MAGIC = b"SQLite format 3\0"
@@ -111,12 +113,16 @@ def _store_error(path: Path, error: Exception) -> StoreError | None:
                 f"{path} cannot be read with this node's key: it is damaged, or belongs to another identity. "
                 "Nothing was changed; restore it from a backup, or move it away"
             )
+        case apsw.CorruptError() if path.name == INDEX_NAME:
+            text = f"{path} is damaged ({error}): `cis memory reindex` makes it anew, and nothing is lost"
         case apsw.CorruptError():
             text = f"{path} is damaged ({error}); restore it from a backup, or resync from a peer"
         case apsw.FullError():
             text = f"the disk that holds {path} is full: free some space; nothing acknowledged is lost"
         case apsw.BusyError():
             text = f"{path} is in use by another process: stop it (cis down), or use its daemon"
+        case OSError() if remedy := system_remedy(error):
+            text = f"{path} cannot be opened or written: {remedy}"
         case apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.IOError() | OSError():
             text = f"{path} cannot be opened or written ({error}): check the disk, the folder's owner and mode"
         case _:

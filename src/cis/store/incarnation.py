@@ -65,6 +65,10 @@ def _read(marker: Path) -> bytes | None:
 
 def _write_marker(marker: Path, token: bytes) -> None:
     fresh = marker.with_suffix(".incarnation-new")
-    fresh.write_bytes(token)
-    fresh.chmod(0o600)
-    fresh.replace(marker)
+    try:
+        fresh.write_bytes(token)
+        fresh.chmod(0o600)
+        fresh.replace(marker)
+    except OSError:  # the disk may be full
+        fresh.unlink(missing_ok=True)
+        raise

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ifaddr
 import msgspec
 import pytest
 
-from cis.api import checkup
+from cis.api import machine_checks
 from cis.api.checkup import HEALTH, examine_health
 from cis.api.doctor import Scene
+from cis.api.doctor_schema import Integrity
 from cis.api.embedding_schema import Embedding
+from cis.api.gossip_schema import PeerSync, SpaceSync, SyncReport
 from cis.api.network_schema import NodeStatus
 from cis.api.reach_notes import notes_of
 from cis.api.reach_schema import ReachStatus
@@ -117,17 +124,124 @@ def test_what_the_node_says_turns_a_check(
     assert fix in turned[2]
 
 
-def test_settings_that_do_not_act_and_a_closed_network_are_told(scene: Scene) -> None:
-    (scene.home.folder / "config.toml").write_text("[p2p]\nenabled = false\n[p2p.bandwidth]\nupload_limit = 5\n")
+def test_a_closed_network_is_told(scene: Scene) -> None:
+    scene.home.config.write_text("[p2p]\nenabled = false\n")
     there = replace(scene, settings=load(scene.home.folder))
-    assert "p2p.bandwidth.upload_limit" in finding(there, "settings")[1]
     assert finding(there, "network")[0] == "warn"
+
+
+def test_settings_that_do_not_load_are_a_row_that_names_the_line(scene: Scene) -> None:
+    scene.home.config.write_text("[p2p]\nlisten_prt = 7677\n")
+    rows = {row.check: row for row in examine_health(scene.home.folder, reveal=True)}
+    assert (rows["settings"].status, "config.toml:2" in rows["settings"].fix) == ("bad", True)
+    assert rows["disk"].status == "ok"
 
 
 def test_a_full_disk_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     for least, word in (("FREE_BYTES_WARN", "warn"), ("FREE_BYTES_MIN", "bad")):
-        monkeypatch.setattr(checkup, least, 1 << 62)
+        monkeypatch.setattr(machine_checks, least, 1 << 62)
         assert finding(scene, "disk")[0] == word
+
+
+SPACE = SpaceSync("public", in_step=True, behind_here=0, behind_there=0)
+PHONE = PeerSync(
+    name="phone",
+    did="",
+    connected=True,
+    neighbour=True,
+    asked=True,
+    stated_s=0.0,
+    spaces=(SPACE,),
+    syncing=False,
+    sessions=1,
+    last_success_s=1.0,
+    last_error="",
+    changes_received=0,
+    bytes_received=0,
+    bytes_sent=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing", "status", "told"),
+    [
+        ({}, 0, "ok", "1 of 1"),
+        ({"spaces": (SpaceSync("public", in_step=False, behind_here=3, behind_there=0),)}, 0, "warn", "not in step"),
+        ({"asked": False}, 0, "warn", "do not say"),
+        ({}, 2, "warn", "without their value"),
+    ],
+)
+def test_members_that_hold_something_else_are_told(
+    changes: dict[str, Any], missing: int, status: str, told: str, scene: Scene
+) -> None:
+    report = SyncReport((msgspec.structs.replace(PHONE, **changes),), missing)
+    found = finding(replace(scene, sync=report), "in step")
+    assert (found[0], told in found[1], bool(found[2])) == (status, True, status != "ok")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({}, "ok"), ({"damaged": 1}, "bad"), ({"wrong": 1}, "bad"), ({"complaints": ("page 7",)}, "bad")],
+)
+def test_what_a_check_of_the_whole_store_found_is_told(changes: dict[str, Any], status: str, scene: Scene) -> None:
+    sound = Integrity(changes=9, damaged=0, wrong=0)
+    found = finding(replace(scene, integrity=msgspec.structs.replace(sound, **changes)), "store")
+    assert (found[0], bool(found[2])) == (status, status == "bad")
+
+
+def test_the_whole_store_is_checked_only_where_asked_for(scene: Scene) -> None:
+    assert "store" not in {row.check for row in examine_health(scene.home.folder)}
+    rows = {row.check: row for row in examine_health(scene.home.folder, deep=True)}
+    assert rows["store"].status == "ok"
+
+
+def test_ways_of_finding_nodes_that_fail_are_told(scene: Scene) -> None:
+    assert finding(scene, "mDNS")[0] == "ok"
+    node = msgspec.structs.replace(
+        STATUS,
+        problems={"mdns on eth0": "no multicast"},
+        reach=msgspec.structs.replace(SOUND, anchors=2, anchors_up=1),
+    )
+    there = replace(scene, node=node)
+    assert "no multicast" in finding(there, "mDNS")[1]
+    assert finding(there, "anchor")[:2] == ("warn", "1 of 2 answer")
+
+
+def test_what_the_nat_does_is_told_once_it_is_known(scene: Scene) -> None:
+    assert "endpoint-independent" in finding(scene, "NAT")[1]
+    unknown = msgspec.structs.replace(STATUS, reach=msgspec.structs.replace(SOUND, mapping=None))
+    assert dict(HEALTH)["NAT"](replace(scene, node=unknown)) is None
+
+
+def test_a_taken_port_is_told_where_no_node_of_ours_listens(scene: Scene) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        number = taken.getsockname()[1]
+        scene.home.config.write_text(f'[p2p]\nlisten_address = "127.0.0.1"\nlisten_port = {number}\n')
+        resting = replace(scene, settings=load(scene.home.folder), node=msgspec.structs.replace(STATUS, running=False))
+        found = finding(resting, "port")
+        assert dict(HEALTH)["port"](scene) is None
+    assert (found[0], str(number) in found[1]) == ("bad", True)
+    assert finding(resting, "port")[0] == "ok"
+
+
+def test_who_holds_the_store_is_named_where_no_node_answers(scene: Scene) -> None:
+    assert dict(HEALTH)["store lock"](replace(scene, node=None)) is None
+    with (scene.home.folder / "lock").open("r+b") as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        found = finding(replace(scene, node=None), "store lock")
+    assert found[0] == "bad"
+    if sys.platform == "linux":
+        assert f"process {os.getpid()} " in found[1]
+
+
+def test_a_machine_without_a_network_is_told(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    lone = ifaddr.Adapter("lo", "lo", [ifaddr.IP("127.0.0.1", 8, "lo")])
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: [lone])
+    assert finding(scene, "addresses")[0] == "warn"
+    wired = ifaddr.Adapter("eth0", "eth0", [ifaddr.IP("192.0.2.7", 24, "eth0")])
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: [lone, wired])
+    assert finding(scene, "addresses")[:2] == ("ok", "1 addresses, of IPv4")
 
 
 def test_names_and_places_are_told_only_where_asked_for(scene: Scene) -> None:

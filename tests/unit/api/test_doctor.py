@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cis.api import doctor
+from cis.api import doctor, exposure
 from cis.api.control_socket import bind_control
 from cis.api.doctor import CHECKS, Scene, examine_security
 from cis.api.doctor_schema import TrustFacts
@@ -215,7 +215,20 @@ def test_descriptors_closed_while_they_are_read_hide_no_port() -> None:
         assert listening.getsockname()[1] in (listening_tcp(os.getpid()) or ())
 
 
+def test_metrics_on_their_port_are_no_secret_and_those_for_other_machines_worth_a_warning(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exposure, "listening_tcp", lambda _: (9467,))
+    there = replace(scene, node=msgspec.structs.replace(STATUS, pid=1))
+    assert finding(there, "web and metrics")[0] == "bad"
+    for told, status in (("", "ok"), ('listen = "0.0.0.0:9467"\nallow_remote = true\n', "warn")):
+        scene.home.config.write_text(f"[metrics]\nenabled = true\n{told}")
+        asked = replace(there, settings=load(scene.home.folder))
+        scene.home.config.unlink()
+        assert finding(asked, "web and metrics")[0] == status
+
+
 def test_a_process_there_is_not_cannot_be_seen(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "listening_tcp", lambda _: None)
+    monkeypatch.setattr(exposure, "listening_tcp", lambda _: None)
     there = replace(scene, node=msgspec.structs.replace(STATUS, pid=1))
     assert finding(there, "web and metrics")[0] == "warn"
