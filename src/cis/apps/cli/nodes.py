@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cis.apps.cli.bootstrap import telling_of
-from cis.apps.cli.printing import ago, draw_qr, moment, say, say_renamed, show_json, show_table, tell
+from cis.apps.cli.printing import draw_qr, moment, say, say_renamed, show_json, show_table, tell
 from cis.apps.cli.shared import Json, Spaces, agree, confirm, home_in, node_of, running_node, seconds_of
+from cis.apps.cli.status import status, where
 from cis.errors import UsageError
-
-if TYPE_CHECKING:
-    from cis.api.network_schema import NodeStatus
-
 
 Listen = Annotated[
     str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 for any.", show_default=False)
@@ -150,7 +147,7 @@ def up(
         ended = run_here(
             home,
             flags,
-            lambda node: tell(f"{node.name} is up{_where(node.listen)}"),
+            lambda node: tell(f"{node.name} is up{where(node.listen)}"),
             terms,
             telling_of(print_bootstrap),
         )
@@ -164,7 +161,7 @@ def up(
     if json:
         show_json(started.status)
         return
-    say(f"{started.status.name} is up{_where(started.status.listen)} (process {started.status.pid})")
+    say(f"{started.status.name} is up{where(started.status.listen)} (process {started.status.pid})")
     say(f"  its log: {started.log}")
 
 
@@ -177,50 +174,6 @@ def down(context: typer.Context) -> None:
 
     pid = stop(home_in(context))
     say(f"stopped (process {pid})")
-
-
-def status(context: typer.Context, json: Json = False) -> None:
-    """Show how this node is, and what does not work and why.
-
-    Example: cis status
-    """
-    from cis.api.network_schema import GetStatus
-
-    with node_of(context) as node:
-        found = node.call(GetStatus())
-    if json:
-        show_json(found)
-        return
-    _say_status(found)
-
-
-def _say_status(found: NodeStatus) -> None:
-    from cis.api.reach_notes import notes_of
-
-    running = f"up for {ago(found.uptime_s)}{_where(found.listen)}" if found.running else "not running: cis up"
-    say(f"node      {found.name} ({found.role}), {running}")
-    say(f"          {found.did}")
-    say(f"home      {found.home}")
-    say(f"cluster   {found.cluster[:16]}: {', '.join(found.members)}")
-    if found.removed_by is not None:
-        when = f", {moment(found.removed_ms)}" if found.removed_ms else ""
-        say(f"removed   this node is no member any more: it was removed by {found.removed_by}{when}")
-        say("          what it holds stays here; to come back: an admin's `cis invite`, then `cis join` here")
-    if found.running:
-        say(f"connected {', '.join(found.connected) or ('none' if found.networking else 'networking is off')}")
-    if found.quarantined:
-        say(f"          {', '.join(found.quarantined)} in quarantine: nothing is exchanged")
-    say(f"memories  {found.memories} public")
-    for note in notes_of(found.reach) if found.reach is not None else ():
-        say(f"reach     {note.found} ({note.fix})")
-    for where, why in found.problems.items():
-        age_s = found.problem_ages_s.get(where)
-        say(f"problem   {where}: {why}{f' ({ago(age_s)} ago)' if age_s is not None else ''}")
-    for name, left_s in found.banned.items():
-        say(f"banned    {name}: it broke the protocol; {ago(left_s)} left")
-    if found.turned_away:
-        counts = (f"{count} {what.replace('_', ' ')}" for what, count in found.turned_away.items())
-        say(f"limits    {', '.join(counts)}")
 
 
 def invite(
@@ -322,7 +275,3 @@ def join(
     say(f"{joined.name} is a member now, with {', '.join(one for one in joined.members if one != joined.name)}")
     say_renamed(joined.renamed)
     say("next: cis up --detach")
-
-
-def _where(listen: str | None) -> str:
-    return f", listening on {listen}" if listen else ", opening no socket"

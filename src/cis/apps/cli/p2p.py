@@ -15,7 +15,7 @@ from cis.api.network_schema import (
     SyncNow,
 )
 from cis.api.reach_schema import ExplainPeer
-from cis.apps.cli import bootstrap, dht, gossip, nodes, peers, reach
+from cis.apps.cli import bootstrap, dht, gossip, nodes, peers, reach, status, telemetry
 from cis.apps.cli.printing import complain, say, show_json, size, spinner, tell
 from cis.apps.cli.shared import Json, Timeout, group, running_node, seconds_of
 from cis.errors import CisError
@@ -29,10 +29,11 @@ Peer = Annotated[str, typer.Argument(help="A member's name or DID, or the beginn
 
 app.command("start")(nodes.up)
 app.command("stop")(nodes.down)
-app.command("status")(nodes.status)
+app.command("status")(status.status)
 gossip.register(app)
 reach.register(app)
 peers.register(app)
+telemetry.register(app)
 app.add_typer(bootstrap.app, name="bootstrap")
 app.add_typer(dht.app, name="dht")
 
