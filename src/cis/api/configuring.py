@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import tomllib
-from collections.abc import MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +16,9 @@ from pydantic import SecretStr
 from tomlkit.container import OutOfOrderTableProxy
 from tomlkit.items import Table
 
-from cis.api.settings import FILE_NAME, Row, Settings, describe, load
+from cis.api.settings import FILE_NAME, Row, Settings, check_text, checked, describe
+from cis.api.settings_file import read
+from cis.api.settings_tree import at, fields
 from cis.errors import UsageError
 
 _PLUGIN_KEY = re.compile(r"p2p\.(?:discovery|transports)\.plugins\.[a-z0-9][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
@@ -26,25 +28,51 @@ def row_of(home: Path, key: str) -> Row:
     """Return one setting; `UsageError` with the nearest name where there is none."""
     rows = {row.key: row for row in describe(home)}
     if key not in rows:
-        near = difflib.get_close_matches(key, rows, n=1)
-        hint = f"did you mean {near[0]}?" if near else "`cis config list` shows them all"
-        raise UsageError(f"unknown setting {key}: {hint}")
+        raise _unknown(key, rows)
     return rows[key]
 
 
 def write_setting(home: Path, key: str, text: str) -> Row:
-    """Set one setting in the file; `UsageError`, and an unchanged file, for an unknown name or a wrong value."""
-    if _PLUGIN_KEY.fullmatch(key):
-        load(home, {key: text})
-        value = _plain_toml(text)
-    else:
-        row_of(home, key)
-        value = _typed(load(home, {key: text}), key)
-    file = SettingsFile(home)
-    section, _, last = key.rpartition(".")
-    file.section(section)[last] = value
+    """Set one setting in the file; as `write_settings`."""
+    return write_settings(home, {key: text})[0]
+
+
+def write_settings(home: Path, changes: Mapping[str, str]) -> list[Row]:
+    """Set settings in the file, all or none; `UsageError` for an unknown name or what would not load.
+
+    What is wrong in the file already and is mended by this is no obstacle.
+    """
+    known = {".".join(path) for path, _ in fields()}
+    file, free = SettingsFile(home), [key for key in changes if _PLUGIN_KEY.fullmatch(key)]
+    if unknown := [key for key in changes if key not in known and key not in free]:
+        raise _unknown(unknown[0], known)
+    settings = checked(changes)
+    for key, text in changes.items():
+        section, _, last = key.rpartition(".")
+        file.section(section)[last] = _plain_toml(text) if key in free else _typed(settings, key)
     file.save()
-    return row_of(home, key)
+    rows = {row.key: row for row in describe(home)}
+    return [rows[key] for key in changes if key in rows]
+
+
+def unset_settings(home: Path, keys: Collection[str]) -> list[Row]:
+    """Take out of the file what stands there, all or nothing, so that others decide; returns the settings among it."""
+    file = SettingsFile(home)
+    for key in keys:
+        section, _, last = key.rpartition(".")
+        table = file.section(section)
+        if last not in table:
+            raise UsageError(f"{key} does not stand in {home / FILE_NAME}: `cis config list --changed` shows what does")
+        del table[last]
+    file.save()
+    rows = {row.key: row for row in describe(home)}
+    return [rows[key] for key in keys if key in rows]
+
+
+def _unknown(key: str, known: Iterable[str]) -> UsageError:
+    near = difflib.get_close_matches(key, list(known), n=1)
+    hint = f"did you mean {near[0]}?" if near else "`cis config list` shows them all"
+    return UsageError(f"unknown setting {key}: {hint}")
 
 
 class SettingsFile:
@@ -52,13 +80,12 @@ class SettingsFile:
 
     def __init__(self, home: Path) -> None:
         self._path = home / FILE_NAME
-        there = self._path.exists()
-        self._document = tomlkit.parse(self._path.read_text(encoding="utf-8")) if there else tomlkit.document()
+        self._document = tomlkit.parse(read(self._path)[1])
 
     def section(self, key: str) -> MutableMapping[str, Any]:
         """Return a section by its dotted name, made where there is none; `UsageError` for one on a single line."""
         table: Any = self._document
-        sections = key.split(".")
+        sections = key.split(".") if key else []
         for place, name in enumerate(sections, 1):
             if name not in table:
                 table[name] = tomlkit.table(is_super_table=place != len(sections))
@@ -68,19 +95,18 @@ class SettingsFile:
         return cast("MutableMapping[str, Any]", table)
 
     def save(self) -> None:
-        """Write the document; `UsageError` where editing made no TOML of it."""
+        """Write the document; `UsageError`, and an unchanged file, where editing made none that loads."""
         text = tomlkit.dumps(self._document)
         try:
             tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise UsageError(f"{self._path} is written in a way that cannot be edited here: {error}") from error
+        check_text(self._path.parent, text)
         _replace(self._path, text)
 
 
 def _typed(settings: Settings, key: str) -> Any:  # noqa: ANN401 - of whichever type the setting is
-    value: Any = settings
-    for name in key.split("."):
-        value = getattr(value, name)
+    value = at(settings, key.split("."))
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, tuple):

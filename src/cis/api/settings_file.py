@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Location = tuple[str | int, ...]
 """Keys, and positions in lists, from the top of the file down."""
 
-VARIABLES = ("CIS_P2P", "CIS_MEMORY")
+SHORT: dict[str, tuple[str, ...]] = {"CIS_LOG": ("log", "level")}
+"""Variables that are a setting and not named by the rule."""
+VARIABLES = ("CIS_P2P", "CIS_MEMORY", "CIS_LOG", "CIS_METRICS")
 """How the environment's variables that are settings begin: one for each section at the top."""
 FILE_BYTES_MAX = 1 << 20
 _LINE = re.compile(r"at line (\d+)")
@@ -35,6 +37,11 @@ def read(path: Path) -> tuple[dict[str, Any], str]:
         return {}, ""
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    return parsed(path, raw)
+
+
+def parsed(path: Path, raw: bytes) -> tuple[dict[str, Any], str]:
+    """The values and the text of what stands, or is to stand, in a file; `UsageError` if it is not TOML."""
     if len(raw) > FILE_BYTES_MAX:
         raise UsageError(f"{path} is {len(raw)} bytes long; settings fit into {FILE_BYTES_MAX}")
     try:

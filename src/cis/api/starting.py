@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -60,8 +61,8 @@ def run_here(
     from cis.api.settings import load  # noqa: PLC0415 - as above
 
     settings = load(home, flags)
-    set_up_logging()
-    return run_daemon(Home(home), settings, on_ready, terms, telling)
+    set_up_logging(settings.log.level, settings.log.format)
+    return run_daemon(Home(home), settings, on_ready, terms, telling, flags)
 
 
 def start_detached(
@@ -82,8 +83,7 @@ def start_detached(
     if not Home(home).exists:
         raise UsageError(f"there is no node in {home} yet: run `cis init` first")
     passphrase = passphrase_to_hand_on(Home(home))
-    listen = f"{_bracketed(settings.p2p.listen_address)}:{settings.p2p.listen_port}"
-    command = [sys.executable, "-m", "cis", "--home", str(home), "up", "--listen", listen, *_words(terms), *words]
+    command = [sys.executable, "-m", "cis", "--home", str(home), "up", *_listen(flags), *_words(terms), *words]
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "ab") as file:
         offset = file.tell()
@@ -131,9 +131,19 @@ def _ended(code: int, log: Path, offset: int) -> Ended:
     if (found := _ENDED.search(said)) is not None:
         return Ended(code, found[1])
     complaints = _COMPLAINT.findall(said)
+    if not complaints and not shutil.disk_usage(log.parent).free:
+        complaints = [f"the disk that holds {log.parent} is full, and so the node ended at once: free some space"]
     error = CisError(complaints[-1] if complaints else f"the node ended at once (exit code {code}): its log is {log}")
     error.exit_code = code if code > 0 else 1
     raise error
+
+
+def _listen(flags: Mapping[str, object]) -> list[str]:
+    """Return the option of `cis up` that says the same as the flags."""
+    host, port = flags.get("p2p.listen_address"), flags.get("p2p.listen_port")
+    if host is None and port is None:
+        return []
+    return ["--listen", ("" if host is None else _bracketed(str(host))) + ("" if port is None else f":{port}")]
 
 
 def _words(terms: Terms) -> list[str]:

@@ -15,7 +15,7 @@ resumes by itself. Two nodes in step exchange one summary each and no more.
 from __future__ import annotations
 
 import enum
-from collections import deque
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -131,12 +131,15 @@ class Done:
     received: int | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, order=True)
 class _Range:
-    space: SpaceId
-    replica: ReplicaId
-    first: int
-    last: int
+    turn: int
+    number: int
+    """in the order they were planned"""
+    space: SpaceId = field(compare=False)
+    replica: ReplicaId = field(compare=False)
+    first: int = field(compare=False)
+    last: int = field(compare=False)
 
 
 @dataclass(slots=True)
@@ -146,12 +149,18 @@ class _Flow:
     acknowledged: int = 0
     arrived: int = 0
     committed: int = 0
-    fetching: bool = False
-    queue: deque[_Range] = field(default_factory=deque)
+    planned: int = 0
+    fetching: _Range | None = None
+    queue: list[_Range] = field(default_factory=list)
+    """a heap"""
 
 
 class Session:
-    """See the module. ``standings`` are those of the snapshot, in the spaces this peer may see."""
+    """See the module.
+
+    ``standings`` are those of the snapshot, in the spaces this peer may see: spaces that come first have their turn
+    first, as far as the peer has stated what it holds.
+    """
 
     def __init__(
         self,
@@ -160,6 +169,7 @@ class Session:
         own: ReplicaId,
     ) -> None:
         self._standings = standings
+        self._turns = {space: turn for turn, space in enumerate(standings)}
         self._vectors = {space: standing.vector for space, standing in standings.items()}
         self._digests = {space: summarised(standing) for space, standing in standings.items()}
         self.theirs: dict[SpaceId, VersionVector] = {}
@@ -220,12 +230,12 @@ class Session:
 
     def fetched(self, fetch: Fetch, frame: bytes | None, last: int) -> list[Effect]:
         """A segment was read, up to number ``last``; None where the log holds nothing there."""
-        self._flow.fetching = False
-        head = self._flow.queue[0]
-        assert (head.replica, head.first) == (fetch.replica, fetch.first)
-        head.first = last + 1
-        if frame is None or head.first > head.last:
-            self._flow.queue.popleft()
+        rest, self._flow.fetching = self._flow.fetching, None
+        assert rest is not None, "an answer to no question"
+        assert (rest.replica, rest.first) == (fetch.replica, fetch.first)
+        rest.first = last + 1
+        if frame is not None and rest.first <= rest.last:
+            heapq.heappush(self._flow.queue, rest)
         sends: list[Effect] = []
         if frame is not None:
             self.report.bytes_sent += len(frame)
@@ -272,7 +282,7 @@ class Session:
 
     def _state_vectors(self) -> list[Effect]:
         self._phase = Phase.STREAMING
-        pages = (to_wire(space, self._standings[space]) for space in sorted(self._awaited))
+        pages = (to_wire(space, standing) for space, standing in self._standings.items() if space in self._awaited)
         return [*(Send(page) for one in pages for page in one), *self._finish()]
 
     def _on_vector(self, message: messages.Vector) -> list[Effect]:
@@ -297,7 +307,9 @@ class Session:
         if must_compare(own, peer) or must_compare(peer, own):
             self.report.to_compare += (space,)
         if may_take(peer, own) and not must_compare(peer, own):
-            self._flow.queue.extend(_Range(space, *missing) for missing in mine.missing_in(theirs))
+            for missing in mine.missing_in(theirs):
+                self._flow.planned += 1
+                heapq.heappush(self._flow.queue, _Range(self._turns[space], self._flow.planned, space, *missing))
         held_of_ours = theirs.contiguous(self._own)
         inspect: list[Effect] = []
         if held_of_ours:
@@ -320,8 +332,7 @@ class Session:
         under_way = self.report.bytes_sent - self._flow.acknowledged
         if self._flow.fetching or not self._flow.queue or under_way >= WINDOW_BYTES:
             return []
-        self._flow.fetching = True
-        head = self._flow.queue[0]
+        head = self._flow.fetching = heapq.heappop(self._flow.queue)
         return [Fetch(head.space, head.replica, head.first, head.last)]
 
     def _finish(self) -> list[Effect]:
