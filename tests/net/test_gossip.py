@@ -11,7 +11,7 @@ import pytest
 
 from cis.errors import Fault, UsageError
 from cis.net import Connection
-from cis.node import core, gossiping
+from cis.node import gossiping
 from cis.node.driver import Driver
 from cis.node.events import PartingAsked
 from cis.node.gossiping import GossipOut
@@ -20,6 +20,7 @@ from cis.node.home import Home
 from cis.node.joining import join
 from cis.node.local import LocalNode
 from cis.node.overlay import NEIGHBOURS_MAX
+from cis.node.pool import PoolLimits
 from cis.node.topics import WAITING_MAX, Listening
 from cis.trust.bulletins import Told, seal_bulletin
 from cis.wire.bulletins import PAYLOAD_BYTES_MAX
@@ -110,12 +111,10 @@ async def test_a_member_that_joins_is_known_two_hops_away_at_once(tmp_path: Path
     newcomer.close()
 
 
-async def test_more_nodes_than_neighbours_all_hear_everything_and_are_no_full_mesh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(core, "IDLE_S", 0.5)
+async def test_more_nodes_than_neighbours_all_hear_everything_and_are_no_full_mesh(tmp_path: Path) -> None:
     names = [f"n{number}" for number in range(NEIGHBOURS_MAX + 4)]
-    async with all_running(await cluster(tmp_path, *names)) as drivers, AsyncExitStack() as stack:
+    nodes = await cluster(tmp_path, *names)
+    async with all_running(nodes, pool=PoolLimits(idle_s=0.5)) as drivers, AsyncExitStack() as stack:
         for driver in drivers[1:]:
             meet(driver, drivers[0])
         await until(lambda: all(len(driver.core.overlay.neighbours) >= 2 for driver in drivers))

@@ -211,6 +211,8 @@ def test_a_third_connection_with_one_node_takes_the_place_of_the_oldest() -> Non
     taken, gives_way = table.judge(events.Connected(3, other, None), 3.0)
     assert (LINKS_PER_NODE_MAX, taken) == (2, True)
     assert gives_way is table.by_id[1]
+    table.per_node_max = 3
+    assert table.judge(events.Connected(3, other, None), 3.0) == (True, None)
 
 
 # --- what a member may say -------------------------------------------------------------------------------------------

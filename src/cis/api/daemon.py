@@ -9,51 +9,62 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from cis.api.access import AccessOperations
-from cis.api.anchoring import anchors_of
+from cis.api.acting import exchange_of, options_of, take_up
 from cis.api.bootstrap_telling import Telling
 from cis.api.bootstrapping import RunningBootstrap
-from cis.api.connections import ConnectionOperations, reach_status
+from cis.api.connections import ConnectionOperations
 from cis.api.control_http import ControlServer
 from cis.api.control_socket import bind_control
-from cis.api.dht import DhtOperations, ports_of
+from cis.api.dht import DhtOperations
 from cis.api.doctor_schema import GetTrust
 from cis.api.embedded import EmbeddedNode
 from cis.api.end_watch import EndWatch
 from cis.api.ending import NO_TERMS, Ended, Terms, require_possible
+from cis.api.explaining import RestingWhy, RunningWhy
+from cis.api.glance import GlanceOperations
+from cis.api.latency import LatencyOperations
 from cis.api.listening import TopicOperations
 from cis.api.memory_schema import WatchMemories
 from cis.api.netchecking import NetcheckOperations
 from cis.api.network import NetworkOperations
 from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
-from cis.api.operations import bootstrap_handlers, dht_handlers, network_handlers, reach_handlers, trust_handlers
+from cis.api.operations import (
+    REQUESTS,
+    bootstrap_handlers,
+    dht_handlers,
+    network_handlers,
+    reach_handlers,
+    telemetry_handlers,
+    trust_handlers,
+)
 from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
 from cis.api.peering import PeerOperations
-from cis.api.providing import providers_of
-from cis.api.reaching import reach_options
+from cis.api.reload_schema import ReloadSettings
+from cis.api.reloading import Reloading, on_hang_up
 from cis.api.revoking import RevokingOperations
 from cis.api.search_options import search_options_of
 from cis.api.server import control_server
-from cis.api.settings import Settings, inert
+from cis.api.settings import Settings, load
 from cis.api.spaces import ROLES, SpaceNames, SpaceOperations
+from cis.api.statistics import StatisticsOperations
 from cis.api.sync_status import SyncStatusOperations
 from cis.api.tickets import TicketOperations
-from cis.api.transporting import transports_of
+from cis.api.topology import TopologyOperations
 from cis.api.trust_facts import trust_facts
 from cis.api.trust_schema import RevokeMember
 from cis.api.trusting import TrustOperations
-from cis.api.turned_away import banned, turned_away
 from cis.api.watching import Feed, WatchOperations
+from cis.api.why_schema import ExplainMemory
 from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
 from cis.errors import CisError, Unavailable, UsageError
-from cis.net import NetLimits
-from cis.node.driver import Driver, NodeOptions
+from cis.node.driver import Driver
 from cis.node.home import Home
 from cis.node.joining import Admitted, move_into
 from cis.node.local import LocalNode
@@ -61,12 +72,14 @@ from cis.node.unlocking import unlock
 from cis.trust import Ticket
 
 if TYPE_CHECKING:
+    from cis.api.monitoring import Monitoring
     from cis.api.pairing import PairRequest
 
 _log = logging.getLogger(__name__)
 
 INVITE_S_MAX = 7 * 86_400.0
-RENAMED_TOLD_MAX = 1000
+THREADS_MAX = 64
+"""Requests that block at once; more wait."""
 
 
 def run_daemon(
@@ -75,9 +88,11 @@ def run_daemon(
     on_ready: Callable[[NodeStatus], None],
     terms: Terms = NO_TERMS,
     telling: Telling | None = None,
+    flags: Mapping[str, object] | None = None,
 ) -> Ended:
     """Run the node of a home until SIGINT, SIGTERM, `StopNode` or what the terms say, and return which.
 
+    ``flags`` are those the settings were loaded with, for when they are loaded again.
     Raises `UsageError` where there is no node or the terms cannot come true, `Unavailable` when one runs already or the
     port is taken.
     """
@@ -89,18 +104,20 @@ def run_daemon(
     try:
         policy = Policy(settings.p2p.sync.conflict_resolution)
         with EmbeddedNode(LocalNode(home, identity), policy, search_options_of(settings)) as node:
-            node.local.cluster.acl = settings.p2p.acl.parsed()
+            cluster = node.local.cluster
+            cluster.acl, cluster.exchange = settings.p2p.acl.parsed(), exchange_of(settings)
             since = time.monotonic()
 
-            def daemon() -> _Daemon:
-                return _Daemon(node, settings, listening, on_ready, terms, since, telling)
-
-            while isinstance(outcome := _run_once(daemon(), home), Admitted):
-                acl = node.local.cluster.acl  # it may have been edited since
+            while True:
+                daemon = _Daemon(node, settings, flags, listening, on_ready, terms, since, telling)
+                outcome = _run_once(daemon, home)
+                if isinstance(outcome, Ended):
+                    return outcome
+                settings = daemon.reloading.settings
+                acl, exchange = node.local.cluster.acl, node.local.cluster.exchange  # they may have changed since
                 move_into(node.local, outcome)
-                node.local.cluster.acl = acl
+                node.local.cluster.acl, node.local.cluster.exchange = acl, exchange
                 listening = bind_control(home.socket)
-            return outcome
     except BaseExceptionGroup as group:
         raise _first(group) from group
     finally:
@@ -109,7 +126,7 @@ def run_daemon(
 
 def _run_once(daemon: _Daemon, home: Home) -> Admitted | Ended:
     """Run until stopped; returns what the node is to move into, where it joined another cluster."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(daemon.run())
     home.socket.unlink(missing_ok=True)  # while the store is still locked, so it is surely ours
     return daemon.admitted or daemon.ended or Ended(0, "stopped")
@@ -122,6 +139,7 @@ class _Daemon:
         self,
         node: EmbeddedNode,
         settings: Settings,
+        flags: Mapping[str, object] | None,
         listening: socket.socket,
         on_ready: Callable[[NodeStatus], None],
         terms: Terms,
@@ -133,6 +151,9 @@ class _Daemon:
         self._telling = telling
         self._since = since
         self._settings = settings
+        self._flags = flags
+        self._access = AccessOperations(node.local, self._on_access_changed)
+        self.reloading = Reloading(node.local.home.config, settings, self._read_settings, self._take_up)
         self._listening = listening
         self._on_ready = on_ready
         self._began = time.monotonic()
@@ -142,20 +163,24 @@ class _Daemon:
         self._asides: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop
         self._feed: Feed
+        self._glance: GlanceOperations
+        self._monitoring: Monitoring | None = None
         self._server: ControlServer
 
     async def run(self) -> None:
         """Run until stopped."""
-        for key in inert(self._settings):
-            _log.warning("the setting %s does not act yet in this version", key)
         self._loop = asyncio.get_running_loop()
         self._feed = Feed(self._node.local)
         if self._settings.p2p.enabled:
             self._driver = Driver(self._node.local, options_of(self._settings, self._node.local.home.folder))
+        self._glance = GlanceOperations(self._node, self._driver, self._own_problem)
         self._server = control_server(self._handlers())
         for number in (signal.SIGINT, signal.SIGTERM):
             why = Ended(0, f"stopped by {number.name}")
             self._loop.add_signal_handler(number, self._end, why)
+        on_hang_up(
+            self._loop, self.reloading.ask, lambda: self._end(Ended(0, "the terminal it was started in is gone"))
+        )
         watch = EndWatch(self._terms, self._since, self._node.local, self._driver)
         ready = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -163,15 +188,30 @@ class _Daemon:
                 group.create_task(self._driver.run(ready.set))
             else:
                 ready.set()
+            if self._settings.metrics.enabled:
+                self._asides.append(group.create_task(self._monitor(ready.is_set)))
             await ready.wait()
             gc.freeze()  # what is loaded by now stays: a full collection that looks at it all holds the loop for 80 ms
             group.create_task(self._server.run_on(self._listening))
-            self._on_ready(await self._status(GetStatus()))
+            self._on_ready(await self._glance.status(GetStatus()))
             self._asides.append(group.create_task(self._node.expiring.run(Random())))
+            self._asides.append(group.create_task(self.reloading.run()))
             if self._terms != NO_TERMS:
                 self._asides.append(group.create_task(self._end_by(watch)))
             if self._telling is not None and self._driver is not None:
                 self._asides.append(group.create_task(self._telling.run(RunningBootstrap(self._driver).now)))
+
+    async def _monitor(self, is_ready: Callable[[], bool]) -> None:
+        """Serve pages for monitors until cancelled."""
+        from cis.api.monitoring import Monitoring  # noqa: PLC0415 - not loaded where it is turned off
+
+        self._monitoring = Monitoring(self._node, self._driver, lambda: len(self._glance.problems()), is_ready)
+        await self._monitoring.run(*split_endpoint(self._settings.metrics.listen))
+
+    def _own_problem(self) -> dict[str, str]:
+        metrics = self._monitoring.problem if self._monitoring is not None else ""
+        found = {"metrics": metrics, "settings": self.reloading.problem}
+        return {place: problem for place, problem in found.items() if problem}
 
     def stop(self) -> None:
         """End everything, in order."""
@@ -193,13 +233,16 @@ class _Daemon:
         node = self._node
         watching = WatchOperations(node.local, node.policy, node.readers, self._feed)
         trusting = TrustOperations(node.local, lambda: node.local.cluster.acl)
-        access = AccessOperations(node.local, self._on_access_changed)
+        why = RestingWhy(node.local, node.policy, node.readers, running=True)
         handlers: dict[type, Any] = {
+            **dict.fromkeys(REQUESTS, _offline),
             **node.handlers,
-            **trust_handlers(trusting, SpaceOperations(node.local), access, TicketOperations(node.local)),
+            **trust_handlers(trusting, SpaceOperations(node.local), self._access, TicketOperations(node.local)),
             WatchMemories: watching.watch,
-            GetStatus: self._status,
+            ExplainMemory: why.explain,
+            GetStatus: self._glance.status,
             StopNode: self._stop,
+            ReloadSettings: self.reloading.reload,
             Invite: self._invite,
             ShowCode: self._pair,
             TakeCode: self._pair,
@@ -212,53 +255,27 @@ class _Daemon:
             handlers |= bootstrap_handlers(RunningBootstrap(driver))
             handlers |= reach_handlers(ConnectionOperations(driver), NetcheckOperations(driver, self._settings))
             handlers |= dht_handlers(DhtOperations(driver))
+            handlers |= telemetry_handlers(
+                TopologyOperations(driver), LatencyOperations(driver), StatisticsOperations(driver)
+            )
             handlers[GetTrust] = lambda _: trust_facts(node.local, driver.skews_ms)
+            handlers[ExplainMemory] = RunningWhy(driver, why).explain
             handlers[RevokeMember] = RevokingOperations(trusting, network).revoke
         return handlers
+
+    def _read_settings(self) -> Settings:
+        """Called on a thread of its own."""
+        settings = load(self._node.local.home.folder, self._flags)
+        self._access.again()
+        return settings
+
+    def _take_up(self, before: Settings, settings: Settings) -> None:
+        take_up(before, settings, self._node.local, self._driver)
 
     def _on_access_changed(self) -> None:
         """Called on the thread of a request."""
         if self._driver is not None:
             self._loop.call_soon_threadsafe(self._driver.judge_again)
-
-    async def _status(self, _: GetStatus) -> NodeStatus:
-        resting = await asyncio.to_thread(self._node.status)
-        driver, cluster = self._driver, self._node.local.cluster
-        connected = sorted(cluster.name_of(node) for node in driver.core.connected()) if driver is not None else []
-        ages_s = driver.problems.ages_s() if driver is not None else {}
-        problems = dict(driver.problems) if driver is not None else {}
-        for provider in driver.options.providers if driver is not None else ():
-            problems |= provider.failures()
-        for transport in driver.options.transports if driver is not None else ():
-            problems |= transport.failures()
-        if self._node.work.problem:
-            problems["embedding"] = self._node.work.problem
-        return NodeStatus(
-            running=True,
-            name=resting.name,
-            did=resting.did,
-            cluster=resting.cluster,
-            role=resting.role,
-            home=resting.home,
-            version=resting.version,
-            members=resting.members,
-            memories=resting.memories,
-            pid=os.getpid(),
-            uptime_s=round(time.monotonic() - self._began, 3),
-            listen=join_endpoint(*driver.endpoint.address) if driver is not None else None,
-            networking=driver is not None,
-            connected=tuple(connected),
-            quarantined=tuple(sorted(map(cluster.name_of, driver.quarantined()))) if driver is not None else (),
-            removed_by=resting.removed_by,
-            removed_ms=resting.removed_ms,
-            reach=reach_status(driver) if driver is not None else None,
-            problems=problems,
-            dht_ports=ports_of(driver) if driver is not None else (),
-            problem_ages_s={place: round(age_s, 1) for place, age_s in ages_s.items() if place in problems},
-            turned_away=turned_away(driver) if driver is not None else {},
-            banned=banned(driver) if driver is not None else {},
-            renamed=self._node.local.renamed[:RENAMED_TOLD_MAX],
-        )
 
     async def _stop(self, _: StopNode) -> Stopping:
         asyncio.get_running_loop().call_soon(self._end, Ended(0, "stopped by `cis down`"))
@@ -295,34 +312,27 @@ class _Daemon:
         return Invited(ticket.to_text(), ticket.expires_ms, told)
 
 
-def options_of(settings: Settings, folder: Path) -> NodeOptions:
-    """Return what the settings mean for the driver of the node in a home."""
-    p2p, anchors = settings.p2p, anchors_of(settings)
-    pool = p2p.connection_pool
-    external = None if p2p.external_address == "auto" else split_endpoint(p2p.external_address)
-    return NodeOptions(
-        host=p2p.listen_address,
-        port=p2p.listen_port,
-        external=external,
-        sync_interval_s=p2p.sync.interval,
-        collects=p2p.sync.collect_history,
-        limits=NetLimits(
-            connections_max=pool.max_connections, idle_timeout_s=pool.idle_timeout, keepalive_s=pool.keepalive_interval
-        ),
-        providers=tuple(providers_of(settings, anchors, folder)),
-        anchors=tuple(anchors),
-        transports=tuple(transports_of(settings, anchors, folder)),
-        reach=reach_options(settings),
-    )
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return a loop whose threads are many: those who ask wait in them for disks and models, and the network goes on.
 
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's, which moves twice as much over QUIC; it does not exist for Windows."""
+    It is uvloop's, which moves twice as much over QUIC; that does not exist for Windows.
+    """
     try:
         import uvloop  # noqa: PLC0415 - absent on Windows
     except ImportError:
-        return None
-    return uvloop.new_event_loop
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS_MAX, "cis-work"))
+    return loop
+
+
+def _offline(_: object) -> None:
+    """Answer what only a node with a network can."""
+    raise Unavailable(
+        "this node opens no socket (p2p.enabled = false): "
+        "cis config set p2p.enabled true, then cis down; cis up --detach"
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -11,9 +11,12 @@ from cis.net.connection import Connection
 from cis.net.endpoint import Endpoint
 from cis.net.limits import ConnectionStatistics, Drop, EndpointStatistics, NetLimits, Refusal
 from cis.net.paths import Carrier, Path
+from cis.net.shaping import Bandwidth, OffPeak, Shares
 from cis.net.stream import Stream
+from cis.net.traffic import Flow, Traffic
 
 __all__ = [
+    "Bandwidth",
     "Carrier",
     "Certificate",
     "CloseReason",
@@ -23,9 +26,13 @@ __all__ = [
     "Drop",
     "Endpoint",
     "EndpointStatistics",
+    "Flow",
     "NetLimits",
+    "OffPeak",
     "Path",
     "Refusal",
+    "Shares",
     "Stream",
     "StreamReset",
+    "Traffic",
 ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class Connection:
     """A connection to one peer, dialled or accepted; who that is, the handshake above finds out.
 
+    ``ledger`` is told whose it is, and what streams are for that the peer opened; ``window_bytes`` is how much the peer
+    may send before it is read.
     ``certificate_hash`` is the SHA-256 of the listener's certificate, the same on both sides. ``on_suspect`` is called
     when what was sent has gone unanswered for about a second, and not again before something was answered or ``move``.
     """
@@ -43,9 +45,11 @@ class Connection:
         self.on_suspect: Callable[[], None] | None = None
         self._registrar = registrar
         self._changed = Change()
-        hearing = Hearing(self, registrar, limits, self._changed)
-        self._drive = Drive(core, path, limits, hearing)
+        hearing = self._hearing = Hearing(self, registrar, limits, self._changed)
+        self._drive = Drive(core, path, limits, hearing, registrar.line)
         self._streams = Streams(self._drive, limits, registrar, is_dialler=self.is_dialler)
+        self.ledger = self._streams.ledger
+        self.window_bytes = core.window_bytes
         hearing.attend(self._drive, self._streams)
         if self.is_dialler:
             self._drive.flush_soon()
@@ -101,9 +105,9 @@ class Connection:
         """Make the peer answer now: a path that does not is suspected about a second later."""
         self._drive.guarded(self._drive.probe)
 
-    async def open_stream(self) -> Stream:
-        """Open a stream, waiting for the peer's permission; raises ConnectionLost."""
-        return await self._streams.open()
+    async def open_stream(self, purpose: str | None = None) -> Stream:
+        """Open a stream for a purpose (`traffic`), waiting for the peer's permission; raises ConnectionLost."""
+        return await self._streams.open(purpose)
 
     async def accept_stream(self) -> Stream:
         """Return the next stream the peer opened, in the order of their numbers; raises ConnectionLost."""
@@ -126,13 +130,17 @@ class Connection:
                 raise ConnectionLost(self._drive.reason)
             await self._changed.wait()
 
+    def use_limits(self, limits: NetLimits) -> None:
+        """Let other limits hold; ``window_bytes`` stays."""
+        self._drive.limits = self._streams.limits = self._streams.intake.limits = self._hearing.limits = limits
+
     def statistics(self) -> ConnectionStatistics:
         """Count what has passed and what is open."""
         streams, health = self._streams, self._drive.core.health()
         return ConnectionStatistics(
             bytes_in=streams.bytes_in,
             bytes_out=streams.bytes_out,
-            unread_bytes=streams.unread_bytes,
+            unread_bytes=streams.intake.unread_bytes,
             streams_local=streams.local,
             streams_remote=streams.remote,
             datagrams_in=self._drive.footing.datagrams_in,

@@ -82,6 +82,10 @@ class Doorway:
         self._register = register
         self._expectations = Expectations(limits.expected_max)
 
+    def use_limits(self, limits: NetLimits) -> None:
+        """Let other limits hold for who comes from now on."""
+        self._limits = limits
+
     def expect(self, path: Path) -> Callable[[], None]:
         """Let in who comes on ``path`` as one that was waited for, until the call returned is made."""
         return self._expectations.add(path)

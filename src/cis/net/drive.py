@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from cis.net.limits import NetLimits
+    from cis.net.line import Line
     from cis.net.paths import Carrier, Path
     from cis.net.qh3_core import QuicCore, RawAddress
 
@@ -58,13 +59,13 @@ class Driven(Protocol):
 class Drive:
     """Runs a core on the event loop; ``reason`` is None until the connection has ended."""
 
-    def __init__(self, core: QuicCore, path: Path, limits: NetLimits, driven: Driven) -> None:
+    def __init__(self, core: QuicCore, path: Path, limits: NetLimits, driven: Driven, line: Line) -> None:
         self.core = core
-        self.footing = Footing(core, path, self, driven.on_silent)
+        self.footing = Footing(core, path, self, driven.on_silent, line)
         self.reason: CloseReason | None = None
         self._loop = asyncio.get_running_loop()
         self.last_received_at = self._loop.time()
-        self._limits = limits
+        self.limits = limits
         self._driven = driven
         self._gone = False
         self._flush_wanted = False
@@ -235,7 +236,7 @@ class Drive:
         """Make the peer speak where it has been silent, and end where it has been for too long (RFC 9000 §10.1)."""
         if self.reason is not None:
             return
-        now, limits = self._loop.time(), self._limits
+        now, limits = self._loop.time(), self.limits
         end = self.last_received_at + limits.idle_timeout_s
         if end <= now + _TIMER_STEP_S:
             self.drop("idle timeout: the peer fell silent")

@@ -23,7 +23,7 @@ from cis.net.doorway import Doorway, Newcomer
 from cis.net.keylog import open_keylog
 from cis.net.limits import Drop, EndpointCounters, EndpointStatistics, NetLimits
 from cis.net.paths import Path, unmapped
-from cis.net.qh3_core import CID_BYTES, QuicCore, RawAddress, configuration_of
+from cis.net.qh3_core import CID_BYTES, QuicCore, RawAddress, configuration_of, with_window
 from cis.net.retry import RetryTokens
 from cis.net.roster import Roster
 from cis.net.udp import Received, UdpSocket
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from cis.net.certificate import Certificate
     from cis.net.paths import Carrier
+    from cis.net.shaping import Bandwidth
 
 _log = logging.getLogger(__name__)
 _LONG_HEADER = 0x80
@@ -54,6 +55,10 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._counters = EndpointCounters()
         self._roster = Roster(self._counters, limits, on_connection)
+        self.traffic = self._roster.traffic
+        """what passed on streams since the start, by peer and purpose"""
+        self.line = self._roster.line
+        """has the limits of bandwidth"""
         tokens = RetryTokens(os.urandom(32))
         self._doorway = Doorway(limits, self._counters, tokens, self._roster)
         self._dials = asyncio.Semaphore(limits.dialling_max)
@@ -87,7 +92,7 @@ class Endpoint:
             )
         except OSError as error:
             what = f"cannot listen on UDP {host} port {port}: {error.strerror}"
-            raise Unavailable(f"{what}; choose another address or port") from error
+            raise Unavailable(f"{what}; choose another address or port, 0 for any that is free") from error
         if endpoint._keylog is not None:
             endpoint._socket.send_singly()
         return endpoint
@@ -119,6 +124,16 @@ class Endpoint:
         """Show this certificate to those who dial from now on (RULES A: a fresh one per slot and network)."""
         self._listening = configuration_of(self._limits, certificate, self._keylog)
         self._certificate_hash = certificate.hash
+
+    def apply(self, limits: NetLimits, bandwidth: Bandwidth) -> None:
+        """Let other limits hold from now on, for the connections there are too.
+
+        Those whose credit fits the new ones no more are closed, to be made anew.
+        """
+        self._limits = limits
+        self._doorway.use_limits(limits)
+        self._roster.use_limits(limits)
+        self.line.use(bandwidth)
 
     def statistics(self) -> EndpointStatistics:
         """Count what has passed and who is here."""
@@ -216,6 +231,7 @@ class Endpoint:
         self._socket.close()
         for connection in self._roster.everyone:
             connection.drop("the endpoint is closed")
+        self.line.close()
         if self._keylog is not None:
             self._keylog.close()
 
@@ -238,7 +254,11 @@ class Endpoint:
         if self._roster.settled >= self._limits.connections_max:
             most = self._limits.connections_max
             raise Unavailable(f"{most} connections are open, all that connections_max allows; close one")
-        core = QuicCore.dialling(self._dialling, path.address, self._loop.time())
+        core = QuicCore.dialling(
+            with_window(self._dialling, self.line.window_bytes(path, self._limits.window_bytes)),
+            path.address,
+            self._loop.time(),
+        )
         connection = Connection(core, path, self._roster, self._limits, None)
         self._roster.enter(connection, core.host_cid)
         try:
@@ -272,7 +292,8 @@ class Endpoint:
         if self._closed:
             return
         path, retry_cid = newcomer.path, newcomer.retry_cid
-        core = QuicCore.listening(self._listening, newcomer.original_cid, retry_cid, address_proven=path.proven)
+        configuration = with_window(self._listening, self.line.window_bytes(path, self._limits.window_bytes))
+        core = QuicCore.listening(configuration, newcomer.original_cid, retry_cid, address_proven=path.proven)
         connection = Connection(core, path, self._roster, self._limits, self._certificate_hash)
         proven = retry_cid is not None or path.proven
         cids = newcomer.destination_cid, core.host_cid

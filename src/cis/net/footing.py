@@ -17,6 +17,7 @@ from cis.net.vigil import Vigil
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from cis.net.line import Line
     from cis.net.paths import Carrier
     from cis.net.qh3_core import QuicCore, RawAddress
 
@@ -41,8 +42,9 @@ class Walker(Protocol):
 class Footing:
     """``path`` is where datagrams leave to; ``address`` is the peer's as the core is told it."""
 
-    def __init__(self, core: QuicCore, path: Path, walker: Walker, on_silent: Callable[[], None]) -> None:
+    def __init__(self, core: QuicCore, path: Path, walker: Walker, on_silent: Callable[[], None], line: Line) -> None:
         self.path = path
+        self.share = line.share(lambda: self.path)
         self.address = path.address
         self.datagrams_in = self.datagrams_out = 0
         self._core = core
@@ -67,6 +69,7 @@ class Footing:
     def send(self, batch: list[bytes]) -> OSError | None:
         """Send; returns the error if the path will never take it."""
         self.datagrams_out += len(batch)
+        self.share.sent(batch)
         error = self.path.carrier.send(batch, self.path.address)
         if error is not None:
             self.doubt()
@@ -75,6 +78,7 @@ class Footing:
     def receive(self, datagrams: list[bytes], carrier: Carrier, address: RawAddress, now: float) -> bool:
         """Give the core what came, from wherever; tells and raises what the core does."""
         self.datagrams_in += len(datagrams)
+        self.share.received(datagrams)
         path = self.path
         here = path.leads_to(carrier, address)
         authentic = self._core.receive(datagrams, self.address, now)
@@ -111,6 +115,7 @@ class Footing:
             return
         self._follower.asked(uid, size, now)
         self.datagrams_out += 1
+        self.share.sent(datagrams)
         carrier, address = place
         carrier.send(datagrams, address)
 

@@ -13,12 +13,22 @@ from cis.net.qh3_core import ALPN
 if TYPE_CHECKING:
     from cis.net.connection import Connection
     from cis.net.drive import Drive
+    from cis.net.line import Line
     from cis.net.streams import Streams
+    from cis.net.traffic import Traffic
     from cis.net.waiting import Change
 
 
 class Registrar(Protocol):
     """Who keeps account of connections (``roster.Roster``)."""
+
+    @property
+    def line(self) -> Line:
+        """What is to be shared with others."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where what passes on streams is counted."""
 
     def on_route(self, connection: Connection, cid: bytes, *, live: bool) -> None:
         """Datagrams for ``cid`` are (no longer) this connection's."""
@@ -57,7 +67,7 @@ class Hearing:
     def __init__(self, connection: Connection, registrar: Registrar, limits: NetLimits, changed: Change) -> None:
         self._connection = connection
         self._registrar = registrar
-        self._limits = limits
+        self.limits = limits
         self._changed = changed
 
     def attend(self, drive: Drive, streams: Streams) -> None:
@@ -95,12 +105,12 @@ class Hearing:
         """Deliver what arrived; a stranger who sends more than a handshake is dropped."""
         connection, streams = self._connection, self._streams
         self._drive.core.deliver(self, streams)
-        if not connection.authenticated and _presumes(streams, self._limits, is_dialler=connection.is_dialler):
+        if not connection.authenticated and _presumes(streams, self.limits, is_dialler=connection.is_dialler):
             self._registrar.on_cut(Cut.UNPROVEN)
             connection.drop("more than a handshake before it was done")
             return
         streams.on_input()
-        if streams.unread_bytes > self._limits.buffered_noticed_bytes:
+        if streams.intake.unread_bytes > self.limits.buffered_noticed_bytes:
             self._registrar.on_buffered()
 
     def on_flushed(self) -> None:

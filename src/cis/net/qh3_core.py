@@ -30,6 +30,7 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -215,11 +216,13 @@ class CoreProbes:
 class QuicCore:
     """One QUIC connection without any I/O; times are the caller's clock, in seconds."""
 
-    __slots__ = ("_quic", "host_cid", "probes", "streams")
+    __slots__ = ("_quic", "host_cid", "probes", "streams", "window_bytes")
 
     def __init__(self, quic: _Connection) -> None:
         self._quic = quic
         self.host_cid = quic.host_cid
+        self.window_bytes = quic.configuration.max_data
+        """the peer's credit, given once and for all"""
         self.streams = CoreStreams(quic)
         self.probes = CoreProbes(quic)
 
@@ -394,6 +397,15 @@ def configuration_of(
     if certificate is not None:
         configuration.load_cert_chain(certificate.pem, certificate.key_pem)
     return configuration
+
+
+def with_window(configuration: QuicConfiguration, window_bytes: int) -> QuicConfiguration:
+    """Return the same settings with another credit for the peer, of each stream and of all together."""
+    if configuration.max_data == window_bytes:
+        return configuration
+    other = copy(configuration)
+    other.max_data = other.max_stream_data = window_bytes
+    return other
 
 
 def parse_long_header(data: bytes) -> InitialHeader | None:

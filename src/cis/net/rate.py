@@ -69,9 +69,9 @@ class Rates(Generic[Key]):
         """Take a token of the key's if there is one."""
         return self._of(key).take(1.0, now)
 
-    def spend(self, key: Key, now: float) -> None:
-        """Take a token of the key's, into debt if there is none."""
-        self._of(key).spend(1.0, now)
+    def spend(self, key: Key, now: float, cost: float = 1.0) -> float:
+        """Take tokens of the key's, into debt if need be; returns in how many seconds none will be owed."""
+        return self._of(key).spend(cost, now)
 
     def spent(self, key: Key, now: float) -> bool:
         """Tell whether the key has no token left; keeps nothing of keys that never spent any."""

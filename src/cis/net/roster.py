@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from cis.errors import Fault
 from cis.net.admission import Occupant, network_of
 from cis.net.limits import Cut, Drop
+from cis.net.line import Line
 from cis.net.rate import Rates
+from cis.net.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from cis.net.connection import Connection
     from cis.net.limits import ConnectionStatistics, EndpointCounters, NetLimits
@@ -42,11 +44,19 @@ class Roster:
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._failed: Rates[str] = Rates(per_s=limits.failed_per_address_per_s, burst=limits.failed_per_address_burst)
+        self.line = Line(lambda: _renew(self.everyone, self.line, self._limits))
+        self.traffic = Traffic()
         self.routes: dict[bytes, Connection] = {}
         self._counters = counters
         self._on_accepted = on_accepted
         self._entries: dict[Connection, _Entry] = {}
         self._lingering: dict[Connection, None] = {}
+
+    def use_limits(self, limits: NetLimits) -> None:
+        """Let other limits hold for all connections."""
+        self._limits = limits
+        for connection in self.everyone:
+            connection.use_limits(limits)
 
     @property
     def everyone(self) -> tuple[Connection, ...]:
@@ -174,6 +184,13 @@ class Roster:
     def _give_up_on(self, connection: Connection) -> None:
         self._counters.handshakes_timed_out += 1
         connection.drop("the handshake took too long")
+
+
+def _renew(connections: Iterable[Connection], line: Line, limits: NetLimits) -> None:
+    """End those whose credit, given once and for all, does not fit the limits: they are made anew."""
+    for one in connections:
+        if one.authenticated and not line.fits(one.path, one.window_bytes, limits.window_bytes):
+            one.close(Fault.SHUTDOWN, "other limits hold now: connect again")
 
 
 def _buffered(one: ConnectionStatistics, limits: NetLimits) -> int:

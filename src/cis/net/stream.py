@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from cis.errors import Fault, PeerFault
 from cis.net.closing import ConnectionLost, StreamReset
+from cis.net.traffic import Flow
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 SLICE_BYTES = 64 << 10
 FRAME_HEADER_BYTES = 4
+URGENT_BYTES_MAX = 4 << 10
+"""Frames up to this size wait for no turn: gossip, acknowledgements, what is asked and answered."""
 
 
 class StreamCarrier(Protocol):
@@ -35,6 +38,16 @@ class StreamCarrier(Protocol):
     def ended(self, stream_id: int) -> None: ...
 
 
+class Turns(Protocol):
+    """Who has bulk wait for its turn (``line.Share``)."""
+
+    @property
+    def limited(self) -> bool: ...
+    @property
+    def slice_bytes(self) -> int: ...
+    async def wait_turn(self, size: int) -> float: ...
+
+
 class Stream:
     """One stream; as a context manager it resets itself if left before both directions have ended."""
 
@@ -47,13 +60,18 @@ class Stream:
         "_send_ended",
         "_size",
         "_stopped",
+        "_turns",
         "_waiter",
+        "flow",
         "stream_id",
     )
 
-    def __init__(self, carrier: StreamCarrier, stream_id: int) -> None:
+    def __init__(self, carrier: StreamCarrier, stream_id: int, turns: Turns | None = None) -> None:
         self.stream_id = stream_id
+        self.flow = Flow()
+        """where what passes is counted"""
         self._carrier = carrier
+        self._turns = turns
         self._chunks: deque[bytes] = deque()
         self._offset = 0
         self._size = 0
@@ -102,22 +120,29 @@ class Stream:
         size = int.from_bytes(await self.read_exactly(FRAME_HEADER_BYTES))
         if size > max_bytes:
             raise PeerFault(Fault.TOO_LARGE, f"a frame of {size} bytes where {max_bytes} are allowed")
+        self.flow.messages_in += 1
         return await self.read_exactly(size)
 
     async def write(self, data: bytes) -> None:
-        """Hand over ``data``, waiting while too much is unsent; raises StreamReset or ConnectionLost."""
-        if len(data) <= SLICE_BYTES:
-            await self._send(data)
-            return
-        view = memoryview(data)
-        for start in range(0, len(data), SLICE_BYTES):
-            await self._send(view[start : start + SLICE_BYTES])
+        """Hand over ``data``, waiting for its turn and for room; raises StreamReset or ConnectionLost."""
+        start, view = 0, memoryview(data)
+        while start < len(data):
+            size = SLICE_BYTES
+            if self._turns is not None and self._turns.limited:
+                size = min(self._turns.slice_bytes, len(data) - start)
+                self.flow.held_out_s += await self._turns.wait_turn(size)
+            await self._send(view[start : start + size])
+            start += size
 
-    async def write_frame(self, *parts: bytes) -> None:
-        """Write the parts, together, as one frame: a 4-byte big-endian length, then the body."""
+    async def write_frame(self, *parts: bytes, bulk: bool = False) -> None:
+        """Write the parts, together, as one frame: a 4-byte big-endian length, then the body.
+
+        A small one waits for no turn unless it is one of many, ``bulk``.
+        """
         size = sum(map(len, parts))
         header = size.to_bytes(FRAME_HEADER_BYTES)
-        if size <= SLICE_BYTES:
+        self.flow.messages_out += 1
+        if size <= (SLICE_BYTES if self._turns is None or not self._turns.limited else 0 if bulk else URGENT_BYTES_MAX):
             await self._send(b"".join((header, *parts)))
             return
         await self._send(header)
@@ -157,6 +182,7 @@ class Stream:
 
     def on_data(self, data: bytes, *, ended: bool) -> None:
         """Keep what arrived until it is read."""
+        self.flow.bytes_in += len(data)
         if self._receive_ended:
             self._carrier.consumed(len(data))
             return
@@ -208,6 +234,7 @@ class Stream:
                 break
             await self._carrier.wait_room(self.stream_id)
         self._carrier.send(self.stream_id, data, end=False)
+        self.flow.bytes_out += len(data)
 
     def _take(self, size: int) -> bytes:
         """Remove and return the first ``size`` unread bytes; there are that many."""

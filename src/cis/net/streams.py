@@ -13,21 +13,26 @@ from typing import TYPE_CHECKING, Protocol
 
 from cis.errors import Fault
 from cis.net.closing import ConnectionLost
+from cis.net.intake import Account as IntakeAccount
+from cis.net.intake import Intake
 from cis.net.limits import Cut
 from cis.net.qh3_core import LISTENER_OF_STREAM, UNIDIRECTIONAL
 from cis.net.stream import Stream
+from cis.net.traffic import Ledger
 from cis.net.waiting import Change
 
 if TYPE_CHECKING:
     from cis.net.drive import Drive
     from cis.net.limits import NetLimits
+    from cis.net.traffic import Traffic
 
 
-class Account(Protocol):
+class Account(IntakeAccount, Protocol):
     """Where it is counted (``connection.Registrar``)."""
 
+    @property
+    def traffic(self) -> Traffic: ...
     def on_cut(self, why: Cut) -> None: ...
-    def on_paused(self) -> None: ...
 
 
 class Streams:
@@ -36,7 +41,7 @@ class Streams:
     def __init__(self, drive: Drive, limits: NetLimits, account: Account, *, is_dialler: bool) -> None:
         self._drive = drive
         self._core = drive.core.streams
-        self._limits = limits
+        self.limits = limits
         self._account = account
         self._is_dialler = is_dialler
         self._open: dict[int, Stream] = {}
@@ -44,9 +49,11 @@ class Streams:
         self._accepted: deque[Stream] = deque()
         self._changed = Change()
         self._room: list[tuple[int, asyncio.Future[None]]] = []
-        self._resume_wanted = False
+        self.intake = Intake(drive, limits, account)
+        self.ledger = Ledger(account.traffic)
+        drive.footing.share.peer_of = lambda: self.ledger.peer
         self.local = self.remote = self.opened_by_peer = 0
-        self.unread_bytes = self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = 0
 
     @property
     def lost(self) -> ConnectionLost | None:
@@ -54,15 +61,16 @@ class Streams:
         reason = self._drive.reason
         return None if reason is None else ConnectionLost(reason)
 
-    async def open(self) -> Stream:
-        """Open a stream once the peer permits; raises ConnectionLost."""
+    async def open(self, purpose: str | None) -> Stream:
+        """Open a stream once the peer permits, for a purpose; raises ConnectionLost."""
         while (lost := self.lost) is None and not self._may_open():
             await self._changed.wait()
         if lost is not None:
             raise lost
-        stream = Stream(self, self._core.open())
-        self._open[stream.stream_id] = stream
+        stream = self._make(self._core.open())
         self.local += 1
+        if purpose is not None:
+            self.ledger.aim(stream, purpose)
         return stream
 
     async def accept(self) -> Stream:
@@ -75,10 +83,7 @@ class Streams:
 
     def on_input(self) -> None:
         """Stop or permit reading, and look whether the peer permits new streams."""
-        core = self._drive.core
-        if not core.paused and self.unread_bytes > self._limits.pause_above_bytes:
-            core.pause()
-            self._account.on_paused()
+        self.intake.look()
         if self._changed and self._may_open():
             self._changed.notify()
 
@@ -86,7 +91,7 @@ class Streams:
         """Wake the writers that have found room, and enough of it to be worth waking for."""
         if not self._room:
             return
-        low = self._limits.send_high_water_bytes // 2
+        low = self.limits.send_high_water_bytes // 2
         waiting, self._room = self._room, []
         for stream_id, waiter in waiting:
             unsent = self._core.unsent_bytes(stream_id)
@@ -97,6 +102,8 @@ class Streams:
 
     def on_end(self) -> None:
         """Wake everybody, to learn that it is over."""
+        self.ledger.close()
+        self._drive.footing.share.end()
         self._changed.notify()
         self.on_flushed()
         for stream in self._open.values():
@@ -112,7 +119,7 @@ class Streams:
 
     def has_room(self, stream_id: int) -> bool:
         """Whether the stream's unsent bytes are below the high-water mark."""
-        return self._core.unsent_bytes(stream_id) <= self._limits.send_high_water_bytes
+        return self._core.unsent_bytes(stream_id) <= self.limits.send_high_water_bytes
 
     async def wait_room(self, stream_id: int) -> None:
         """Wait until there may be room, or the stream or connection has ended."""
@@ -124,11 +131,7 @@ class Streams:
 
     def consumed(self, size: int) -> None:
         """Count bytes as read; may let the peer send on."""
-        self.unread_bytes -= size
-        low = self._limits.pause_above_bytes // 2
-        if self._drive.core.paused and not self._resume_wanted and self.unread_bytes <= low:
-            self._resume_wanted = True
-            asyncio.get_running_loop().call_soon(self._drive.guarded, self._resume)
+        self.intake.consumed(size)
 
     def abandon(self, stream_id: int, fault: Fault, *, reset: bool, stop: bool) -> None:
         """Give up directions of a stream."""
@@ -138,7 +141,8 @@ class Streams:
 
     def ended(self, stream_id: int) -> None:
         """Forget a stream both of whose directions have ended."""
-        if self._open.pop(stream_id, None) is not None:
+        if (stream := self._open.pop(stream_id, None)) is not None:
+            self.ledger.leave(stream)
             if self._is_local(stream_id):
                 self.local -= 1
                 self._changed.notify()
@@ -152,7 +156,7 @@ class Streams:
         stream = self._open.get(stream_id) or self._open_remote(stream_id)
         if stream is not None:
             self.bytes_in += len(data)
-            self.unread_bytes += len(data)
+            self.intake.arrived(len(data), stream.flow)
             stream.on_data(data, ended=ended)
 
     def on_stream_reset(self, stream_id: int) -> None:
@@ -166,8 +170,13 @@ class Streams:
             stream.on_stop_sending()
             self.on_flushed()
 
+    def _make(self, stream_id: int) -> Stream:
+        stream = self._open[stream_id] = Stream(self, stream_id, self._drive.footing.share)
+        self.ledger.enter(stream)
+        return stream
+
     def _may_open(self) -> bool:
-        return self.local < self._limits.streams_max and self._core.can_open()
+        return self.local < self.limits.streams_max and self._core.can_open()
 
     def _is_local(self, stream_id: int) -> bool:
         return bool(stream_id & LISTENER_OF_STREAM) != self._is_dialler
@@ -180,20 +189,14 @@ class Streams:
             return None  # what has ended here, or never should have been
         while self._next_remote <= stream_id:
             # Streams that ended unaccepted still wait in the queue.
-            if max(self.remote, len(self._accepted)) >= self._limits.streams_max:
+            if max(self.remote, len(self._accepted)) >= self.limits.streams_max:
                 self._account.on_cut(Cut.STREAMS)
-                self._drive.close(Fault.BUSY, f"more than {self._limits.streams_max} streams")
+                self._drive.close(Fault.BUSY, f"more than {self.limits.streams_max} streams")
                 return None
-            stream = Stream(self, self._next_remote)
-            self._open[self._next_remote] = stream
+            stream = self._make(self._next_remote)
             self._accepted.append(stream)
             self.remote += 1
             self.opened_by_peer += 1
             self._next_remote += 4
             self._changed.notify()
         return self._open.get(stream_id)
-
-    def _resume(self) -> None:
-        self._resume_wanted = False
-        self._drive.core.resume()
-        self._drive.after_input()

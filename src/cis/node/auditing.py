@@ -17,6 +17,7 @@ from cis.errors import CisError, Fault, PeerFault
 from cis.model import Dot, MemoryId, NodeId, ReplicaId, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
+from cis.node.patience import unless_stalled
 from cis.node.snapshots import SnapshotThread
 from cis.store.admission import Gate, check
 from cis.store.audit import count_wrong, explain, items, supply, unheld_bodies
@@ -262,7 +263,7 @@ class _Runner:
             try:
                 await self._perform(audit.start())
                 while not audit.finished:
-                    async with asyncio.timeout(AUDIT_STALL_S):
+                    async with unless_stalled(self._stream, AUDIT_STALL_S):
                         frame = await self._arrivals.get()
                     await self._perform(await self._desk.run(self._work.take, frame))
             finally:
@@ -272,12 +273,12 @@ class _Runner:
     async def _perform(self, effects: list[AuditEffect]) -> None:
         waiting = deque(effects)
         while waiting:
-            async with asyncio.timeout(AUDIT_STALL_S):
+            async with unless_stalled(self._stream, AUDIT_STALL_S):
                 match waiting.popleft():
                     case Send(message):
                         await self._stream.write_frame(encode(message))
                     case SendFrame(frame):
-                        await self._stream.write_frame(frame)
+                        await self._stream.write_frame(frame, bulk=True)
                     case AuditFinished():
                         self._stream.finish()
                     case effect:

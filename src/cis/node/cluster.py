@@ -59,7 +59,7 @@ _NO_AUTHORITY = bytes(32)
 FORMER_ADMINS_MAX = 32
 RENEW_FIRST = (
     "the key of this space is known to a removed member: an admin's node must renew it first; connect to one "
-    "(cis p2p sync NAME)"
+    "(cis p2p connect NAME)"
 )
 
 Build = Callable[["apsw.Connection", Membership], list[bytes]]

@@ -32,7 +32,7 @@ async def ask_vectors(connection: Connection, local: LocalNode, own: Vectors, pe
     own = {space: own[space] for space in local.cluster.shared_with(peer) if space in own}
     summary = Summary(local.cluster.membership.digest(), [(space, digest(own[space])) for space in sorted(own)])
     pages: dict[SpaceId, list[Vector]] = {}
-    async with asyncio.timeout(ANSWER_S), await connection.open_stream() as stream:
+    async with asyncio.timeout(ANSWER_S), await connection.open_stream("vectors") as stream:
         await stream.write_frame(encode(Open("vectors")))
         await stream.write_frame(encode(summary))
         stream.finish()

@@ -19,14 +19,12 @@ from cis.node import events
 from cis.node.dialling import Dialling
 from cis.node.events import Effect, Event, LinkId
 from cis.node.overlay import Overlay
+from cis.node.pool import Pool
 from cis.node.sessions import Around, Sessions, Sharing
 from cis.node.table import Link, LinkTable, SyncStatus
 from cis.peers import PeerBook, Target
 from cis.trust.acl import REFUSAL
 from cis.wire.gossip import BODY_BYTES_MAX
-
-IDLE_S = 30.0
-"""How long a link that gossip has no room for is kept after its last session."""
 
 TargetsOf = Callable[[NodeId, bytes], Sequence[Target]]
 """The addresses in a member's verified record that may be dialled."""
@@ -58,7 +56,7 @@ class Core:
         self.status: dict[NodeId, SyncStatus] = {}
         self._targets_of = targets_of
         self._examining: dict[bytes, LinkId] = {}
-        self._idle_at: float | None = None
+        self.pool = Pool(self.table, self.overlay, self.dialling.pinned)
 
     @property
     def book(self) -> PeerBook:
@@ -76,7 +74,7 @@ class Core:
 
     def next_timer(self) -> float | None:
         """Return when to come back with `Ticked`, None when nothing is planned."""
-        moments = (self.sessions.next_due(), self.overlay.next_timer(), self.dialling.next_due(), self._idle_at)
+        moments = (self.sessions.next_due(), self.overlay.next_timer(), self.dialling.next_due(), self.pool.due_at)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def connected(self) -> set[NodeId]:
@@ -120,6 +118,8 @@ class Core:
             case events.Stated() if event.link in self.links:
                 status = self.links[event.link].status
                 status.stated, status.stated_at = event.vectors, now
+            case events.IntervalChanged(interval_s):
+                self.sessions.every(interval_s, now)
             case events.SyncAsked():
                 if (asked := self.link_to(event.node)) is not None:
                     self.sessions.want(asked, now)
@@ -202,6 +202,7 @@ class Core:
             *((_duplicate(gives_way.id),) if gives_way is not None else ()),
             events.Introduce(event.link),
             *self._tell_of_link(event.node, before, now),
+            *self.pool.on_connected(link),
         ]
 
     def _on_lost(self, event: events.Lost, now: float) -> Iterable[Effect]:
@@ -306,30 +307,13 @@ class Core:
     def _due(self, now: float) -> Iterable[Effect]:
         yield from self._translate(self.overlay.due(now), now)
         yield from self.sessions.due(now)
-        yield from self._unneeded(now)
+        yield from self.pool.due(now)
         neighbours = self.overlay.neighbours
         across = self.dialling.bridging.due(neighbours, self.dialling.settled(neighbours), now)
         if across is not None:
             yield from self._tell(gossip.Sought(across), now)
         for target in self.dialling.due(self.table.nodes(), self.overlay.room, now):
             yield events.Dial(target)
-
-    def _unneeded(self, now: float) -> Iterable[Effect]:
-        """Close the links nobody needs, and note when the next may be closed."""
-        self._idle_at = None
-        for link in self.table:
-            if link.closing or link.node in self.overlay.neighbours or link.node in self.dialling.pinned:
-                continue
-            if link.syncing or link.served or link.sync_at is not None:
-                continue
-            if not link.released and self.overlay.room > 0:
-                continue
-            idle_at = now if link.released else link.used_at + IDLE_S
-            if idle_at <= now:
-                link.closing = True
-                yield events.Close(link.id, Fault.NONE, "not needed now")
-            elif self._idle_at is None or idle_at < self._idle_at:
-                self._idle_at = idle_at
 
 
 def _part(link: LinkId) -> Effect:

@@ -11,6 +11,7 @@ from cis.node.events import LinkId
 from cis.node.links import PeerLink
 from cis.node.outreach import Outreach
 from cis.node.paths import CandidateFacts, PathFacts, kind_of
+from cis.node.presence import Tie
 from cis.node.table import Link
 from cis.peers.places import is_local
 
@@ -37,6 +38,12 @@ class Describing:
         """Return how each connection in use runs."""
         used = [self._core.link_to(node) for node in self._core.table.nodes()]
         return [self._facts(link) for link in used if link is not None and link.id in self._links]
+
+    def ties(self) -> list[Tie]:
+        """Return the connections as other members are told of them, gossip's neighbours first."""
+        neighbours = self._core.overlay.neighbours
+        found = [Tie(one.node, one.kind, one.node in neighbours, _microseconds(one.rtt_s)) for one in self.paths()]
+        return sorted(found, key=lambda tie: (not tie.neighbour, tie.node))
 
     def _facts(self, link: Link) -> PathFacts:
         connection, mending = self._links[link.id].connection, self._outreach.mending
@@ -69,3 +76,7 @@ class Describing:
             return any(one.path == "mapped" and (one.host, one.port) == address for one in stated)
         own = {one.path for one in self._outreach.candidates()}
         return "mapped" in own and "direct" not in own and not is_local(address[0])
+
+
+def _microseconds(seconds: float | None) -> int | None:
+    return round(seconds * 1_000_000) if seconds is not None else None

@@ -34,6 +34,8 @@ class Dialling:
         self.book = book
         self.parted: set[NodeId] = set()
         """nodes the user wants no connection with for now"""
+        self.ban_s = BAN_S
+        """how long a node that breaks the protocol is shut out; it may change"""
         self.banned: dict[NodeId, float] = {}
         """nodes that broke the protocol, and until when they are shut out"""
         self.barred: frozenset[NodeId] = frozenset()
@@ -128,7 +130,7 @@ class Dialling:
 
     def ban(self, node: NodeId, now: float) -> None:
         """Shut a node out for a while."""
-        self.banned[node] = now + BAN_S
+        self.banned[node] = now + self.ban_s
         self.bans += 1
         self._changed = True
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from cis.errors import Denied, UsageError
 from cis.model import NodeId, SpaceId, did_of, short_id
+from cis.node.exchange import Exchange, Turn
 from cis.trust import PRIVATE, PUBLIC, ClusterKeys, Identity, Member, Membership, space_id
 from cis.trust.sealing import SpaceKeys
 from cis.wire.membership import Role
@@ -20,6 +21,8 @@ class Directory:
         self.public = space_id(membership.cluster, PUBLIC)
         self.private = keys.private.space
         self.identity = identity
+        self.exchange = Exchange()
+        """how spaces are exchanged with other members"""
         self._former_admins: tuple[Membership, tuple[NodeId, ...]] | None = None
         self._sharing: tuple[Membership, dict[SpaceId, frozenset[NodeId]]] | None = None
 
@@ -146,9 +149,10 @@ class Directory:
         return _shared_by(self.membership, self.identity.node)
 
     def shared_with(self, node: NodeId) -> list[SpaceId]:
-        """Return the spaces this node and another both share, in order."""
-        theirs = _shared_by(self.membership, node)
-        return [space for space in self.shared() if space in theirs]
+        """Return the spaces this node exchanges with another, in the order of their turns."""
+        theirs, exchange = _shared_by(self.membership, node), self.exchange
+        both = [space for space in self.shared() if space in theirs and (exchange.public or space != self.public)]
+        return sorted(both, key=lambda space: exchange.public_turn if space == self.public else Turn.ANY)
 
     def sharing(self) -> dict[SpaceId, frozenset[NodeId]]:
         """Return whom this node shares each space with that has a name of its own."""

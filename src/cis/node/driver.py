@@ -17,23 +17,27 @@ from random import Random
 from cis.discovery.provider import Provider
 from cis.errors import CisError, Fault
 from cis.gossip import Gossip
+from cis.gossip.config import GossipConfig
 from cis.model import NodeId, SpaceId
-from cis.net import Certificate, Endpoint, NetLimits
+from cis.net import Bandwidth, Certificate, Endpoint, NetLimits
 from cis.node import events, outreach
 from cis.node.bootstrap import Bootstrap, order_of_recall
 from cis.node.choosing import Choice
 from cis.node.core import Core
 from cis.node.describing import Describing
+from cis.node.dialling import BAN_S
 from cis.node.examining import Examiner
 from cis.node.freshness import Freshness
 from cis.node.local import LocalNode
 from cis.node.measuring import Measuring
 from cis.node.meeting import Around, Meeting
 from cis.node.outreach import Outreach, Terms
+from cis.node.pool import PoolLimits
 from cis.node.presence import Presence
 from cis.node.recovery import Recovery
 from cis.node.signalling import Signpost
 from cis.node.stability import ROUND_S, STABILITY, Stability, space_of
+from cis.node.table import LINKS_PER_NODE_MAX
 from cis.node.topics import Topics
 from cis.node.upkeep import Upkeep
 from cis.peers import PeerBook, Target
@@ -60,6 +64,11 @@ class NodeOptions:
     collects: bool = False
     """whether this node drops history that all members have had; it reports what it holds in any case"""
     limits: NetLimits = field(default_factory=NetLimits)
+    bandwidth: Bandwidth = field(default_factory=Bandwidth)
+    pool: PoolLimits = field(default_factory=PoolLimits)
+    links_per_node: int = LINKS_PER_NODE_MAX
+    ban_s: float = BAN_S
+    gossip: GossipConfig = field(default_factory=GossipConfig)
     providers: Sequence[Provider] = ()
     reach: ReachOptions = field(default_factory=ReachOptions)
     anchors: Sequence[Signpost] = ()
@@ -92,15 +101,18 @@ class Driver:
         self.skews_ms = self._meeting.skews_ms
         self._rng = Random()
         own, book = local.identity.node, PeerBook(local.identity.node, Random(), self.outreach.negotiable)
-        gossip = Gossip(own, self._meeting.own_record, Random(), taste=Choice(book, Random()))
+        gossip = Gossip(own, self._meeting.own_record, Random(), options.gossip, Choice(book, Random()))
         targets_of, sharing = self._meeting.targets_of, local.cluster.sharing
         self.core = Core(own, book, gossip, Random(), options.sync_interval_s, targets_of, sharing)
+        self.core.pool.limits = options.pool
+        self.core.table.per_node_max, self.core.dialling.ban_s = options.links_per_node, options.ban_s
         record_of = self._meeting.finder.records.candidates_of
-        self.paths = Describing(self.core, self.outreach, self.links, record_of).paths
+        describing = Describing(self.core, self.outreach, self.links, record_of)
+        self.paths, self.ties = describing.paths, describing.ties
         self.bootstrap = Bootstrap(local, self.problems.note)
         self._measuring = Measuring(self.core, self.paths, self.report)
         self.topics = Topics(local, lambda body: self.report(events.TopicAsked(body)))
-        self.presence = Presence(local, self.topics, Random())
+        self.presence = Presence(local, self.topics, Random(), self.ties)
         self._examiner = Examiner(local, self.topics, self.report, self.tally)
         self._upkeep = Upkeep(
             local,
@@ -158,6 +170,7 @@ class Driver:
     def _begin(self) -> None:
         """Start what runs as long as the node does."""
         finder = self._meeting.finder
+        self.endpoint.apply(self.options.limits, self.options.bandwidth)
         self.outreach.open(self.endpoint, self.core)
         now = self._loop.time()
         for peer in order_of_recall(self.bootstrap.load(now), now, self._rng):
@@ -292,8 +305,9 @@ class Driver:
 
     def _on_commit(self, commit: Commit) -> None:
         if commit.written and self.links:
-            public = self.local.cluster.public
-            frames = tuple(encode(segment) for segment in commit.written if segment.space == public)
+            public, exchange = self.local.cluster.public, self.local.cluster.exchange
+            told = [segment for segment in commit.written if exchange.public and segment.space == public]
+            frames = tuple(encode(segment) for segment in told)
             if frames:
                 self.report(events.Written(frames))
             for segment in commit.written:

@@ -211,6 +211,13 @@ class SyncAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class IntervalChanged:
+    """Periodic sessions are to be so far apart from now on."""
+
+    interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PartingAsked:
     """The user wants no connection with a node until asked again, or until the next start."""
 
@@ -280,6 +287,7 @@ Event = (
     | Stated
     | Served
     | SyncAsked
+    | IntervalChanged
     | PartingAsked
     | Removed
     | Barred

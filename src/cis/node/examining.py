@@ -39,7 +39,10 @@ class Examiner:
     def examine(self, link: PeerLink, id_: bytes, body: bytes) -> None:
         """Look at a body that came over a link."""
         if is_segment(body):
-            self._merge(link, id_, body)
+            if self._local.cluster.exchange.public:
+                self._merge(link, id_, body)
+            else:  # what was not verified is not passed on either
+                self._report(events.Examined(id_, sound=False))
             return
         try:
             verdict = self._topics.take(body)

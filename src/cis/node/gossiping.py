@@ -73,7 +73,7 @@ class GossipOut:
         return stream
 
     async def _begin(self) -> Stream:
-        stream = await self._connection.open_stream()
+        stream = await self._connection.open_stream("gossip")
         await stream.write_frame(encode(Open("gossip")))
         return stream
 

@@ -89,7 +89,7 @@ class PeerLink:
         report, error = None, ""
         self._own_session = True
         try:
-            async with await self.connection.open_stream() as stream:
+            async with await self.connection.open_stream("sync") as stream:
                 await stream.write_frame(encode(Open("sync")))
                 report = await run_session(self._around.local, stream, self.node)
         except* StreamReset:
@@ -105,7 +105,7 @@ class PeerLink:
     async def audit(self, *, checked: bool = True) -> AuditSummary:
         """Hold an audit begun here, having ``checked`` the own store first; raises what `run_audit` does."""
         with self._in_use():
-            async with await self.connection.open_stream() as stream:
+            async with await self.connection.open_stream("audit") as stream:
                 await stream.write_frame(encode(Open("audit")))
                 return await run_audit(self._around.local, stream, self.node, initiator=True, checked=checked)
 
@@ -125,7 +125,7 @@ class PeerLink:
         """Return (seconds there and back, the peer's clock in Unix ms)."""
         self._pings += 1
         number = self._pings
-        async with await self.connection.open_stream() as stream:
+        async with await self.connection.open_stream("ping") as stream:
             began = time.perf_counter()  # the loop's clock may count in milliseconds
             await stream.write_frame(encode(Open("ping")))
             await stream.write_frame(encode(Ping(number)))
@@ -144,7 +144,7 @@ class PeerLink:
 
     async def introduce(self, records: list[bytes]) -> None:
         """Tell the peer how to reach nodes: this one and others."""
-        async with await self.connection.open_stream() as stream:
+        async with await self.connection.open_stream("records") as stream:
             await stream.write_frame(encode(Open("records")))
             await stream.write_frame(encode(Records(records)))
             stream.finish()
@@ -178,6 +178,7 @@ class PeerLink:
             opening = decode(frame) if frame is not None else None
             if not isinstance(opening, Open):
                 raise PeerFault(Fault.MALFORMED, "a stream that does not say what it is for")
+            self.connection.ledger.aim(stream, opening.purpose)
             self._stream_pace.spend(units_of_stream(opening.purpose))
             match opening.purpose:
                 case "sync":

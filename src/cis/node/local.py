@@ -71,6 +71,7 @@ class LocalNode:
             limit=lambda *log: self.cluster.limit(*log),  # noqa: PLW0108 - as above
             clock_ms=clock_ms,
             entropy=entropy,
+            beyond_max=lambda: self.cluster.exchange.beyond_max,
         )
         self.store = Store(home.folder, key, setting)
         self._decisions = Decisions(self.store.execute, clock_ms)
@@ -205,8 +206,12 @@ class LocalNode:
 
     def decisions(self, limit: int) -> list[Decision]:
         """Return what was decided about other nodes last, the newest last."""
-        found: list[Decision] = self.store.execute(lambda connection: read_decisions(connection, limit)).result()
-        return found  # read where they are written, so after those that wait to be
+        try:  # where they are written, so after those that wait to be
+            found: list[Decision] = self.store.execute(lambda connection: read_decisions(connection, limit)).result()
+        except StoreError:  # a full disk hides nothing of what is on it
+            with self.store.snapshot() as reader:
+                found = read_decisions(reader.connection, limit)
+        return found
 
     def record(self, what: str, node: NodeId | None, detail: str = "") -> None:
         """Note a decision; returns at once."""

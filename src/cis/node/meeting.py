@@ -196,6 +196,7 @@ class Meeting:
 
     def _adopt(self, connection: Connection, node: NodeId, via: Target | None) -> None:
         """Begin to serve a connection, unless this node wants none with that member; `PeerFault` then."""
+        connection.ledger.identify(node)
         verdict = self._local.cluster.verdict(node)
         if self._local.cluster.membership.revoked(node):
             if via is None and self._appeals.may_be_heard(node):

@@ -50,6 +50,12 @@ class Sessions:
         self._round_at: float | None = None
         self._learned_at = float("-inf")
 
+    def every(self, interval_s: float, now: float) -> None:
+        """Hold periodic sessions at another interval from now on."""
+        self._interval_s = interval_s
+        if self._round_at is not None:
+            self._round_at = min(self._round_at, now + self._pause_s())
+
     def on_connected(self, link: Link, now: float) -> None:
         """A connection is there: who dialled begins."""
         if link.dialled:

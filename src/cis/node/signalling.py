@@ -286,7 +286,7 @@ async def _carry(link: PeerLink, to: NodeId, own: NodeId, sealed: bytes) -> bool
     if link.node == to:
         await _deliver(link.connection, own, sealed)
         return True
-    async with await link.connection.open_stream() as stream:
+    async with await link.connection.open_stream("signal") as stream:
         await stream.write_frame(encode(Open("signal")))
         await stream.write_frame(encode(Forward(to, sealed)))
         frame = await stream.read_frame(_FRAME_BYTES_MAX)
@@ -296,7 +296,7 @@ async def _carry(link: PeerLink, to: NodeId, own: NodeId, sealed: bytes) -> bool
 
 
 async def _deliver(connection: Connection, sender: NodeId, sealed: bytes) -> None:
-    async with await connection.open_stream() as stream:
+    async with await connection.open_stream("signal") as stream:
         await stream.write_frame(encode(Open("signal")))
         await stream.write_frame(encode(Forwarded(sender, sealed)))
         stream.finish()

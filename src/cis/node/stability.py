@@ -58,7 +58,8 @@ class Stability:
 
     def __init__(self, local: LocalNode, retired_ms: int = RETIRED_MS, *, collects: bool = True) -> None:
         self._local = local
-        self._collects = collects
+        self.collects = collects
+        """whether history is dropped at all; it may change"""
         self._retired_ms = retired_ms
         self._reported: dict[SpaceId, tuple[bytes, int]] = {}
         """what was reported last, and for how many rounds it has not been said again"""
@@ -109,7 +110,7 @@ class Stability:
                 _log.warning("part of what was collected elsewhere never came: going on without it")
                 give_up_catching_up(connection, space)
             floor = VersionVector() if catching_up else stable_floor(connection, space, self._retired_ms)
-            return floor, self._collects and raise_floor(connection, space, floor)
+            return floor, self.collects and raise_floor(connection, space, floor)
 
         with self._local.cluster.changing:  # so that members who come meanwhile are waited for
             floor, fresh = self._local.store.execute(task).result()

@@ -17,8 +17,9 @@ from cis.errors import CisError, Fault, PeerFault
 from cis.model import NodeId, ReplicaId, SpaceId
 from cis.net import Stream
 from cis.node.local import LocalNode
+from cis.node.patience import unless_stalled
 from cis.node.snapshots import SnapshotThread
-from cis.store.log import LogReader
+from cis.store.log import CHANGESETS_PER_FRAME, LogReader
 from cis.store.merge import Applied
 from cis.store.ordering import Order
 from cis.store.read import Reader
@@ -59,9 +60,11 @@ def standing(reader: Reader, space: SpaceId) -> Standing:
 class StoreIndex:
     """`cis.sync.Index` over a snapshot of the store, of the spaces a peer may see."""
 
-    def __init__(self, reader: Reader, spaces: Sequence[SpaceId]) -> None:
+    def __init__(
+        self, reader: Reader, spaces: Sequence[SpaceId], changesets_per_frame: int = CHANGESETS_PER_FRAME
+    ) -> None:
         self._standings = {space: standing(reader, space) for space in spaces}
-        self._logs = {space: LogReader(reader.connection, space) for space in spaces}
+        self._logs = {space: LogReader(reader.connection, space, changesets_per_frame) for space in spaces}
 
     def standings(self) -> Mapping[SpaceId, Standing]:
         """Return what the snapshot holds of each space, and up to where that is stable."""
@@ -111,7 +114,8 @@ _Event = bytes | _Fetched | _Merged | CisError
 async def run_session(local: LocalNode, stream: Stream, peer: NodeId) -> Report:
     """Hold one session to its end; raises `PeerFault`, StreamReset, ConnectionLost or TimedOut."""
     with SnapshotThread(local.store, "cis-session") as snapshot:
-        index = await snapshot.run(lambda: StoreIndex(snapshot.open(), local.cluster.shared_with(peer)))
+        spaces, per_frame = local.cluster.shared_with(peer), local.cluster.exchange.changesets_per_frame
+        index = await snapshot.run(lambda: StoreIndex(snapshot.open(), spaces, per_frame))
         return await _Runner(local, stream, index, snapshot).run()
 
 
@@ -172,7 +176,7 @@ class _Runner:
     async def _drive(self, group: asyncio.TaskGroup) -> None:
         await self._perform(self._session.start(), group)
         while not self._session.finished:
-            async with asyncio.timeout(SESSION_STALL_S):
+            async with unless_stalled(self._stream, SESSION_STALL_S):
                 await self._perform(self._react(await self._events.get()), group)
 
     def _react(self, event: _Event) -> list[Effect]:
@@ -202,7 +206,7 @@ class _Runner:
                 case Send(message):
                     await self._stream.write_frame(encode(message))
                 case SendFrame(frame):
-                    await self._stream.write_frame(frame)
+                    await self._stream.write_frame(frame, bulk=True)
                 case Fetch():
                     group.create_task(self._fetch(effect))
                 case Merge(size):

@@ -78,6 +78,8 @@ class LinkTable:
 
     def __init__(self, own: NodeId) -> None:
         self._own = own
+        self.per_node_max = LINKS_PER_NODE_MAX
+        """links with one node at once, while one takes the place of another; it may change"""
         self.by_id: dict[LinkId, Link] = {}
         self._by_node: dict[NodeId, list[Link]] = {}
 
@@ -116,7 +118,7 @@ class LinkTable:
         stays = self._survivor(rival, event, now)
         if stays is rival:
             return False, None
-        crowded = len(self._by_node[event.node]) >= LINKS_PER_NODE_MAX
+        crowded = len(self._by_node[event.node]) >= self.per_node_max
         return True, rival if stays is event or crowded else None
 
     def _survivor(self, rival: Link, event: events.Connected, now: float) -> Link | events.Connected | None:

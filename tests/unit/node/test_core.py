@@ -171,6 +171,15 @@ def test_a_node_that_broke_the_protocol_is_shut_out_for_a_while(core: Core) -> N
     assert core.handle(events.Ticked(), 1.0 + BAN_S) == [events.Dial(target(HIGH))]
 
 
+def test_for_how_long_may_be_another_while_the_node_runs(core: Core) -> None:
+    core.handle(events.Sighted(target(HIGH)), 0.0)
+    connect(core, 1, HIGH, dialled=True)
+    core.dialling.ban_s = 60.0
+    assert core.handle(events.Lost(1, "malformed", blamed=True), 1.0) == []
+    assert core.handle(events.Ticked(), 60.0) == []
+    assert core.handle(events.Ticked(), 61.0) == [events.Dial(target(HIGH))]
+
+
 def test_nothing_is_planned_when_nothing_is_known(core: Core) -> None:
     assert core.next_timer() is None
     assert core.handle(events.Ticked(), 0.0) == []
@@ -198,6 +207,13 @@ def test_a_member_the_access_list_refuses_is_parted_with_and_dialled_once_it_is_
     assert refused.fault is Fault.UNAUTHORISED
     assert core.handle(events.Ticked(), BAN_S) == []
     assert core.handle(events.Barred(frozenset(), ""), BAN_S + 1) == [events.Dial(target(HIGH))]
+
+
+def test_a_shorter_interval_holds_from_now_on_and_not_from_the_next_round_on(core: Core) -> None:
+    connect(core, 1, HIGH, dialled=False)
+    assert (core.next_timer() or 0) >= INTERVAL_S * (1 - JITTER)
+    core.handle(events.IntervalChanged(5.0), 1.0)
+    assert core.handle(events.Ticked(), 1.0 + 5.0 * (1 + JITTER)) == [events.Synchronise(1)]
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------

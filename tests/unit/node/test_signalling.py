@@ -70,7 +70,7 @@ class Member:
         return self.local.identity.node
 
     def link(self, other: Member) -> SimpleNamespace:
-        async def open_stream() -> Pipe:
+        async def open_stream(_purpose: str) -> Pipe:
             there, back = asyncio.Queue[bytes | None](), asyncio.Queue[bytes | None]()
             self.group.create_task(other.serve(self.id, Pipe(there, back)))
             return Pipe(back, there)
@@ -250,7 +250,7 @@ async def test_who_takes_nothing_holds_up_no_carrier(
     monkeypatch.setattr(signalling, "CARRY_S", 0.01)
     common, left, right = trio
     never = asyncio.Event()
-    common.link(right).connection.open_stream = never.wait
+    common.link(right).connection.open_stream = lambda _purpose: never.wait()
     async with asyncio.timeout(2.0):
         assert await taken(common, left.id, right.id) is False
 
