@@ -74,6 +74,12 @@ class AccessOperations:
         note = "no member is allowed, so this node connects to nobody: `cis acl allow NAME`" if nobody else ""
         return self._edited(before, after, changed=changed, note=note)
 
+    def again(self) -> None:
+        """Let the list hold that stands in the settings now; no edit made meanwhile is undone."""
+        with self._editing:
+            if acl_of(self._home) != self._local.cluster.acl:
+                self._apply()
+
     def _apply(self) -> Acl:
         """Read back what was written, and let it hold."""
         acl = acl_of(self._home)

@@ -12,10 +12,12 @@ from cis.api.browsing import BrowsingOperations
 from cis.api.compacting import CompactOperations
 from cis.api.conflicts import ConflictOperations
 from cis.api.counting import CountingOperations
-from cis.api.doctor_schema import GetTrust
+from cis.api.doctor_schema import CheckStore, GetTrust
 from cis.api.embedding_work import EmbeddingWork
 from cis.api.expiring import Expiring
+from cis.api.explaining import RestingWhy
 from cis.api.indexing import IndexOperations
+from cis.api.integrity import check_store
 from cis.api.memory import MemoryOperations
 from cis.api.network_schema import GetStatus, NodeStatus
 from cis.api.operations import (
@@ -36,6 +38,7 @@ from cis.api.tickets import TicketOperations
 from cis.api.transfer import TransferOperations
 from cis.api.trust_facts import trust_facts
 from cis.api.trusting import TrustOperations
+from cis.api.why_schema import ExplainMemory
 from cis.crdt import Policy
 from cis.embedding.choosing import EmbeddingOptions, embedder_of
 from cis.embedding.embedder import Embedder
@@ -86,6 +89,8 @@ class EmbeddedNode:
             ),
             **bootstrap_handlers(RestingBootstrap(local)),
             GetTrust: lambda _: trust_facts(local, {}),
+            ExplainMemory: RestingWhy(local, policy, self.readers).explain,
+            CheckStore: lambda _: check_store(local),
         }
 
         self.work.start()

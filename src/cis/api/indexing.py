@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from cis.api.embedding_schema import Embedding, GetEmbedding, ModelVectors, Reindex, Reindexing
@@ -23,7 +24,7 @@ class IndexOperations:
     def embedding(self, _: GetEmbedding) -> Embedding:
         """Say which model there is, and how many memories have its vectors."""
         state = self._work.state()
-        with self._local.store.index():
+        with contextlib.suppress(TimedOut), self._local.store.index(_LOOK_S):
             pass  # what was just written counts
         models = self._local.store.vectors(state.model or "").models()
         return Embedding(

@@ -154,7 +154,8 @@ class MemoryOperations:
         space, key, category = self._space(request.space), request.key, request.category
         with self._readers.snapshot() as reader:
             whole = reader.recall(space, key)
-        recalled = current(whole, Policy.CRDT, self._local.clock_ms())
+        now_ms = self._local.clock_ms()
+        recalled = current(whole, Policy.CRDT, now_ms)
         if whole is None:
             return [], Content(key, category=category or "note")
         if recalled is None:
@@ -165,7 +166,7 @@ class MemoryOperations:
         latest = recalled.latest.content
         if latest is None:
             return [], Content(key, category=category or "note")
-        left_ms = recalled.expires_ms - self._local.clock_ms() if recalled.expires_ms else _NO_TTL
+        left_ms = recalled.expires_ms - now_ms if recalled.expires_ms else _NO_TTL
         return [], Content(key, category=category or latest.category, tags=latest.tags, ttl_ms=left_ms)
 
     def _save(self, request: _Keyed, writes: Sequence[Write]) -> Saved:

@@ -341,6 +341,8 @@ class CompactStore(Request[Compacted], frozen=True, kw_only=True):
     """Remove what has expired, fold what was replaced, and give the disk back what neither file needs."""
 
     path: ClassVar[str] = "memory/compact"
+    timeout_s: ClassVar[float] = 3600.0
+    """it takes time in proportion to what is stored"""
 
 
 class RowProblem(msgspec.Struct, frozen=True):

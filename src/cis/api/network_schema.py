@@ -16,8 +16,21 @@ PeerState = Literal["connected", "up", "unknown", "active", "inactive"]
 """``up``: not connected, but it tells through others that it is there."""
 
 
+class PeerGlance(msgspec.Struct, frozen=True, kw_only=True):
+    """How things stand with a connected member, in a few words; fields as those of `PeerInfo`."""
+
+    name: str
+    path: str
+    rtt_ms: float | None
+    syncing: bool
+    in_step_s: float | None
+    behind_here: int | None
+    behind_there: int | None
+    last_error: str
+
+
 class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A node at a glance; ``problems`` says what does not work and why."""
+    """A node at a glance; ``problems`` says what does not work and why, ``remedies`` what to type about each."""
 
     running: bool
     name: str
@@ -39,6 +52,9 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """who removed this node from its cluster, as far as it was told; null for a member"""
     removed_ms: int | None = None
     problems: dict[str, str] = {}
+    remedies: dict[str, str] = {}
+    peers: tuple[PeerGlance, ...] = ()
+    """the connected ones, by name"""
     dht_ports: tuple[int, ...] = ()
     """where the DHT listens, by UDP, and by TCP that serves nothing"""
     reach: ReachStatus | None = None
@@ -54,9 +70,10 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GetStatus(Request[NodeStatus], frozen=True, kw_only=True):
-    """Say how the node is."""
+    """Say how the node is; with ``ask``, connected members are asked what they hold, for a second at most."""
 
     path: ClassVar[str] = "node/status"
+    ask: bool = False
 
 
 class Stopping(msgspec.Struct, frozen=True):

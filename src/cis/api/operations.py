@@ -14,7 +14,10 @@ from cis.api import network_schema as network
 from cis.api import pairing_schema as pairing
 from cis.api import peer_schema as peers
 from cis.api import reach_schema as reach
+from cis.api import reload_schema as reload
+from cis.api import telemetry_schema as telemetry
 from cis.api import trust_schema as trust
+from cis.api import why_schema as why
 from cis.api.protocol import Request
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from cis.api.counting import CountingOperations
     from cis.api.dht import DhtOperations
     from cis.api.indexing import IndexOperations
+    from cis.api.latency import LatencyOperations
     from cis.api.listening import TopicOperations
     from cis.api.memory import MemoryOperations
     from cis.api.netchecking import NetcheckOperations
@@ -34,8 +38,10 @@ if TYPE_CHECKING:
     from cis.api.peering import PeerOperations
     from cis.api.searching import SearchOperations
     from cis.api.spaces import SpaceOperations
+    from cis.api.statistics import StatisticsOperations
     from cis.api.sync_status import SyncStatusOperations
     from cis.api.tickets import TicketOperations
+    from cis.api.topology import TopologyOperations
     from cis.api.transfer import TransferOperations
     from cis.api.trusting import TrustOperations
 
@@ -78,7 +84,10 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     trust.ShareSpace,
     network.GetStatus,
     doctor.GetTrust,
+    doctor.CheckStore,
+    why.ExplainMemory,
     network.StopNode,
+    reload.ReloadSettings,
     network.Invite,
     pairing.ShowCode,
     pairing.TakeCode,
@@ -93,6 +102,9 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     reach.CheckNetwork,
     reach.ListConnections,
     reach.ExplainPeer,
+    telemetry.GetTopology,
+    telemetry.GetStatistics,
+    telemetry.MeasureLatency,
     gossip.GetSyncStatus,
     gossip.BroadcastMessage,
     gossip.ListenTopics,
@@ -173,6 +185,17 @@ def reach_handlers(
     return {
         reach.ListConnections: connections.connections,
         reach.CheckNetwork: checking.check,
+    }
+
+
+def telemetry_handlers(
+    topology: TopologyOperations, latency: LatencyOperations, statistics: StatisticsOperations
+) -> Mapping[type[Request[Any]], AsyncHandler]:
+    """Return who answers about how the node and the cluster do; only in the daemon."""
+    return {
+        telemetry.GetTopology: topology.topology,
+        telemetry.MeasureLatency: latency.measure,
+        telemetry.GetStatistics: statistics.statistics,
     }
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cis.api.memory_schema import Memory
+from cis.api.word_search import PREFIX_CHARS_MIN
 
 BEFORE = 40
 LENGTH_MAX = 160
@@ -31,25 +32,26 @@ class Snippet:
 
 
 class Words:
-    """The words of a query; the last may be the beginning of a longer one."""
+    """The words of a query; the last, where it is long enough, may be the beginning of a longer one."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = [(word, _tokens(word)) for word in words]
         tokens = [token for _, parts in self._words for token in parts]
         whole = "|".join(re.escape(token) for token in sorted(set(tokens), key=len, reverse=True))
-        begun = f"|{re.escape(tokens[-1])}{_IN_WORD}*" if tokens else ""
+        prefix = bool(tokens) and len(words[-1]) >= PREFIX_CHARS_MIN
+        begun = f"|{re.escape(tokens[-1])}{_IN_WORD}*" if prefix else ""
         self._pattern = re.compile(f"(?<!{_IN_WORD})(?:(?:{whole})(?!{_IN_WORD}){begun})") if tokens else None
-        self._last = tokens[-1] if tokens else ""
+        self._begun = tokens[-1] if prefix else None
 
     def in_memory(self, memory: Memory) -> list[str]:
         """Return those of the query's words that a memory holds, as they were asked for."""
         text = "\n".join((memory.key, *memory.tags, _text(memory.value)))
         found = {one[0] for one in self._pattern.finditer(_folded(text))} if self._pattern else set[str]()
-        begun = any(one.startswith(self._last) for one in found)
+        begun = self._begun is not None and any(one.startswith(self._begun) for one in found)
         return [
             word
             for word, parts in self._words
-            if all(part in found or (part == self._last and begun) for part in parts)
+            if all(part in found or (part == self._begun and begun) for part in parts)
         ]
 
     def snippet(self, memory: Memory) -> Snippet:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cis.api.daemon import options_of
+from cis.api.acting import options_of
 from cis.api.settings import load
 from cis.bench.figures import BenchFailed
 from cis.discovery.dht.provider import DhtProvider

@@ -87,14 +87,21 @@ class StaticPeers:
 
     async def run(self, _announcement: Announcement, found: Callable[[Sighting], None]) -> None:
         """Tell of every configured peer, now and in intervals, until cancelled."""
-        while self._peers:
+        while True:
             self._due.clear()
             async with asyncio.TaskGroup() as group:
                 for peer in self._peers:
                     group.create_task(self._look(peer, found))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._interval_s):
+                async with asyncio.timeout(self._interval_s if self._peers else None):
                     await self._due.wait()
+
+    def replace(self, peers: Sequence[StaticPeer]) -> None:
+        """Tell of these peers from now on."""
+        self._peers = tuple(peers)
+        named = set(map(str, self._peers))
+        self._failures = {peer: why for peer, why in self._failures.items() if peer in named}
+        self._due.set()
 
     def network_changed(self) -> None:
         """Resolve all names now."""

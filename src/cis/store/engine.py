@@ -86,6 +86,8 @@ class Around:
     limit: Limit
     on_commit: Callable[[Commit], None]
     indexed: Callable[[], int]
+    beyond_max: Callable[[], int]
+    """how far past the end of a log a change may be to be kept"""
 
 
 class Engine:
@@ -106,7 +108,7 @@ class Engine:
         self._around = around
         self._replicas = Replicas(connection)
         self._gate = Gate(around.judge, around.limit, self._replicas.stable)
-        self._merger = Merger(connection, self._replicas)
+        self._merger = Merger(connection, self._replicas, around.beyond_max)
         self._reader = Reader(connection, keys)
         self._clock = HybridClock(self._reader.latest_hlc(_SHARED_CLOCK))
         # A clock of its own, so that stamps others see do not count what is written privately.

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SEGMENT_BYTES = 512 * 1024
 """A segment is closed at the first signature after this many bytes."""
+CHANGESETS_PER_FRAME = 1000
+"""So it is after this many changesets, unless the reader is told otherwise."""
 _CHANGES_AT_ONCE = 4096
 """Rows are read up to the first signature after this many changes."""
 _CHANGESETS = """
@@ -51,9 +53,12 @@ class _Changeset(NamedTuple):
 class LogReader:
     """Reads segments of one space's logs over a connection whose transaction is the snapshot."""
 
-    def __init__(self, connection: apsw.Connection, space: SpaceId) -> None:
+    def __init__(
+        self, connection: apsw.Connection, space: SpaceId, changesets_per_frame: int = CHANGESETS_PER_FRAME
+    ) -> None:
         self._connection = connection
         self._space = space
+        self._changesets_per_frame = changesets_per_frame
         query = "SELECT r.id, r.no, r.base FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?"
         rows = fetch(connection, query, (space,))
         self._numbers = {ReplicaId(replica): number for replica, number, _ in rows}
@@ -81,8 +86,8 @@ class LogReader:
                 break  # what lies behind a gap, or beyond a fork
             changesets.append(changeset)
             changes += changeset.changes
-            enough = changes >= _CHANGES_AT_ONCE or start + changes > rid_of(number, last)
-            if enough and changeset.signature is not None:
+            many = changes >= _CHANGES_AT_ONCE or len(changesets) >= self._changesets_per_frame
+            if (many or start + changes > rid_of(number, last)) and changeset.signature is not None:
                 break
         tail = self._tail(changesets[-1])
         while changesets and tail is None and changesets[-1].signature is None:

@@ -28,7 +28,7 @@ from cis.wire.messages import encode
 from cis.wire.segment import HASH_LENGTH, HEADER, RECORD, REFERENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -71,10 +71,10 @@ class Applied:
 class Merger:
     """Puts segments into the tables, inside the caller's transaction."""
 
-    def __init__(self, connection: apsw.Connection, replicas: Replicas) -> None:
+    def __init__(self, connection: apsw.Connection, replicas: Replicas, beyond_max: Callable[[], int]) -> None:
         self._connection = connection
         self._replicas = replicas
-        self._placer = Placer(connection, replicas)
+        self._placer = Placer(connection, replicas, beyond_max)
         self._replacer = Replacer(connection, replicas)
 
     @property

@@ -18,6 +18,8 @@ from cis.store.replicas import rid_of
 from cis.trust.signing import part
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import apsw
 
     from cis.store.ordering import Turn
@@ -25,15 +27,16 @@ if TYPE_CHECKING:
     from cis.trust.signing import Verified
 
 BEYOND_MAX = 4096
-"""Dots this far past the end of a log are not kept: anti-entropy brings them in order."""
+"""Dots this far past the end of a log are not kept, unless told otherwise: anti-entropy brings them in order."""
 
 
 class Placer:
     """Compares segments with the logs held, inside the caller's transaction."""
 
-    def __init__(self, connection: apsw.Connection, replicas: Replicas) -> None:
+    def __init__(self, connection: apsw.Connection, replicas: Replicas, beyond_max: Callable[[], int]) -> None:
         self._connection = connection
         self._replicas = replicas
+        self._beyond_max = beyond_max
 
     def place(self, verified: Verified, turn: Turn | None = None) -> tuple[LogEnd, list[Verified]]:
         """Return the log it belongs to and the parts of it that are new, having advanced the log's end.
@@ -64,7 +67,7 @@ class Placer:
     def _continue(self, fresh: Verified, end: LogEnd) -> tuple[LogEnd, list[Verified]]:
         """Place what begins behind the log's end."""
         if fresh.segment.first > end.seq + 1:
-            if fresh.last > end.seq + BEYOND_MAX:
+            if fresh.last > end.seq + self._beyond_max():
                 return end, []
             parts = self._without_held(fresh, end)
             end.beyond = True

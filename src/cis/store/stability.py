@@ -50,6 +50,13 @@ def save_report(connection: apsw.Connection, space: SpaceId, node: NodeId, vecto
     )
 
 
+def reported(reader: Reader, space: SpaceId, node: NodeId) -> VersionVector | None:
+    """Return what a member last reported to hold; None where it never did."""
+    query = "SELECT vector FROM report WHERE node = ?2 AND space = (SELECT no FROM space WHERE id = ?1)"
+    rows = reader.connection.execute(query, (space, node)).get
+    return _vector(rows) if rows else None
+
+
 def count_silence(connection: apsw.Connection, space: SpaceId, members: Iterable[NodeId], now_ms: int) -> None:
     """Begin a round: count what has passed since the last as silence of every member, and forget nodes that left."""
     name = f"stability {space.hex()}"

@@ -24,6 +24,7 @@ from cis.store.engine import Around, Commit, Engine, Signer
 from cis.store.incarnation import current_replica, renew, stored_replica
 from cis.store.index import Indexer, Place
 from cis.store.jobs import Job
+from cis.store.placing import BEYOND_MAX
 from cis.store.reading import Reading
 from cis.store.replicas import Replicas
 from cis.store.schema import MEMORY_MIGRATIONS
@@ -61,6 +62,8 @@ class Setting:
     limit: Limit
     clock_ms: Callable[[], int]
     entropy: Entropy
+    beyond_max: Callable[[], int] = lambda: BEYOND_MAX
+    """how far past the end of a log a change may be to be kept"""
 
 
 class Store(Reading):
@@ -96,7 +99,9 @@ class Store(Reading):
                 setting.clock_ms,
                 setting.entropy,
             )
-            around = Around(setting.judge, setting.limit, self._on_commit, lambda: self._indexer.done)
+            around = Around(
+                setting.judge, setting.limit, self._on_commit, lambda: self._indexer.done, setting.beyond_max
+            )
             engine = Engine(self.path, connection, self.keys, signer, around)
             self._runner: Runner = Writer(engine) if threaded else InPlace(engine)
             opened.callback(self._runner.close)

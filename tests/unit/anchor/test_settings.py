@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cis.anchor.place import AnchorPlace
+from cis.api.acting import options_of
 from cis.api.anchoring import anchors_of, places_of, uses_anchor
-from cis.api.daemon import options_of
-from cis.api.settings import describe, inert, load
+from cis.api.settings import describe, load
 from cis.discovery.anchor import AnchorProvider
 from cis.errors import UsageError
 
@@ -25,7 +25,6 @@ def test_an_anchor_that_is_set_and_enabled_is_used_with_its_token_and_certificat
     home = written(tmp_path, f'enabled = true\nendpoint = "{URL}"\ntoken = "secret"\nca_file = "/etc/ca.pem"')
     settings = load(home)
     assert places_of(settings) == (AnchorPlace(URL, "secret", Path("/etc/ca.pem")),)
-    assert inert(settings) == []
     options = options_of(settings, home)
     assert [anchor.name for anchor in options.anchors] == ["anchor.example.net"]
     assert [one.name for one in options.providers if isinstance(one, AnchorProvider)] == ["anchor anchor.example.net"]

@@ -29,6 +29,7 @@ class Senses:
         self.gate.set()
         self.begun = threading.Event()
         self.broken = False
+        self.refuses: str | None = None
         self.texts: list[str] = []
         self.unloaded = threading.Event()
 
@@ -44,6 +45,8 @@ class Senses:
             for word in re.findall(r"\w+", text.lower()):
                 rng = np.random.default_rng(zlib.crc32(SENSES.get(word, word).encode()))
                 rows[place] += rng.standard_normal(DIMENSIONS, np.float32)
+            if self.refuses is not None and self.refuses in text:
+                rows[place] = 0
         rows /= np.linalg.norm(rows, axis=1, keepdims=True) + 1e-9
         return rows
 

@@ -164,3 +164,12 @@ def test_a_list_has_an_end(node: Node) -> None:
     node.home.config.write_text(f"[p2p.acl]\nblacklist = [{patterns}]\n")
     with pytest.raises(UsageError, match="write fewer"):
         node.edit("deny", "phone")
+
+
+def test_a_list_that_was_edited_by_hand_holds_once_it_is_read_again(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    (tmp_path / "config.toml").write_text('[p2p.acl]\nblacklist = ["did:cis:phone"]\n')
+    node.access.again()
+    assert (node.cluster.acl, node.judged) == (Acl(denied=("did:cis:phone",)), 1)
+    node.access.again()
+    assert node.judged == 1, "nothing has changed"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from cis.api.embedding_due import DONE_S, GRACE_S, SEEN_MAX, Due
+from cis.api.embedding_due import DONE_S, GRACE_S, REFUSED_S, SEEN_MAX, Due
 
 OURS, THEIRS = b"o" * 32, b"t" * 32
 
@@ -44,6 +44,15 @@ def test_what_was_embedded_is_not_again_until_its_text_changes() -> None:
     edited = text(b"1", OURS, b"new")
     assert due.choose([edited], 0.0, 0) == ([edited], None)
     assert due.choose([one], DONE_S, 0) == ([one], None)
+
+
+def test_what_the_model_refused_is_left_aside_for_long_or_until_its_text_changes() -> None:
+    due, one, two = Due(OURS), text(b"1", OURS), text(b"2", OURS)
+    due.refuse([one], 0.0)
+    assert (due.choose([one, two], REFUSED_S - 1, 9)[0], due.aside) == ([two], 1)
+    edited = text(b"1", OURS, b"new")
+    assert (due.choose([edited], 0.0, 0)[0], due.aside) == ([edited], 0)
+    assert (due.choose([one], REFUSED_S, 0)[0], due.aside) == ([one], 0)
 
 
 def test_what_is_remembered_is_bounded() -> None:

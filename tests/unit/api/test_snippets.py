@@ -29,6 +29,7 @@ def lit(value: Any, *words: str) -> list[str]:
         ("Dark mode, always dark", ("dark",), ["Dark", "dark"]),
         ("a party of arts", ("art", "of"), ["of"]),
         ("a party of arts", ("of", "art"), ["of", "arts"]),
+        ("a party of arts", ("of", "ar"), ["of"]),
         ("Zoë ate Crème brûlée", ("creme", "zoe", "brulee"), ["Zoë", "Crème", "brûlée"]),
         ("use sqlite-vec here", ("sqlite-vec", "x"), ["sqlite", "vec"]),
         ("nothing of it", ("absent",), []),

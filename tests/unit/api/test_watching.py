@@ -101,6 +101,21 @@ def test_each_change_is_told_with_its_kind_author_and_time(tmp_path: Path) -> No
     asyncio.run(check())
 
 
+def test_of_what_is_written_to_a_memory_at_once_the_last_is_told(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with watched(tmp_path) as watcher:
+            call: Callable[..., object] = watcher.node.call
+            call(AddToMemory(key="s", values=tuple("abcdef")))
+            told = await watcher.next()
+            assert (told.kind, told.memory is not None and told.memory.value) == ("add", list("abcdef"))
+            call(RemoveFromMemory(key="s", values=tuple("abcdef")))
+            assert (await watcher.next()).event == "delete"
+            call(SetMemory(key="end", value=""))
+            assert (await watcher.next()).key == "end"
+
+    asyncio.run(check())
+
+
 def test_a_prefix_and_a_space_leave_the_rest_out(tmp_path: Path) -> None:
     async def check() -> None:
         async with watched(tmp_path, prefix="begun", space="public") as watcher:

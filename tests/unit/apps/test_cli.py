@@ -53,6 +53,8 @@ def made(cis: Run, capsys: pytest.CaptureFixture[str]) -> Run:
         (["memory", "set", "k", "v", "--file", "/f"], 2, "--file"),
         (["memory", "set", "k", "v", "--vector", "/nowhere"], 2, "/nowhere"),
         (["memory", "set", "", "v"], 2, "key"),
+        (["memory", "set", "k", "-5"], 2, "put -- before it"),
+        (["memory", "set", "k", "v", "--jsn"], 2, "--json); add --help"),
         (["memory", "list", "--limit", "0"], 2, "1000"),
         (["memory", "search", "..."], 2, "word"),
         (["memory", "import", "/nowhere.csv"], 2, "/nowhere.csv"),
@@ -136,7 +138,7 @@ def test_an_interrupt_ends_with_130(made: Run, monkeypatch: pytest.MonkeyPatch) 
     assert made("status") == 130
 
 
-@pytest.mark.parametrize("evil", ["\x1b[2J", "\x07", "\x9b31m", "a\u202eb", "\u2066", "line\nline", "\r"])
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\x07", "\x9b31m", "a\u202eb", "\u2066", "line\nline", "\r", "\U000e0041"])
 def test_no_control_character_is_printed(capsys: pytest.CaptureFixture[str], evil: str) -> None:
     say(evil)
     complain(evil)
@@ -148,8 +150,8 @@ def test_no_control_character_is_printed(capsys: pytest.CaptureFixture[str], evi
 
 
 def test_json_keeps_the_value_it_escapes(capsys: pytest.CaptureFixture[str]) -> None:
-    show_json({"k": "\x1b\u202e\u2028✓ 👩‍👧"})
-    assert json.loads(capsys.readouterr().out) == {"k": "\x1b\u202e\u2028✓ 👩‍👧"}
+    show_json({"k": "\x1b\u202e\u2028\U000e0041✓ 👩‍👧"})
+    assert json.loads(capsys.readouterr().out) == {"k": "\x1b\u202e\u2028\U000e0041✓ 👩‍👧"}
 
 
 def test_spans_and_sizes_are_short() -> None:
@@ -167,6 +169,41 @@ def test_an_empty_stdin_sets_nothing_and_an_empty_word_does(
     assert made("memory", "get", "k") == 1
     assert made("memory", "set", "k", "") == 0
     assert made("memory", "get", "k") == 0
+
+
+@pytest.mark.parametrize("value", ['{"base64": "aGk="}', '{"base64": 5}', '{"base64": "not base64"}'])
+def test_json_that_looks_like_bytes_is_printed_as_the_json_it_is(
+    made: Run, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    assert made("memory", "set", "k", value, "--as-json") == 0
+    assert made("memory", "get", "k") == 0
+    assert capsys.readouterr().out == value + "\n"
+    assert made("memory", "add", "s", value, '"text"', "--as-json") == 0
+    assert made("memory", "members", "s") == 0
+    assert sorted(capsys.readouterr().out.splitlines()) == ["text", value]
+
+
+def test_bytes_come_out_as_they_went_in(cis: Run, capfdbinary: pytest.CaptureFixture[bytes], tmp_path: Path) -> None:
+    assert cis("init") == 0
+    (tmp_path / "logo").write_bytes(b"\x89PNG\xff\0")
+    assert cis("memory", "set", "k", "--file", str(tmp_path / "logo")) == 0
+    capfdbinary.readouterr()
+    assert cis("memory", "get", "k") == 0
+    assert capfdbinary.readouterr().out == b"\x89PNG\xff\0"
+
+
+def test_a_list_that_was_cut_short_says_so(made: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rows = [{"key": key, "value": value, "beside": value == "2"} for key in "ab" for value in "12"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert made("memory", "import", str(tmp_path / "rows.jsonl")) == 0
+    for command, hint in (("conflicts", "add --limit"), ("list", "add --after a")):
+        capsys.readouterr()
+        assert made("memory", command, "--limit", "1") == 0
+        shown = capsys.readouterr()
+        assert hint in shown.err
+        assert not any(line.startswith("b ") for line in shown.out.splitlines())
+        assert made("memory", command) == 0
+        assert "add --" not in capsys.readouterr().err
 
 
 def test_taking_a_pattern_off_a_list_it_is_not_on_is_said_so(made: Run, capsys: pytest.CaptureFixture[str]) -> None:

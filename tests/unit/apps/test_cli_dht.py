@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cis.api import checkup
-from cis.api import doctor as security
+from cis.api import checkup, exposure
 from cis.api.checkup import HEALTH
 from cis.api.doctor import CHECKS, Scene
 from cis.api.network_schema import NodeStatus
@@ -78,7 +77,7 @@ def test_the_dhts_own_tcp_port_is_no_exposure_and_any_other_is(tmp_path: Path, m
     node = msgspec.structs.replace(STATUS, pid=1, dht_ports=(6881,))
     there = scene(tmp_path, node)
     for ports, expected in ({(): "ok", (6881,): "ok", (6881, 8080): "bad"}).items():
-        monkeypatch.setattr(security, "listening_tcp", lambda _, ports=ports: ports)
+        monkeypatch.setattr(exposure, "listening_tcp", lambda _, ports=ports: ports)
         found = check(there)
         assert found is not None
         assert found[0] == expected

@@ -184,6 +184,14 @@ def test_nothing_is_written_without_leave(user: Path, capsys: pytest.CaptureFixt
     assert list(user.iterdir()) == []
 
 
+def test_where_there_is_no_node_yet_registering_says_how_to_make_one(
+    user: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--home", str(tmp_path / "none"), "mcp", "install", "cursor", "--yes"]) == 0
+    assert "cis init" in capsys.readouterr().err
+    assert (user / ".cursor" / "mcp.json").exists()
+
+
 def test_printing_changes_nothing(user: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["mcp", "install", "codex", "--print", "--read-only"]) == 0
     said = capsys.readouterr().out

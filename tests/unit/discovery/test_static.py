@@ -123,9 +123,11 @@ async def test_a_name_that_leads_to_a_metadata_service_is_not_told_and_said_to_f
     assert list(provider.failures()) == ["did:cis:bad@bad:1"]
 
 
-async def test_no_peers_means_nothing_to_do() -> None:
-    async with asyncio.timeout(1):
-        await StaticPeers([]).run(Silent(), lambda sighting: None)
+async def test_peers_that_take_the_place_of_others_are_told_of_at_once() -> None:
+    provider = StaticPeers([])
+    asyncio.get_running_loop().call_soon(provider.replace, [StaticPeer.parse("did:cis:peer@192.0.2.7:1")])
+    seen = await _sightings(provider, lambda seen: len(seen) >= 1)
+    assert [(one.name, one.host) for one in seen] == [("peer", "192.0.2.7")]
 
 
 async def test_names_are_resolved_again_at_once_when_the_network_is_another() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -14,9 +15,10 @@ from cis import __version__
 from cis.apps.cli import acl, anchor, config, doctor, key, mcp, memory, nodes, p2p, pair, runs, sim, space
 from cis.apps.cli.printing import ask_secret, complain, say
 from cis.apps.cli.shared import group
-from cis.errors import CisError
+from cis.errors import CisError, system_remedy
 
 INTERRUPTED = 130
+_VALUE = re.compile(r"option:? ['\"]?-[^-]\S*$")
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of what typer raises for a wrong command line; typer has moved its module more than once."""
 
@@ -95,6 +97,8 @@ def run(arguments: list[str]) -> int:
 def _mistyped(message: str) -> str:
     """Return what typer says of a wrong command line as one sentence in the manner of all our errors."""
     said = message.strip().rstrip(".").replace(". Did you mean", ": did you mean").replace("(Possible", "(possible")
+    if _VALUE.search(said):
+        return f"{said[:1].lower()}{said[1:]}; where it is a value, put -- before it"
     end = " " if said.endswith("?") else "; "
     return f"{said[:1].lower()}{said[1:]}{end}add --help to see how"
 
@@ -112,5 +116,6 @@ def _explained(error: Exception) -> tuple[str, int]:
             return _mistyped(str(getattr(error, "format_message", error.__str__)())), 2
         case OSError():
             where = f": {error.filename}" if error.filename else ""
-            return f"the system refused: {error.strerror or error}{where}", 1
+            remedy = f"; {told}" if (told := system_remedy(error)) else ""
+            return f"the system refused: {error.strerror or error}{where}{remedy}", 1
     return f"a defect of cis: {type(error).__name__}: {error} (CIS_DEBUG=1 shows where)", 1
