@@ -218,13 +218,16 @@ async def test_half_a_character_is_refused_by_either_way_in(home: Path, text: An
         store.set("k", text)
 
 
-def test_what_is_no_vector_no_tags_no_time_and_no_message_is_refused(store: cis.Client) -> None:
+def test_what_is_no_vector_no_tags_no_lifetime_no_time_and_no_message_is_refused(store: cis.Client) -> None:
     odd: Any
     for odd in (["a"], [math.nan], [1e300], []):
         with pytest.raises(cis.UsageError, match="row of"):
             store.set("k", "v", vector=odd, vector_model="m")
     with pytest.raises(cis.UsageError, match=r"write \['ui'\]"):
         store.set("k", "v", tags="ui")
+    for seconds in (math.nan, math.inf):
+        with pytest.raises(cis.UsageError, match="time to live"):
+            store.set("k", "v", ttl_s=seconds)
     with pytest.raises(cis.UsageError, match="no time"):
         store.search("v", since=datetime.min)  # noqa: DTZ901 - that is the point
     odd = {"a": 1}

@@ -98,7 +98,7 @@ class AsyncSpace:
             space=self._space,
             category=category,
             tags=values.words(tags),
-            ttl_s=ttl_s,
+            ttl_s=values.lifetime(ttl_s),
             vector=values.packed_vector(vector),
             vector_model=vector_model,
         )

@@ -73,6 +73,13 @@ def milliseconds(moment: datetime | None) -> int | None:
         raise UsageError(f"{moment} is no time to look for: {error}") from None
 
 
+def lifetime(seconds: float | None) -> float | None:
+    """Return a time to live as it travels; `UsageError` for what JSON has no number for."""
+    if seconds is not None and not math.isfinite(seconds):
+        raise UsageError(f"a time to live of {seconds} s: give seconds above 0, or leave it out")
+    return seconds
+
+
 def words(tags: Iterable[str]) -> tuple[str, ...]:
     """Return tags as they travel; `UsageError` for a single word, which would be one tag for each letter."""
     if isinstance(tags, str):
