@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typer._click.core import Command, Context, Parameter  # the copy of click that typer carries
 
-    from cis.api.settings import Row
+    from cis.api.configuration.settings import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -144,7 +144,7 @@ def main(arguments: list[str]) -> int:
     command = typer.main.get_command(importlib.import_module("cis.apps.cli.main").app)
     version = importlib.import_module("cis").__version__
     with tempfile.TemporaryDirectory() as home:
-        rows = importlib.import_module("cis.api.settings").describe(Path(home))
+        rows = importlib.import_module("cis.api.configuration.settings").describe(Path(home))
     pages = {
         REFERENCE / "cli.md": reference(command, "cis"),
         REFERENCE / "settings.md": settings_page(rows),

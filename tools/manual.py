@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from typer._click.core import Command, Context  # the copy of click that typer carries
 
-    from cis.api.settings import Row
+    from cis.api.configuration.settings import Row
 
 EXIT_CODES = {
     0: "done",

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from cis.api.memory_schema import Conflict, Found, Hit, Memory, Saved, Sibling, Version, WatchEvent
-    from cis.api.network_schema import NodeStatus, PeerInfo, SyncResult
+    from cis.api.memories.memory_schema import Conflict, Found, Hit, Memory, Saved, Sibling, Version, WatchEvent
+    from cis.api.peers.network_schema import NodeStatus, PeerInfo, SyncResult
     from cis.api.python import connect, open  # noqa: A004 - it is cis.open
     from cis.api.python.asynchronous import AsyncClient, AsyncSpace
     from cis.api.python.message import Message
@@ -73,8 +73,8 @@ _HOMES = {
     "Value": "cis.api.python.values",
     **dict.fromkeys(_ASYNCHRONOUS, "cis.api.python.asynchronous"),
     **dict.fromkeys(_SYNCHRONOUS, "cis.api.python.synchronous"),
-    **dict.fromkeys(_MEMORIES, "cis.api.memory_schema"),
-    **dict.fromkeys(_NETWORK, "cis.api.network_schema"),
+    **dict.fromkeys(_MEMORIES, "cis.api.memories.memory_schema"),
+    **dict.fromkeys(_NETWORK, "cis.api.peers.network_schema"),
     **dict.fromkeys(_ERRORS, "cis.errors"),
 }
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cis.api import explaining, why
-from cis.api.checkup import HEALTH
-from cis.api.doctor import CHECKS
+from cis.api.health import explaining, why
+from cis.api.health.checkup import HEALTH
+from cis.api.health.doctor import CHECKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 

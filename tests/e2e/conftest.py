@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from cis.api.client import connect, connect_daemon
-from cis.api.memory_schema import ListMemories
-from cis.api.network_schema import GetStatus, NodeStatus
-from cis.api.protocol import Request
+from cis.api.control.client import connect, connect_daemon
+from cis.api.control.protocol import Request
+from cis.api.memories.memory_schema import ListMemories
+from cis.api.peers.network_schema import GetStatus, NodeStatus
 from cis.api.starting import stop
 from cis.errors import CisError
 

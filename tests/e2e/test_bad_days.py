@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.checkup import examine_health
-from cis.api.client import connect_daemon
-from cis.api.doctor_schema import Row
-from cis.api.memory_schema import GetMemory
-from cis.api.why_schema import ExplainMemory
+from cis.api.control.client import connect_daemon
+from cis.api.health.checkup import examine_health
+from cis.api.health.doctor_schema import Row
+from cis.api.health.why_schema import ExplainMemory
+from cis.api.memories.memory_schema import GetMemory
 from tests.e2e.conftest import CONDITION_S, ROOT, Home, Outcome, pair
 
 BIG = b"0123456789abcdef" * 12_800

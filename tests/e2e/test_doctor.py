@@ -6,8 +6,8 @@ import json
 import tarfile
 from pathlib import Path
 
-from cis.api.client import connect
-from cis.api.why_schema import Device, ExplainMemory
+from cis.api.control.client import connect
+from cis.api.health.why_schema import Device, ExplainMemory
 from tests.e2e.conftest import Home
 
 

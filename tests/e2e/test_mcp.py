@@ -19,8 +19,8 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import ResourceUpdated
 
-from cis.api.client import connect
-from cis.api.memory_schema import GetMemory
+from cis.api.control.client import connect
+from cis.api.memories.memory_schema import GetMemory
 from cis.embedding.choosing import EmbeddingOptions, embedder_of, why_none
 from tests.e2e.conftest import CONDITION_S, Home
 from tests.e2e.mcp_clients import agent, ask, environment_of

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from cis.api.client import connect
-from cis.api.embedding_schema import GetEmbedding
-from cis.api.memory_schema import DeleteMemory, Found, GetMemory, SearchMemories, SetMemory
+from cis.api.control.client import connect
+from cis.api.memories.embedding_schema import GetEmbedding
+from cis.api.memories.memory_schema import DeleteMemory, Found, GetMemory, SearchMemories, SetMemory
 from cis.embedding.choosing import EmbeddingOptions, embedder_of, why_none
 from tests.e2e.conftest import CONDITION_S, Home, pair
 

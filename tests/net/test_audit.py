@@ -9,8 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cis.api.network import NetworkOperations
-from cis.api.network_schema import SyncNow
+from cis.api.peers.network import NetworkOperations
+from cis.api.peers.network_schema import SyncNow
 from cis.model import Kind
 from cis.node.local import LocalNode
 from cis.node.recovery import bodies_missing

@@ -14,12 +14,12 @@ from cis.anchor.limits import AnchorLimits
 from cis.anchor.line import Line, open_line
 from cis.anchor.place import AnchorPlace
 from cis.anchor.protocol import Entered, EnterRoom, Left, NumberTaken, OpenRoom
-from cis.api import pairing as pairing_api
-from cis.api import pairing_rooms
-from cis.api.beside import beside
-from cis.api.pairing import Place
-from cis.api.pairing_rooms import AnchorAway, NobodyWaits, RoomShower, take_in_room
-from cis.api.pairing_schema import CodeShown, PairEvent, ShowCode, TakeCode
+from cis.api.membership import pairing as pairing_api
+from cis.api.membership import pairing_rooms
+from cis.api.membership.pairing import Place
+from cis.api.membership.pairing_rooms import AnchorAway, NobodyWaits, RoomShower, take_in_room
+from cis.api.membership.pairing_schema import CodeShown, PairEvent, ShowCode, TakeCode
+from cis.api.memories.beside import beside
 from cis.errors import CisError, Denied, Fault, TimedOut
 from cis.net import ConnectionLost
 from cis.node import rooms

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.acting import take_up
-from cis.api.settings import load
+from cis.api.configuration.acting import take_up
+from cis.api.configuration.settings import load
 from cis.discovery.static import StaticPeers
 from cis.model import Kind, SpaceId
 from cis.node.driver import Driver

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from cis import __version__
-from cis.api.latency import LatencyOperations
-from cis.api.statistics import StatisticsOperations
-from cis.api.telemetry_schema import GetStatistics, GetTopology, MeasureLatency
-from cis.api.topology import TopologyOperations
+from cis.api.telemetry.latency import LatencyOperations
+from cis.api.telemetry.statistics import StatisticsOperations
+from cis.api.telemetry.telemetry_schema import GetStatistics, GetTopology, MeasureLatency
+from cis.api.telemetry.topology import TopologyOperations
 from cis.errors import Unavailable, UsageError
 from cis.node.driver import Driver
 from cis.node.events import PartingAsked

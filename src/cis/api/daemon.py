@@ -14,26 +14,31 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from cis.api.access import AccessOperations
-from cis.api.acting import exchange_of, options_of, take_up
-from cis.api.bootstrap_telling import Telling
-from cis.api.bootstrapping import RunningBootstrap
-from cis.api.connections import ConnectionOperations
-from cis.api.control_http import ControlServer
-from cis.api.control_socket import bind_control
-from cis.api.dht import DhtOperations
-from cis.api.doctor_schema import GetTrust
+from cis.api.configuration.acting import exchange_of, options_of, take_up
+from cis.api.configuration.reload_schema import ReloadSettings
+from cis.api.configuration.reloading import Reloading, on_hang_up
+from cis.api.configuration.settings import Settings, load
+from cis.api.control.control_http import ControlServer
+from cis.api.control.control_socket import bind_control
+from cis.api.control.server import control_server
 from cis.api.embedded import EmbeddedNode
 from cis.api.end_watch import EndWatch
 from cis.api.ending import NO_TERMS, Ended, Terms, require_possible
-from cis.api.explaining import RestingWhy, RunningWhy
-from cis.api.glance import GlanceOperations
-from cis.api.latency import LatencyOperations
-from cis.api.listening import TopicOperations
-from cis.api.memory_schema import WatchMemories
-from cis.api.netchecking import NetcheckOperations
-from cis.api.network import NetworkOperations
-from cis.api.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
+from cis.api.health.doctor_schema import GetTrust
+from cis.api.health.explaining import RestingWhy, RunningWhy
+from cis.api.health.glance import GlanceOperations
+from cis.api.health.why_schema import ExplainMemory
+from cis.api.membership.access import AccessOperations
+from cis.api.membership.pairing_schema import PairEvent, ShowCode, TakeCode
+from cis.api.membership.revoking import RevokingOperations
+from cis.api.membership.spaces import ROLES, SpaceNames, SpaceOperations
+from cis.api.membership.tickets import TicketOperations
+from cis.api.membership.trust_facts import trust_facts
+from cis.api.membership.trust_schema import RevokeMember
+from cis.api.membership.trusting import TrustOperations
+from cis.api.memories.memory_schema import WatchMemories
+from cis.api.memories.search_options import search_options_of
+from cis.api.memories.watching import Feed, WatchOperations
 from cis.api.operations import (
     REQUESTS,
     bootstrap_handlers,
@@ -43,24 +48,19 @@ from cis.api.operations import (
     telemetry_handlers,
     trust_handlers,
 )
-from cis.api.pairing_schema import PairEvent, ShowCode, TakeCode
-from cis.api.peering import PeerOperations
-from cis.api.reload_schema import ReloadSettings
-from cis.api.reloading import Reloading, on_hang_up
-from cis.api.revoking import RevokingOperations
-from cis.api.search_options import search_options_of
-from cis.api.server import control_server
-from cis.api.settings import Settings, load
-from cis.api.spaces import ROLES, SpaceNames, SpaceOperations
-from cis.api.statistics import StatisticsOperations
-from cis.api.sync_status import SyncStatusOperations
-from cis.api.tickets import TicketOperations
-from cis.api.topology import TopologyOperations
-from cis.api.trust_facts import trust_facts
-from cis.api.trust_schema import RevokeMember
-from cis.api.trusting import TrustOperations
-from cis.api.watching import Feed, WatchOperations
-from cis.api.why_schema import ExplainMemory
+from cis.api.peers.bootstrap_telling import Telling
+from cis.api.peers.bootstrapping import RunningBootstrap
+from cis.api.peers.connections import ConnectionOperations
+from cis.api.peers.dht import DhtOperations
+from cis.api.peers.listening import TopicOperations
+from cis.api.peers.netchecking import NetcheckOperations
+from cis.api.peers.network import NetworkOperations
+from cis.api.peers.network_schema import GetStatus, Invite, Invited, NodeStatus, StopNode, Stopping
+from cis.api.peers.peering import PeerOperations
+from cis.api.peers.sync_status import SyncStatusOperations
+from cis.api.telemetry.latency import LatencyOperations
+from cis.api.telemetry.statistics import StatisticsOperations
+from cis.api.telemetry.topology import TopologyOperations
 from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
 from cis.errors import CisError, Unavailable, UsageError
@@ -72,8 +72,8 @@ from cis.node.unlocking import unlock
 from cis.trust import Ticket
 
 if TYPE_CHECKING:
-    from cis.api.monitoring import Monitoring
-    from cis.api.pairing import PairRequest
+    from cis.api.membership.pairing import PairRequest
+    from cis.api.telemetry.monitoring import Monitoring
 
 _log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class _Daemon:
 
     async def _monitor(self, is_ready: Callable[[], bool]) -> None:
         """Serve pages for monitors until cancelled."""
-        from cis.api.monitoring import Monitoring  # noqa: PLC0415 - not loaded where it is turned off
+        from cis.api.telemetry.monitoring import Monitoring  # noqa: PLC0415 - not loaded where it is turned off
 
         self._monitoring = Monitoring(self._node, self._driver, lambda: len(self._glance.problems()), is_ready)
         await self._monitoring.run(*split_endpoint(self._settings.metrics.listen))
@@ -284,7 +284,7 @@ class _Daemon:
     def _pair(self, request: PairRequest) -> AsyncIterator[PairEvent]:
         if self._driver is None:
             raise Unavailable("this node opens no socket (p2p.enabled = false), so it cannot be paired")
-        from cis.api.pairing import PairingOperations  # noqa: PLC0415 - slow to load, and few nodes ever pair
+        from cis.api.membership.pairing import PairingOperations  # noqa: PLC0415 - slow to load, and few nodes ever pair
 
         return PairingOperations(self._driver, self._settings, self._move).pair(request)
 

@@ -6,20 +6,28 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 from cis import __version__
-from cis.api.access import AccessOperations
-from cis.api.bootstrapping import RestingBootstrap
-from cis.api.browsing import BrowsingOperations
-from cis.api.compacting import CompactOperations
-from cis.api.conflicts import ConflictOperations
-from cis.api.counting import CountingOperations
-from cis.api.doctor_schema import CheckStore, GetTrust
-from cis.api.embedding_work import EmbeddingWork
-from cis.api.expiring import Expiring
-from cis.api.explaining import RestingWhy
-from cis.api.indexing import IndexOperations
-from cis.api.integrity import check_store
-from cis.api.memory import MemoryOperations
-from cis.api.network_schema import GetStatus, NodeStatus
+from cis.api.control.protocol import Reply, Request
+from cis.api.health.doctor_schema import CheckStore, GetTrust
+from cis.api.health.explaining import RestingWhy
+from cis.api.health.integrity import check_store
+from cis.api.health.why_schema import ExplainMemory
+from cis.api.membership.access import AccessOperations
+from cis.api.membership.spaces import SpaceOperations
+from cis.api.membership.standing import removal_of
+from cis.api.membership.tickets import TicketOperations
+from cis.api.membership.trust_facts import trust_facts
+from cis.api.membership.trusting import TrustOperations
+from cis.api.memories.browsing import BrowsingOperations
+from cis.api.memories.compacting import CompactOperations
+from cis.api.memories.conflicts import ConflictOperations
+from cis.api.memories.counting import CountingOperations
+from cis.api.memories.embedding_work import EmbeddingWork
+from cis.api.memories.expiring import Expiring
+from cis.api.memories.indexing import IndexOperations
+from cis.api.memories.memory import MemoryOperations
+from cis.api.memories.search_options import DEFAULTS, SearchOptions
+from cis.api.memories.searching import SearchOperations
+from cis.api.memories.transfer import TransferOperations
 from cis.api.operations import (
     Handler,
     bootstrap_handlers,
@@ -28,17 +36,9 @@ from cis.api.operations import (
     search_handlers,
     trust_handlers,
 )
-from cis.api.protocol import Reply, Request
+from cis.api.peers.bootstrapping import RestingBootstrap
+from cis.api.peers.network_schema import GetStatus, NodeStatus
 from cis.api.reading import Readers
-from cis.api.search_options import DEFAULTS, SearchOptions
-from cis.api.searching import SearchOperations
-from cis.api.spaces import SpaceOperations
-from cis.api.standing import removal_of
-from cis.api.tickets import TicketOperations
-from cis.api.transfer import TransferOperations
-from cis.api.trust_facts import trust_facts
-from cis.api.trusting import TrustOperations
-from cis.api.why_schema import ExplainMemory
 from cis.crdt import Policy
 from cis.embedding.choosing import EmbeddingOptions, embedder_of
 from cis.embedding.embedder import Embedder

@@ -12,14 +12,14 @@ import time
 from typing import TYPE_CHECKING
 
 from cis.api.ending import SYNCED, Ended, Facts, Row, Terms, judge, waits_for_more
-from cis.api.sync_status import ask
+from cis.api.peers.sync_status import ask
 from cis.errors import Unavailable
 from cis.node import events
 from cis.node.comparing import own_vectors
 from cis.node.finding import place_of
 
 if TYPE_CHECKING:
-    from cis.api.watching import Feed
+    from cis.api.memories.watching import Feed
     from cis.node.driver import Driver
     from cis.node.local import LocalNode
 

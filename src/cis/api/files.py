@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cis.api.client import Node
+from cis.api.control.client import Node
 from cis.api.exchange import (
     FORMATS,
     Entry,
@@ -18,7 +18,7 @@ from cis.api.exchange import (
     write_mcp_memory,
 )
 from cis.api.exchange.rows import entry_of_row, row_of_entry
-from cis.api.memory_schema import BATCH_MAX, ExportMemories, ImportBatch
+from cis.api.memories.memory_schema import BATCH_MAX, ExportMemories, ImportBatch
 from cis.errors import UsageError
 
 BATCH_BYTES = 4 << 20

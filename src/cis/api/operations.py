@@ -5,45 +5,45 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cis.api import dht_schema as dht
-from cis.api import doctor_schema as doctor
-from cis.api import embedding_schema as embedding
-from cis.api import gossip_schema as gossip
-from cis.api import memory_schema as memory
-from cis.api import network_schema as network
-from cis.api import pairing_schema as pairing
-from cis.api import peer_schema as peers
-from cis.api import reach_schema as reach
-from cis.api import reload_schema as reload
-from cis.api import telemetry_schema as telemetry
-from cis.api import trust_schema as trust
-from cis.api import why_schema as why
-from cis.api.protocol import Request
+from cis.api.configuration import reload_schema as reload
+from cis.api.control.protocol import Request
+from cis.api.health import doctor_schema as doctor
+from cis.api.health import why_schema as why
+from cis.api.membership import pairing_schema as pairing
+from cis.api.membership import trust_schema as trust
+from cis.api.memories import embedding_schema as embedding
+from cis.api.memories import memory_schema as memory
+from cis.api.peers import dht_schema as dht
+from cis.api.peers import gossip_schema as gossip
+from cis.api.peers import network_schema as network
+from cis.api.peers import peer_schema as peers
+from cis.api.peers import reach_schema as reach
+from cis.api.telemetry import telemetry_schema as telemetry
 
 if TYPE_CHECKING:
-    from cis.api.access import AccessOperations
-    from cis.api.bootstrapping import RestingBootstrap, RunningBootstrap
-    from cis.api.browsing import BrowsingOperations
-    from cis.api.compacting import CompactOperations
-    from cis.api.conflicts import ConflictOperations
-    from cis.api.connections import ConnectionOperations
-    from cis.api.counting import CountingOperations
-    from cis.api.dht import DhtOperations
-    from cis.api.indexing import IndexOperations
-    from cis.api.latency import LatencyOperations
-    from cis.api.listening import TopicOperations
-    from cis.api.memory import MemoryOperations
-    from cis.api.netchecking import NetcheckOperations
-    from cis.api.network import NetworkOperations
-    from cis.api.peering import PeerOperations
-    from cis.api.searching import SearchOperations
-    from cis.api.spaces import SpaceOperations
-    from cis.api.statistics import StatisticsOperations
-    from cis.api.sync_status import SyncStatusOperations
-    from cis.api.tickets import TicketOperations
-    from cis.api.topology import TopologyOperations
-    from cis.api.transfer import TransferOperations
-    from cis.api.trusting import TrustOperations
+    from cis.api.membership.access import AccessOperations
+    from cis.api.membership.spaces import SpaceOperations
+    from cis.api.membership.tickets import TicketOperations
+    from cis.api.membership.trusting import TrustOperations
+    from cis.api.memories.browsing import BrowsingOperations
+    from cis.api.memories.compacting import CompactOperations
+    from cis.api.memories.conflicts import ConflictOperations
+    from cis.api.memories.counting import CountingOperations
+    from cis.api.memories.indexing import IndexOperations
+    from cis.api.memories.memory import MemoryOperations
+    from cis.api.memories.searching import SearchOperations
+    from cis.api.memories.transfer import TransferOperations
+    from cis.api.peers.bootstrapping import RestingBootstrap, RunningBootstrap
+    from cis.api.peers.connections import ConnectionOperations
+    from cis.api.peers.dht import DhtOperations
+    from cis.api.peers.listening import TopicOperations
+    from cis.api.peers.netchecking import NetcheckOperations
+    from cis.api.peers.network import NetworkOperations
+    from cis.api.peers.peering import PeerOperations
+    from cis.api.peers.sync_status import SyncStatusOperations
+    from cis.api.telemetry.latency import LatencyOperations
+    from cis.api.telemetry.statistics import StatisticsOperations
+    from cis.api.telemetry.topology import TopologyOperations
 
 Handler = Callable[[Any], Any]
 """Blocking; an iterator where the request streams."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from cis.api.protocol import plain
+from cis.api.control.protocol import plain
 from cis.errors import CisError
 from cis.node.home import Home
 from cis.node.local import LocalNode, default_name
@@ -98,7 +98,7 @@ def _keep_consent(folder: Path, setting: str, *, agreed: bool | None) -> None:
     """Write what was said to the settings; without a word the default holds: no."""
     if agreed is None or (not agreed and not Home(folder).config.exists()):
         return
-    from cis.api.configuring import write_setting  # noqa: PLC0415 - slow to load
+    from cis.api.configuration.configuring import write_setting  # noqa: PLC0415 - slow to load
 
     write_setting(folder, setting, "true" if agreed else "false")
 

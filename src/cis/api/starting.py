@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cis.api.bootstrap_telling import Telling
-from cis.api.client import connect_daemon, connect_running, is_locked
+from cis.api.control.client import connect_daemon, connect_running, is_locked
 from cis.api.ending import NO_TERMS, Ended, Terms, require_possible, span
-from cis.api.network_schema import GetStatus, NodeStatus, StopNode
+from cis.api.peers.bootstrap_telling import Telling
+from cis.api.peers.network_schema import GetStatus, NodeStatus, StopNode
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
 from cis.node.home import Home
 from cis.node.passphrases import FILE_VARIABLE, VARIABLE
@@ -56,9 +56,9 @@ def run_here(
     telling: Telling | None = None,
 ) -> Ended:
     """Run the node in this process until it is stopped, or what the terms say; returns which."""
+    from cis.api.configuration.settings import load  # noqa: PLC0415 - as above
     from cis.api.daemon import run_daemon  # noqa: PLC0415 - the whole network is loaded only to run it
-    from cis.api.logs import set_up_logging  # noqa: PLC0415 - as above
-    from cis.api.settings import load  # noqa: PLC0415 - as above
+    from cis.api.telemetry.logs import set_up_logging  # noqa: PLC0415 - as above
 
     settings = load(home, flags)
     set_up_logging(settings.log.level, settings.log.format)
@@ -72,7 +72,7 @@ def start_detached(
 
     ``words`` are further options of `cis up`.
     """
-    from cis.api.settings import load  # noqa: PLC0415 - slow to load
+    from cis.api.configuration.settings import load  # noqa: PLC0415 - slow to load
     from cis.node.unlocking import passphrase_to_hand_on  # noqa: PLC0415 - as above
 
     if connect_daemon(home) is not None:

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import IO, Self
 
-from cis.api.client import connect_running
-from cis.api.network_schema import GetStatus, NodeStatus
+from cis.api.control.client import connect_running
+from cis.api.peers.network_schema import GetStatus, NodeStatus
 from cis.bench.figures import BenchFailed
 
 READY_S = 30.0

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cis.api.acting import options_of
-from cis.api.settings import load
+from cis.api.configuration.acting import options_of
+from cis.api.configuration.settings import load
 from cis.bench.figures import BenchFailed
 from cis.discovery.dht.provider import DhtProvider
 from cis.discovery.mdns import Mdns

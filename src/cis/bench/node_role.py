@@ -141,7 +141,7 @@ class NodeRole:
 
     async def on_turned_away(self) -> dict[str, Any]:
         """Return what this node turned away or slowed down since it started."""
-        from cis.api.turned_away import turned_away
+        from cis.api.membership.turned_away import turned_away
 
         return {"counts": turned_away(self.driver)}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import Found, Mode, SearchMemories
+from cis.api.memories.memory_schema import Found, Mode, SearchMemories
 from cis.bench.figures import BenchFailed, percentile, say
 from cis.bench.search_data import MODEL, SearchData
 from cis.bench.settled import settle

@@ -19,8 +19,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.embedding_schema import Reindex
-from cis.api.memory_schema import Mode, SearchMemories, SetMemory
+from cis.api.memories.embedding_schema import Reindex
+from cis.api.memories.memory_schema import Mode, SearchMemories, SetMemory
 from cis.bench.figures import BenchFailed
 from cis.embedding.choosing import EmbeddingOptions, embedder_of
 from cis.node.home import Home

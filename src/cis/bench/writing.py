@@ -50,7 +50,7 @@ def write_one_by_one(store: Store, writes: Sequence[Write]) -> list[float]:
 @contextlib.contextmanager
 def embedding(local: LocalNode) -> Iterator[str | None]:
     """Embed what is there and what comes, as a node does; yields the model, None where there is none."""
-    from cis.api.embedding_work import EmbeddingWork
+    from cis.api.memories.embedding_work import EmbeddingWork
     from cis.embedding.choosing import EmbeddingOptions
 
     with contextlib.closing(EmbeddingWork(local, EmbeddingOptions())) as work:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cis.api.network_schema import Invite
+from cis.api.peers.network_schema import Invite
 from tests.net.lan.bed import Lan
 from tests.net.nat import namespaces
 from tests.net.nat.internet import Host

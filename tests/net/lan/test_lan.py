@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cis.api.network_schema import ListPeers
+from cis.api.peers.network_schema import ListPeers
 from tests.net.lan.bed import Lan
 from tests.net.lan.conftest import PATIENCE_S, Cluster, launch, wait_connected
 from tests.net.nat.nodes import PORT, Node

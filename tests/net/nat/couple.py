@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from cis.api.network_schema import ConnectPeer, ListPeers
+from cis.api.peers.network_schema import ConnectPeer, ListPeers
 from tests.net.nat.internet import Host, Traffic, grown
 from tests.net.nat.namespaces import BedError
 from tests.net.nat.nodes import describe

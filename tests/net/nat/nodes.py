@@ -26,10 +26,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from cis.api.client import connect, connect_daemon
-from cis.api.memory_schema import ListMemories, SetMemory
-from cis.api.network_schema import GetStatus, Invite, NodeStatus
-from cis.api.protocol import Reply, Request
+from cis.api.control.client import connect, connect_daemon
+from cis.api.control.protocol import Reply, Request
+from cis.api.memories.memory_schema import ListMemories, SetMemory
+from cis.api.peers.network_schema import GetStatus, Invite, NodeStatus
 from cis.errors import CisError
 from tests.net.nat.internet import Host, Internet
 from tests.net.nat.namespaces import BedError, Namespace

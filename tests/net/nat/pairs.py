@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cis.api.network_schema import ConnectPeer, DisconnectPeer
+from cis.api.peers.network_schema import ConnectPeer, DisconnectPeer
 from cis.errors import CisError
 from tests.net.nat.internet import Host, Internet, Traffic, grown
 from tests.net.nat.namespaces import BedError

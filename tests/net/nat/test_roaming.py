@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cis.api.network_schema import SyncNow
+from cis.api.peers.network_schema import SyncNow
 from cis.errors import CisError
 from tests.net.nat.couple import Couple
 from tests.net.nat.delaylink import Weather

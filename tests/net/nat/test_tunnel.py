@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from cis.api.network_schema import ConnectPeer
-from cis.api.reach_schema import ListConnections
+from cis.api.peers.network_schema import ConnectPeer
+from cis.api.peers.reach_schema import ListConnections
 from tests.net.nat.internet import grown
 from tests.net.nat.nodes import Node, describe, stop
 from tests.net.nat.pairs import CONNECT_S, SYNC_S, Trial, counters

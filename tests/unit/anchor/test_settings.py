@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cis.anchor.place import AnchorPlace
-from cis.api.acting import options_of
-from cis.api.anchoring import anchors_of, places_of, uses_anchor
-from cis.api.settings import describe, load
+from cis.api.configuration.acting import options_of
+from cis.api.configuration.settings import describe, load
+from cis.api.peers.anchoring import anchors_of, places_of, uses_anchor
 from cis.discovery.anchor import AnchorProvider
 from cis.errors import UsageError
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cis.api.access import PATTERNS_MAX, AccessOperations, acl_of
-from cis.api.trust_schema import AccessEdited, EditAccess, SetAccessMode
+from cis.api.membership.access import PATTERNS_MAX, AccessOperations, acl_of
+from cis.api.membership.trust_schema import AccessEdited, EditAccess, SetAccessMode
 from cis.errors import UsageError
 from cis.model import NodeId
 from cis.node.home import Home

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from cis.api.acting import exchange_of, options_of
-from cis.api.sampling import sample_of
-from cis.api.search_options import search_options_of
-from cis.api.settings import Row, Settings, describe, load
+from cis.api.configuration.acting import exchange_of, options_of
+from cis.api.configuration.settings import Row, Settings, describe, load
+from cis.api.memories.search_options import search_options_of
+from cis.api.telemetry.sampling import sample_of
 from cis.node.retuning import TUNABLE
 from cis.store.log import CHANGESETS_PER_FRAME
 from cis.store.placing import BEYOND_MAX

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from cis.api import bundle
-from cis.api.bundle import write_bundle
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import SetMemory
-from cis.api.trust_schema import CreateSpace
+from cis.api.health import bundle
+from cis.api.health.bundle import write_bundle
+from cis.api.membership.trust_schema import CreateSpace
+from cis.api.memories.memory_schema import SetMemory
 from cis.errors import UsageError
 from cis.model import did_of
 from cis.node.home import Home

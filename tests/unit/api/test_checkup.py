@@ -14,16 +14,16 @@ import ifaddr
 import msgspec
 import pytest
 
-from cis.api import machine_checks
-from cis.api.checkup import HEALTH, examine_health
-from cis.api.doctor import Scene
-from cis.api.doctor_schema import Integrity
-from cis.api.embedding_schema import Embedding
-from cis.api.gossip_schema import PeerSync, SpaceSync, SyncReport
-from cis.api.network_schema import NodeStatus
-from cis.api.reach_notes import notes_of
-from cis.api.reach_schema import ReachStatus
-from cis.api.settings import load
+from cis.api.configuration.settings import load
+from cis.api.health import machine_checks
+from cis.api.health.checkup import HEALTH, examine_health
+from cis.api.health.doctor import Scene
+from cis.api.health.doctor_schema import Integrity
+from cis.api.memories.embedding_schema import Embedding
+from cis.api.peers.gossip_schema import PeerSync, SpaceSync, SyncReport
+from cis.api.peers.network_schema import NodeStatus
+from cis.api.peers.reach_notes import notes_of
+from cis.api.peers.reach_schema import ReachStatus
 from cis.errors import UsageError
 from cis.node.home import Home
 from cis.node.local import LocalNode

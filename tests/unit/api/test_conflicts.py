@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import (
+from cis.api.memories.memory_schema import (
     AddToMemory,
     Conflict,
     DeleteMemory,

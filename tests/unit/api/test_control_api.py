@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from cis.api.client import connect_daemon
-from cis.api.control_socket import bind_control, is_same_user
-from cis.api.openapi import describe
+from cis.api.control.client import connect_daemon
+from cis.api.control.control_socket import bind_control, is_same_user
+from cis.api.control.openapi import describe
+from cis.api.control.protocol import Request, error_of, failure_of, plain, reply_type, status_of
 from cis.api.operations import REQUESTS
-from cis.api.protocol import Request, error_of, failure_of, plain, reply_type, status_of
 from cis.errors import CisError, Denied, Fault, PeerFault, StoreError, TimedOut, Unavailable, UsageError
 
 
@@ -77,7 +77,7 @@ def test_the_other_end_is_the_same_user() -> None:
 @pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="the kernel does not say who connects")
 def test_another_user_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
-    monkeypatch.setattr("cis.api.control_socket._PEER_CREDENTIALS", _Credentials(os.getuid() + 1))
+    monkeypatch.setattr("cis.api.control.control_socket._PEER_CREDENTIALS", _Credentials(os.getuid() + 1))
     with ours, theirs:
         assert not is_same_user(ours)
 

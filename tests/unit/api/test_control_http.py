@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from cis.api import control_http
-from cis.api.control_http import Answer, ControlServer
-from cis.api.control_socket import bind_control
+from cis.api.control import control_http
+from cis.api.control.control_http import Answer, ControlServer
+from cis.api.control.control_socket import bind_control
 
 BODY_BYTES_MAX = 1000
 PATIENCE_S, POLL_S = 10.0, 0.005

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from cis.api import server
-from cis.api.client import RemoteNode
-from cis.api.control_socket import bind_control
-from cis.api.memory_schema import ExportMemories, WatchMemories
-from cis.api.network_schema import GetStatus
-from cis.api.server import control_server
+from cis.api.control import server
+from cis.api.control.client import RemoteNode
+from cis.api.control.control_socket import bind_control
+from cis.api.control.server import control_server
+from cis.api.memories.memory_schema import ExportMemories, WatchMemories
+from cis.api.peers.network_schema import GetStatus
 from cis.errors import CisError, Unavailable
 
 WAIT_S = 10.0

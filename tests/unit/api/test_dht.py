@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cis.api import dht as dht_module
-from cis.api.dht import DhtOperations, ports_of
-from cis.api.dht_files import add_entry, entries_of, seed_in
-from cis.api.dht_schema import (
+from cis.api.configuration.settings import load
+from cis.api.peers import dht as dht_module
+from cis.api.peers.dht import DhtOperations, ports_of
+from cis.api.peers.dht_files import add_entry, entries_of, seed_in
+from cis.api.peers.dht_schema import (
     AnnounceInDht,
     EnterDht,
     FindDhtNodes,
@@ -20,8 +21,7 @@ from cis.api.dht_schema import (
     ListDhtNodes,
     PutDhtItem,
 )
-from cis.api.providing import dht_of
-from cis.api.settings import load
+from cis.api.peers.providing import dht_of
 from cis.apps.cli.main import run
 from cis.discovery.dht.asking import Item
 from cis.discovery.dht.lookup import Known

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cis.api.differences import LINES_MAX, differences, kind_of, listing
-from cis.api.memory_schema import Sibling
+from cis.api.memories.differences import LINES_MAX, differences, kind_of, listing
+from cis.api.memories.memory_schema import Sibling
 
 
 def sibling(number: int, value: Any, form: str = "text", **more: Any) -> Sibling:

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cis.api import doctor, exposure
-from cis.api.control_socket import bind_control
-from cis.api.doctor import CHECKS, Scene, examine_security
-from cis.api.doctor_schema import TrustFacts
-from cis.api.exposure import listening_tcp
-from cis.api.network_schema import NodeStatus
-from cis.api.settings import load
+from cis.api.configuration.settings import load
+from cis.api.control.control_socket import bind_control
+from cis.api.health import doctor, exposure
+from cis.api.health.doctor import CHECKS, Scene, examine_security
+from cis.api.health.doctor_schema import TrustFacts
+from cis.api.health.exposure import listening_tcp
+from cis.api.peers.network_schema import NodeStatus
 from cis.errors import UsageError
 from cis.node.home import Home
 from cis.node.local import LocalNode

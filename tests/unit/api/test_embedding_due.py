@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from cis.api.embedding_due import DONE_S, GRACE_S, REFUSED_S, SEEN_MAX, Due
+from cis.api.memories.embedding_due import DONE_S, GRACE_S, REFUSED_S, SEEN_MAX, Due
 
 OURS, THEIRS = b"o" * 32, b"t" * 32
 

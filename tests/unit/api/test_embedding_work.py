@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cis.api import embedding_work
-from cis.api.embedding_due import Due
-from cis.api.embedding_schema import Reindex
-from cis.api.embedding_work import EmbeddingWork
-from cis.api.indexing import IndexOperations
+from cis.api.memories import embedding_work
+from cis.api.memories.embedding_due import Due
+from cis.api.memories.embedding_schema import Reindex
+from cis.api.memories.embedding_work import EmbeddingWork
+from cis.api.memories.indexing import IndexOperations
 from cis.embedding.choosing import EmbeddingOptions
 from cis.errors import Unavailable
 from cis.model import Kind, NodeId

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cis.api import expiring
 from cis.api.embedded import EmbeddedNode
-from cis.api.expiring import GRACE_MS, Expiring
-from cis.api.memory_schema import (
+from cis.api.memories import expiring
+from cis.api.memories.expiring import GRACE_MS, Expiring
+from cis.api.memories.memory_schema import (
     AddToMemory,
     CompactStore,
     ExportMemories,

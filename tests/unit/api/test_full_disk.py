@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cis.api import disk
-from cis.api.disk import disk_problem
 from cis.api.embedded import EmbeddedNode
-from cis.api.glance import GlanceOperations
-from cis.api.network_schema import GetStatus
+from cis.api.health import disk
+from cis.api.health.disk import disk_problem
+from cis.api.health.glance import GlanceOperations
+from cis.api.peers.network_schema import GetStatus
 from cis.errors import StoreError
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cis.api import word_search
-from cis.api.meaning_search import Alike, MeaningScan
-from cis.api.search_options import Weights
-from cis.api.searching import fuse
-from cis.api.word_search import Filters, Row, find_by_words, words_of
+from cis.api.memories import word_search
+from cis.api.memories.meaning_search import Alike, MeaningScan
+from cis.api.memories.search_options import Weights
+from cis.api.memories.searching import fuse
+from cis.api.memories.word_search import Filters, Row, find_by_words, words_of
 from cis.model import hlc
 from cis.store.schema import INDEX_MIGRATIONS
 
@@ -199,7 +199,7 @@ def rows(*numbers: int) -> Iterator[Row]:
 
 
 def alike(*numbers: int) -> Any:
-    from cis.api.meaning_search import Alike
+    from cis.api.memories.meaning_search import Alike
 
     return [Alike(row, 0.9 - place / 10) for place, row in enumerate(rows(*numbers))]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cis.api.latency import percentiles
+from cis.api.telemetry.latency import percentiles
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cis.api import checkup
-from cis.api.checkup import HEALTH
-from cis.api.doctor import Scene
-from cis.api.providing import libp2p_of, providers_of
-from cis.api.settings import load
+from cis.api.configuration.settings import load
+from cis.api.health import checkup
+from cis.api.health.checkup import HEALTH
+from cis.api.health.doctor import Scene
+from cis.api.peers.providing import libp2p_of, providers_of
 from cis.discovery.libp2p.provider import Libp2pProvider
 from cis.errors import UsageError
 from cis.node.home import Home

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.log_levels import AREAS, levels_of
+from cis.api.configuration.log_levels import AREAS, levels_of
 from cis.errors import UsageError
 
 ROOMS = Path(__file__).resolve().parents[3] / "src" / "cis"

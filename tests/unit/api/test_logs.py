@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cis.api.log_levels import AREAS
-from cis.api.log_limits import KEYS_MAX, LINES_MAX, LineLimit
-from cis.api.logs import Form, formatter, log_counts, set_up_logging
+from cis.api.configuration.log_levels import AREAS
+from cis.api.telemetry.log_limits import KEYS_MAX, LINES_MAX, LineLimit
+from cis.api.telemetry.logs import Form, formatter, log_counts, set_up_logging
 from cis.api.text import redacted
 from cis.errors import UsageError
 from cis.node.finding import Problems

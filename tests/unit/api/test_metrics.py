@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import SetMemory
-from cis.api.metrics import METRICS, Metric, Scene, metrics_text, rest_of
-from cis.api.monitoring import Monitoring
+from cis.api.memories.memory_schema import SetMemory
+from cis.api.telemetry.metrics import METRICS, Metric, Scene, metrics_text, rest_of
+from cis.api.telemetry.monitoring import Monitoring
 from cis.node.driver import Driver, NodeOptions
 from tests.net.cluster import cluster, meet, running, until
 
@@ -90,7 +90,7 @@ def test_a_node_that_opens_no_socket_tells_what_it_has(node: EmbeddedNode) -> No
 
 def test_what_labels_hold_cannot_end_them(node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = Metric("cis_odd", "gauge", "odd", lambda _: {('a"b\\c\nd',): 1}, ("word",))
-    monkeypatch.setattr("cis.api.metrics.METRICS", (odd,))
+    monkeypatch.setattr("cis.api.telemetry.metrics.METRICS", (odd,))
     assert metrics_text(scene(node)).splitlines()[2:] == ['cis_odd{word="a\\"b\\\\c\\nd"} 1']
 
 
@@ -147,7 +147,7 @@ async def test_a_store_that_hangs_is_not_healthy_and_is_asked_once(
         may_end.wait(10)
         return 0
 
-    monkeypatch.setattr("cis.api.monitoring.STORE_S", 0.05)
+    monkeypatch.setattr("cis.api.telemetry.monitoring.STORE_S", 0.05)
     monkeypatch.setattr(type(node.local), "public_count", hangs)
     monitoring = Monitoring(node, None, lambda: 0, lambda: True)
     try:
@@ -161,7 +161,7 @@ async def test_a_store_that_hangs_is_not_healthy_and_is_asked_once(
 async def test_monitors_that_ask_again_at_once_are_told_the_same(
     node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cis.api.monitoring.FRESH_S", 60.0)
+    monkeypatch.setattr("cis.api.telemetry.monitoring.FRESH_S", 60.0)
     monitoring = Monitoring(node, None, lambda: 0, lambda: True)
     first = await monitoring.metrics()
     node.call(SetMemory(key="k", value="v"))

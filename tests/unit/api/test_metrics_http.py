@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cis.api import metrics_http
-from cis.api.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, Page, PageServer
+from cis.api.telemetry import metrics_http
+from cis.api.telemetry.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, Page, PageServer
 
 PATIENCE_S = 10.0
 Place = tuple[str, int]

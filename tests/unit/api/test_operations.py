@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from cis.api.embedded import EmbeddedNode
 from cis.api.exchange.entry import Entry
 from cis.api.files import export_file, read_entries
-from cis.api.memory_schema import (
+from cis.api.memories.memory_schema import (
     AddToMemory,
     DeleteMemory,
     ExportMemories,
@@ -33,7 +33,7 @@ from cis.api.memory_schema import (
     SearchMemories,
     SetMemory,
 )
-from cis.api.network_schema import GetStatus, ListPeers
+from cis.api.peers.network_schema import GetStatus, ListPeers
 from cis.errors import Unavailable, UsageError
 from cis.model import Kind
 from cis.node.home import Home

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cis.api.past import of_people, resolutions
+from cis.api.memories.past import of_people, resolutions
 from cis.model import Change, Dot, Kind, MemoryId, Ref, ReplicaId, hlc
 
 ONE, TWO = ReplicaId(b"1" * 40), ReplicaId(b"2" * 40)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.reaching import reach_options
-from cis.api.relay_urls import parse_stun, parse_turn
-from cis.api.settings import describe, load
+from cis.api.configuration.relay_urls import parse_stun, parse_turn
+from cis.api.configuration.settings import describe, load
+from cis.api.peers.reaching import reach_options
 from cis.errors import UsageError
 from cis.reach.options import TurnServer
 from cis.reach.public_stun import PUBLIC_STUN

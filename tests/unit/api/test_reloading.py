@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cis.api import reloading
-from cis.api.reload_schema import Reloaded
-from cis.api.reloading import Reloading, Watched, on_hang_up
-from cis.api.settings import Settings, load
+from cis.api.configuration import reloading
+from cis.api.configuration.reload_schema import Reloaded
+from cis.api.configuration.reloading import Reloading, Watched, on_hang_up
+from cis.api.configuration.settings import Settings, load
 from cis.errors import UsageError
 
 
@@ -66,7 +66,7 @@ async def test_what_can_change_live_is_taken_up_and_the_rest_waits_by_name(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     scene.write("[p2p]\nlisten_port = 1\n[p2p.sync]\ninterval = 5\n")
-    with caplog.at_level(logging.INFO, "cis.api.reloading"):
+    with caplog.at_level(logging.INFO, "cis.api.configuration.reloading"):
         reloaded = await scene.reloading.reload()
     assert reloaded == Reloaded(applied=("p2p.sync.interval",), restart=("p2p.listen_port",))
     assert [(before.p2p.sync.interval, after.p2p.sync.interval) for before, after in scene.taken] == [(60, 5)]

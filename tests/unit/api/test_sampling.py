@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.sampling import PROFILES, sample_of
-from cis.api.settings import Row, check_text, describe
+from cis.api.configuration.settings import Row, check_text, describe
+from cis.api.telemetry.sampling import PROFILES, sample_of
 from cis.errors import UsageError
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cis.api import searching
 from cis.api.embedded import EmbeddedNode
-from cis.api.embedding_schema import GetEmbedding, Reindex
-from cis.api.memory_schema import DeleteMemory, Found, IncrementMemory, SearchMemories, SetMemory
-from cis.api.search_options import SearchOptions
+from cis.api.memories import searching
+from cis.api.memories.embedding_schema import GetEmbedding, Reindex
+from cis.api.memories.memory_schema import DeleteMemory, Found, IncrementMemory, SearchMemories, SetMemory
+from cis.api.memories.search_options import SearchOptions
 from cis.embedding.choosing import EmbeddingOptions
 from cis.embedding.embedder import Embedder
 from cis.errors import Unavailable, UsageError

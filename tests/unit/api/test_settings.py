@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.configuring import write_setting
-from cis.api.settings import describe, home_of, load
-from cis.api.settings_file import line_of
+from cis.api.configuration.configuring import write_setting
+from cis.api.configuration.settings import describe, home_of, load
+from cis.api.configuration.settings_file import line_of
 from cis.discovery.static import StaticPeer
 from cis.errors import UsageError
 from cis.trust.acl import Acl, Mode

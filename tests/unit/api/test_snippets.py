@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cis.api.memory_schema import Memory
-from cis.api.snippets import LENGTH_MAX, Words
+from cis.api.memories.memory_schema import Memory
+from cis.api.memories.snippets import LENGTH_MAX, Words
 
 
 def memory(value: Any, key: str = "k", tags: tuple[str, ...] = ()) -> Memory:

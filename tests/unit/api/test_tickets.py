@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.network_schema import GetStatus
-from cis.api.trust_schema import CancelTicket, ListTickets
+from cis.api.membership.trust_schema import CancelTicket, ListTickets
+from cis.api.peers.network_schema import GetStatus
 from cis.errors import PeerFault, UsageError
 from cis.model import NodeId
 from cis.node.home import Home

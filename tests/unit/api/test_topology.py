@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cis.api.topology import ties_between
+from cis.api.telemetry.topology import ties_between
 from cis.model import NodeId
 from cis.node.presence import Tie
 

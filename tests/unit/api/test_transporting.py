@@ -8,8 +8,8 @@ import pytest
 
 from cis.anchor.client import AnchorClient
 from cis.anchor.place import AnchorPlace
-from cis.api.settings import load
-from cis.api.transporting import transports_of
+from cis.api.configuration.settings import load
+from cis.api.peers.transporting import transports_of
 from cis.reach.tunnel import AnchorTunnel
 
 ANCHOR = AnchorClient(AnchorPlace("https://anchor.example.net"))

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
+from cis.api.control.protocol import Request
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import GetMemory, ListMemories, MemoryStats, SearchMemories, SetMemory
-from cis.api.protocol import Request
-from cis.api.trust_schema import (
+from cis.api.membership.trust_schema import (
     CreateSpace,
     EditAccess,
     GrantRole,
@@ -25,6 +24,7 @@ from cis.api.trust_schema import (
     ShareSpace,
     ShowAcl,
 )
+from cis.api.memories.memory_schema import GetMemory, ListMemories, MemoryStats, SearchMemories, SetMemory
 from cis.errors import Denied, UsageError
 from cis.node.home import Home
 from cis.node.local import LocalNode

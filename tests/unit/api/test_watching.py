@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.memory_schema import (
+from cis.api.memories.memory_schema import (
     AddToMemory,
     DeleteMemory,
     IncrementMemory,
@@ -19,7 +19,7 @@ from cis.api.memory_schema import (
     WatchEvent,
     WatchMemories,
 )
-from cis.api.watching import RANGES_MAX, Feed, WatchOperations
+from cis.api.memories.watching import RANGES_MAX, Feed, WatchOperations
 from cis.crdt import Policy
 from cis.errors import CisError, Unavailable
 from cis.model import Kind

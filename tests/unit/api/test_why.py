@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from cis.api.embedded import EmbeddedNode
-from cis.api.explaining import RestingWhy
-from cis.api.memory_schema import DeleteMemory, SetMemory
-from cis.api.tracing import Fate, Trace, trace
-from cis.api.trust_schema import CreateSpace, RevokeMember, ShareSpace
-from cis.api.why import Case, Standing, Way, judge_here, judge_member
-from cis.api.why_schema import Device, ExplainMemory
+from cis.api.health.explaining import RestingWhy
+from cis.api.health.tracing import Fate, Trace, trace
+from cis.api.health.why import Case, Standing, Way, judge_here, judge_member
+from cis.api.health.why_schema import Device, ExplainMemory
+from cis.api.membership.trust_schema import CreateSpace, RevokeMember, ShareSpace
+from cis.api.memories.memory_schema import DeleteMemory, SetMemory
 from cis.crdt import Policy
 from cis.errors import UsageError
 from cis.model import Change, Dot, Kind, MemoryId, NodeId, ReplicaId, SpaceId, VersionVector, hlc

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.network_schema import ConnectPeer
+from cis.api.peers.network_schema import ConnectPeer
 from cis.apps.cli.main import run
 from cis.apps.cli.p2p import connect
 from cis.apps.cli.printing import ago, complain, say, show_json, show_table, size
@@ -219,7 +219,7 @@ def test_taking_a_pattern_off_a_list_it_is_not_on_is_said_so(made: Run, capsys: 
 def test_a_ticket_that_is_none_is_said_so_before_anything_else(
     made: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cis.api.client.connect_daemon", lambda _: object())
+    monkeypatch.setattr("cis.api.control.client.connect_daemon", lambda _: object())
     assert made("join", "cis1garbage") == 2
     assert "ticket" in capsys.readouterr().err
 

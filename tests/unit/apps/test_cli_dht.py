@@ -7,11 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cis.api import checkup, exposure
-from cis.api.checkup import HEALTH
-from cis.api.doctor import CHECKS, Scene
-from cis.api.network_schema import NodeStatus
-from cis.api.settings import load
+from cis.api.configuration.settings import load
+from cis.api.health import checkup, exposure
+from cis.api.health.checkup import HEALTH
+from cis.api.health.doctor import CHECKS, Scene
+from cis.api.peers.network_schema import NodeStatus
 from cis.apps.cli.main import run
 from cis.node.home import Home
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from mcp import Client
 from mcp.server.lowlevel.server import Server
 
-from cis.api.client import Node, open_store
-from cis.api.memory_schema import GetMemory, Memory, Saved, SetMemory
+from cis.api.control.client import Node, open_store
+from cis.api.memories.memory_schema import GetMemory, Memory, Saved, SetMemory
 from cis.apps.cli.main import run
 from cis.apps.mcp import arguments, asking, browsing, server, tools, uris
 from cis.apps.mcp.asking import Asker

@@ -6,8 +6,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from cis.api.network_schema import NodeStatus, PeerGlance
-from cis.api.telemetry_schema import Standing, Topology, TopologyMember, TopologyTie
+from cis.api.peers.network_schema import NodeStatus, PeerGlance
+from cis.api.telemetry.telemetry_schema import Standing, Topology, TopologyMember, TopologyTie
 from cis.apps.cli.drawing import dot, svg, tree
 from cis.apps.cli.status import LISTED_MAX, _parts
 from cis.apps.cli.telemetry import BAR_MAX, histogram, histogram_lines

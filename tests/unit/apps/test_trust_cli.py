@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cis.api.trust_schema import PlanRevocation, RevocationPlan
+from cis.api.membership.trust_schema import PlanRevocation, RevocationPlan
 from cis.apps.cli.main import run
 from cis.apps.cli.printing import draw_qr
 

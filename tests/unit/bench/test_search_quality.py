@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-from cis.api.meaning_search import Alike
-from cis.api.search_options import Weights
-from cis.api.searching import fuse
-from cis.api.word_search import Row
+from cis.api.memories.meaning_search import Alike
+from cis.api.memories.search_options import Weights
+from cis.api.memories.searching import fuse
+from cis.api.memories.word_search import Row
 from cis.bench.search_quality import labelled_memories, labelled_queries, measure_quality
 from cis.embedding.minilm import find_model
 

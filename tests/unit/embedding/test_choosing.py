@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cis.api.configuring import write_setting
-from cis.api.settings import describe, load
+from cis.api.configuration.configuring import write_setting
+from cis.api.configuration.settings import describe, load
 from cis.embedding import minilm
 from cis.embedding.choosing import EmbeddingOptions, check_url, embedder_of, may_embed, why_none
 from cis.embedding.embedder import Embedder, readable

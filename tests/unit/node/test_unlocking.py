@@ -11,7 +11,7 @@ from keyring.backend import KeyringBackend
 from keyring.backends.fail import Keyring as NoKeyring
 from keyring.errors import KeyringLocked
 
-from cis.api.keys import protect, show_key
+from cis.api.membership.keys import protect, show_key
 from cis.errors import Denied, StoreError, Unavailable, UsageError
 from cis.node.home import Home
 from cis.node.passphrases import asking
@@ -217,7 +217,7 @@ def test_leaving_the_keyring_clears_its_entry(home: Home, keeper: DictKeyring) -
 def test_a_lock_that_cannot_be_written_leaves_the_keyring_as_it_was(
     home: Home, keeper: DictKeyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cis.api import keys
+    from cis.api.membership import keys
 
     def fail(*_: object) -> None:
         raise StoreError("the disk is full")

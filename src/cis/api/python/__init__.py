@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cis.api.client import connect as connect_or_open
+from cis.api.control.client import connect as connect_or_open
 from cis.api.homes import home_of
 from cis.api.python.asynchronous import AsyncClient
 from cis.api.python.opened import OpenNode

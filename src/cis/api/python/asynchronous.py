@@ -19,8 +19,8 @@ from typing import Any, Literal, Self
 
 from msgspec.structs import replace
 
-from cis.api.gossip_schema import Broadcasted, BroadcastMessage, ListenTopics
-from cis.api.memory_schema import (
+from cis.api.control.protocol import Reply, Request
+from cis.api.memories.memory_schema import (
     AddToMemory,
     Conflict,
     DeleteMemory,
@@ -42,7 +42,8 @@ from cis.api.memory_schema import (
     WatchEvent,
     WatchMemories,
 )
-from cis.api.network_schema import (
+from cis.api.peers.gossip_schema import Broadcasted, BroadcastMessage, ListenTopics
+from cis.api.peers.network_schema import (
     ConnectPeer,
     GetStatus,
     ListPeers,
@@ -51,7 +52,6 @@ from cis.api.network_schema import (
     SyncNow,
     SyncResult,
 )
-from cis.api.protocol import Reply, Request
 from cis.api.python import values
 from cis.api.python.message import Message
 from cis.api.python.remote import AsyncRemoteNode, AsyncStream

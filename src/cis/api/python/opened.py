@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from cis.api.client import Node
-from cis.api.protocol import Reply, Request
+from cis.api.control.client import Node
+from cis.api.control.protocol import Reply, Request
 from cis.errors import Unavailable, UsageError
 
 

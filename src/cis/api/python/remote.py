@@ -20,8 +20,8 @@ from typing import Any, Generic, Self, TypeVar
 import h11
 import msgspec
 
-from cis.api.client import ANSWER_S, CONNECT_S, FAILURE, NO_DAEMON, error_in, find_socket, require_node
-from cis.api.protocol import BODY_BYTES_MAX, Reply, Request, reply_type
+from cis.api.control.client import ANSWER_S, CONNECT_S, FAILURE, NO_DAEMON, error_in, find_socket, require_node
+from cis.api.control.protocol import BODY_BYTES_MAX, Reply, Request, reply_type
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
 
 CALLS_MAX = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Self, TypeVar
 
-from cis.api.protocol import Reply, Request
+from cis.api.control.protocol import Reply, Request
 from cis.api.python.opened import OpenNode
 
 Item = TypeVar("Item")

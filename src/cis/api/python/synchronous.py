@@ -21,8 +21,8 @@ from typing import Any, Literal, Self
 
 from msgspec.structs import replace
 
-from cis.api.gossip_schema import Broadcasted, BroadcastMessage, ListenTopics
-from cis.api.memory_schema import (
+from cis.api.control.protocol import Reply, Request
+from cis.api.memories.memory_schema import (
     AddToMemory,
     Conflict,
     DeleteMemory,
@@ -44,7 +44,8 @@ from cis.api.memory_schema import (
     WatchEvent,
     WatchMemories,
 )
-from cis.api.network_schema import (
+from cis.api.peers.gossip_schema import Broadcasted, BroadcastMessage, ListenTopics
+from cis.api.peers.network_schema import (
     ConnectPeer,
     GetStatus,
     ListPeers,
@@ -53,7 +54,6 @@ from cis.api.network_schema import (
     SyncNow,
     SyncResult,
 )
-from cis.api.protocol import Reply, Request
 from cis.api.python import values
 from cis.api.python.message import Message
 from cis.api.python.opened import OpenNode

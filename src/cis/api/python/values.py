@@ -16,9 +16,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from msgspec.structs import replace
 
-from cis.api.gossip_schema import Heard, Listening
-from cis.api.memory_schema import Conflict, Found, Memory, Sibling, Version, WatchEvent
-from cis.api.network_schema import PeerInfo
+from cis.api.memories.memory_schema import Conflict, Found, Memory, Sibling, Version, WatchEvent
+from cis.api.peers.gossip_schema import Heard, Listening
+from cis.api.peers.network_schema import PeerInfo
 from cis.api.python.message import Message
 from cis.errors import UsageError
 

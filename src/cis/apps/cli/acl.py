@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.trust_schema import (
+from cis.api.membership.trust_schema import (
     AccessEdited,
     AclShown,
     EditAccess,

@@ -63,8 +63,8 @@ def serve(
     """
     from cis.anchor.limits import AnchorLimits
     from cis.anchor.serving import AnchorOptions, Serving, read_limits, read_tokens, run_anchor
-    from cis.api.logs import set_up_logging
     from cis.api.starting import flags_of
+    from cis.api.telemetry.logs import set_up_logging
 
     host, port = flags_of(listen).values()
     options = AnchorOptions(

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from cis.api.peer_schema import AddBootstrap, BootstrapPeer, ListBootstrap, RemoveBootstrap
+from cis.api.peers.peer_schema import AddBootstrap, BootstrapPeer, ListBootstrap, RemoveBootstrap
 from cis.apps.cli.printing import ago, moment, say, show_json, show_table, tell
 from cis.apps.cli.shared import Json, group, node_of, seconds_of
 from cis.errors import CisError, UsageError
 
 if TYPE_CHECKING:
-    from cis.api.bootstrap_telling import Telling
-    from cis.api.peer_schema import BootstrapList
+    from cis.api.peers.bootstrap_telling import Telling
+    from cis.api.peers.peer_schema import BootstrapList
 
 ASIDE_SHOWN = 5
 app = group("The list this node comes back by: where members were reached, best first. With the node up or down.")
@@ -145,7 +145,7 @@ def telling_of(every: str | None) -> Telling | None:
     """Return what prints the list that often, None for never."""
     if every is None:
         return None
-    from cis.api.bootstrap_telling import Telling
+    from cis.api.peers.bootstrap_telling import Telling
 
     every_s = seconds_of(every)
     if every_s < 1:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from cis.api.settings import Row
+    from cis.api.configuration.settings import Row
 
 app = group("Settings.")
 
@@ -27,7 +27,7 @@ def get_setting(context: typer.Context, key: Name, json: Json = False) -> None:
 
     Example: cis config get p2p.listen_port
     """
-    from cis.api.configuring import row_of
+    from cis.api.configuration.configuring import row_of
 
     row = row_of(home_in(context), key)
     if json:
@@ -52,7 +52,7 @@ def set_setting(
 
     Example: cis config set p2p.bandwidth.off_peak.start 01:00 p2p.bandwidth.off_peak.end 06:30
     """
-    from cis.api.configuring import write_settings
+    from cis.api.configuration.configuring import write_settings
     from cis.errors import UsageError
 
     if len(words) % 2:
@@ -71,7 +71,7 @@ def unset_setting(
 
     Example: cis config unset p2p.sync.interval
     """
-    from cis.api.configuring import unset_settings
+    from cis.api.configuration.configuring import unset_settings
 
     home = home_in(context)
     _show_written(home, unset_settings(home, keys))
@@ -83,8 +83,8 @@ def reload(context: typer.Context, json: Json = False) -> None:
 
     Example: cis config reload
     """
-    from cis.api.client import connect_running
-    from cis.api.reload_schema import ReloadSettings
+    from cis.api.configuration.reload_schema import ReloadSettings
+    from cis.api.control.client import connect_running
 
     with connect_running(home_in(context)) as node:
         reloaded = node.call(ReloadSettings())
@@ -106,7 +106,7 @@ def list_settings(
 
     Example: cis config list --changed
     """
-    from cis.api.settings import describe
+    from cis.api.configuration.settings import describe
 
     rows = [row for row in describe(home_in(context)) if not changed or row.origin != "default"]
     if json:
@@ -126,7 +126,7 @@ def sample(
 
     Example: cis config sample --profile server > ~/.cis/config.toml
     """
-    from cis.api.sampling import sample_of
+    from cis.api.telemetry.sampling import sample_of
 
     for line in sample_of(profile or None).splitlines():
         say(line)
@@ -138,15 +138,15 @@ def path(context: typer.Context) -> None:
 
     Example: cis config path
     """
-    from cis.api.settings import FILE_NAME
+    from cis.api.configuration.settings import FILE_NAME
 
     say(str(home_in(context) / FILE_NAME))
 
 
 def _show_written(home: Path, rows: Sequence[Row]) -> None:
     """Say what holds now, and what the running node, if there is one, makes of it."""
-    from cis.api.client import connect_daemon
-    from cis.api.reload_schema import ReloadSettings
+    from cis.api.configuration.reload_schema import ReloadSettings
+    from cis.api.control.client import connect_daemon
     from cis.errors import CisError
 
     for row in rows:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cis.api.memory_schema import Conflict, ListConflicts, ResolveConflict, Sibling
+from cis.api.memories.memory_schema import Conflict, ListConflicts, ResolveConflict, Sibling
 from cis.apps.cli import numbering
 from cis.apps.cli.printing import brief, moment, say, show_json, show_table, show_value, tell
 from cis.apps.cli.shared import AnySpace, Json, Key, Space, home_in, node_of
@@ -129,13 +129,13 @@ def _rows(conflict: Conflict) -> list[tuple[Any, ...]]:
 
 
 def _brief(value: Sibling) -> str:
-    from cis.api.differences import kind_of
+    from cis.api.memories.differences import kind_of
 
     return brief(value.value) if value.type == "register" else f"{kind_of(value)}: {brief(value.value)}"
 
 
 def _show(conflict: Conflict) -> None:
-    from cis.api.differences import differences, kind_of, listing
+    from cis.api.memories.differences import differences, kind_of, listing
 
     where = "" if conflict.space == "public" else f" in {conflict.space}"
     say(f"{conflict.key}{where}: {len(conflict.values)} values, written apart")

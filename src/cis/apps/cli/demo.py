@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cis.api.client import connect
-from cis.api.memory_schema import (
+from cis.api.control.client import connect
+from cis.api.memories.memory_schema import (
     AddToMemory,
     DeleteMemory,
     GetMemory,
@@ -31,7 +31,7 @@ from cis.api.memory_schema import (
     SetMemory,
     SpaceStats,
 )
-from cis.api.network_schema import ConnectPeer, DisconnectPeer, GetStatus
+from cis.api.peers.network_schema import ConnectPeer, DisconnectPeer, GetStatus
 from cis.errors import CisError
 
 NAMES = ("laptop", "workstation", "robot")

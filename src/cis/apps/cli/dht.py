@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.dht_schema import (
+from cis.api.peers.dht_schema import (
     AnnounceInDht,
     DhtNode,
     DhtStatus,
@@ -132,7 +132,7 @@ def put(
 
     Example: cis p2p dht put "hello" --key ./try.key
     """
-    from cis.api.dht_files import seed_in
+    from cis.api.peers.dht_files import seed_in
 
     seed = seed_in(key) if key is not None else None
     with running_node(context) as node, spinner("putting"):
@@ -170,8 +170,8 @@ def add_bootstrap(
 
     Example: cis p2p dht add-bootstrap dht.example.net:6881
     """
-    from cis.api.client import connect_daemon
-    from cis.api.dht_files import add_entry
+    from cis.api.control.client import connect_daemon
+    from cis.api.peers.dht_files import add_entry
 
     home = home_in(context)
     entries, on = add_entry(home, entry), None
@@ -192,7 +192,7 @@ def list_bootstrap(context: typer.Context, json: Json = False) -> None:
 
     Example: cis p2p dht list-bootstrap
     """
-    from cis.api.dht_files import entries_of
+    from cis.api.peers.dht_files import entries_of
 
     found = entries_of(home_in(context))
     if json:

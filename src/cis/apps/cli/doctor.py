@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.doctor_schema import Row
+from cis.api.health.doctor_schema import Row
 from cis.apps.cli.printing import say, show_json, show_table, tell
 from cis.apps.cli.shared import AnySpace, Json, home_in, node_of
 from cis.errors import UsageError
@@ -61,11 +61,11 @@ def doctor(
 
 def _examine(context: typer.Context, security: bool, deep: bool, reveal: bool, json: bool) -> list[Row]:
     if security:
-        from cis.api.doctor import examine_security
+        from cis.api.health.doctor import examine_security
 
         rows = examine_security(home_in(context), reveal=reveal)
     else:
-        from cis.api.checkup import examine_health
+        from cis.api.health.checkup import examine_health
 
         rows = examine_health(home_in(context), reveal=reveal, deep=deep)
     if json:
@@ -79,7 +79,7 @@ def _examine(context: typer.Context, security: bool, deep: bool, reveal: bool, j
 
 
 def _explain(context: typer.Context, key: str, node: str | None, space: str | None, json: bool) -> list[Row]:
-    from cis.api.why_schema import ExplainMemory
+    from cis.api.health.why_schema import ExplainMemory
 
     with node_of(context) as asked:
         found = asked.call(ExplainMemory(key=key, node=node, space=space))
@@ -96,7 +96,7 @@ def _explain(context: typer.Context, key: str, node: str | None, space: str | No
 
 
 def _bundle(context: typer.Context, file: Path, json: bool) -> list[Row]:
-    from cis.api.bundle import write_bundle
+    from cis.api.health.bundle import write_bundle
 
     names = write_bundle(home_in(context), file)
     if json:

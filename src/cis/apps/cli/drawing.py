@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cis.api.text import escaped
 
 if TYPE_CHECKING:
-    from cis.api.telemetry_schema import Topology, TopologyTie
+    from cis.api.telemetry.telemetry_schema import Topology, TopologyTie
 
 _MARGIN = 110
 _RADIUS_MIN = 150

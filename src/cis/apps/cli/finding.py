@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.memory_schema import Found, Hit, SearchMemories
+from cis.api.memories.memory_schema import Found, Hit, SearchMemories
 from cis.apps.cli.printing import complain, say, show_json, show_table, spinner, tell
 from cis.apps.cli.shared import Json, Spaces, node_of
 from cis.errors import CisError, UsageError
@@ -48,8 +48,8 @@ def search(
 
     Example: cis memory search "which theme does Ana like" --category preference --explain
     """
+    from cis.api.memories.vectors import read_vector
     from cis.api.moments import moment_ms
-    from cis.api.vectors import read_vector
 
     if mode not in _MODES:
         raise UsageError(f"--mode {mode}: there are {', '.join(_MODES)}")
@@ -79,7 +79,7 @@ def model(context: typer.Context, json: Json = False) -> None:
 
     Example: cis memory model
     """
-    from cis.api.embedding_schema import GetEmbedding
+    from cis.api.memories.embedding_schema import GetEmbedding
 
     with node_of(context) as node:
         found = node.call(GetEmbedding())
@@ -109,7 +109,7 @@ def reindex(
 
     Example: cis memory reindex
     """
-    from cis.api.embedding_schema import Reindex
+    from cis.api.memories.embedding_schema import Reindex
 
     with node_of(context) as node, spinner("making the index anew"):
         told = list(node.stream(Reindex(vectors=vectors)))

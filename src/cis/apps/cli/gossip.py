@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.gossip_schema import (
+from cis.api.peers.gossip_schema import (
     TOPIC_DEFAULT,
     BroadcastMessage,
     GetSyncStatus,

@@ -13,7 +13,7 @@ from cis.apps.cli.shared import Json, group, home_in
 from cis.errors import UsageError
 
 if TYPE_CHECKING:
-    from cis.api.keys import Protection, Restored
+    from cis.api.membership.keys import Protection, Restored
 
 app = group("This node's key.")
 
@@ -32,7 +32,7 @@ def show(context: typer.Context, json: Json = False) -> None:
 
     Example: cis key show
     """
-    from cis.api.keys import show_key
+    from cis.api.membership.keys import show_key
 
     found = show_key(home_in(context))
     if json:
@@ -55,7 +55,7 @@ def passwd(
 
     Example: cis key passwd
     """
-    from cis.api.keys import protect, show_key
+    from cis.api.membership.keys import protect, show_key
 
     if remove + keyring + (passphrase_file is not None) > 1:
         raise UsageError("--remove, --keyring and --passphrase-file exclude each other: give one")
@@ -88,7 +88,7 @@ def backup(
     if file is None:
         _print_words(context, json)
         return
-    from cis.api.keys import back_up
+    from cis.api.membership.keys import back_up
 
     did = back_up(
         home_in(context), file, lambda: _new_passphrase(passphrase_file, f"passphrase of {file}", fallback=True)
@@ -116,7 +116,7 @@ def restore(
 
     Example: cis --home ~/.cis key restore laptop.age
     """
-    from cis.api.keys import restore_from, restore_words
+    from cis.api.membership.keys import restore_from, restore_words
 
     if words == (file is not None):
         raise UsageError("name the file of a backup, or --words: one of them")
@@ -151,7 +151,7 @@ def _tell_restored(made: Restored, *, from_words: bool) -> None:
 
 
 def _print_words(context: typer.Context, json: bool) -> None:
-    from cis.api.keys import back_up_as_words
+    from cis.api.membership.keys import back_up_as_words
 
     found = back_up_as_words(home_in(context))
     if json:
@@ -175,7 +175,7 @@ def _typed_words() -> str:
 
 
 def _passphrase(path: str | None, what: str) -> str:
-    from cis.api.passphrases import given_passphrase, read_passphrase
+    from cis.api.membership.passphrases import given_passphrase, read_passphrase
 
     found = read_passphrase(path) if path is not None else given_passphrase() or ask_secret(what)
     if found is None:
@@ -185,7 +185,7 @@ def _passphrase(path: str | None, what: str) -> str:
 
 def _new_passphrase(path: str | None, what: str, *, fallback: bool) -> str:
     """Return a passphrase to be: from a file, from who is there (twice), else, if so wished, the environment's."""
-    from cis.api.passphrases import given_passphrase, read_passphrase
+    from cis.api.membership.passphrases import given_passphrase, read_passphrase
 
     if path is not None:
         return read_passphrase(path)

@@ -46,7 +46,7 @@ def root(
     Example: cis init, then cis up --detach, then cis memory set editor "dark mode"
     """
     from cis.api.homes import home_of
-    from cis.api.passphrases import asking
+    from cis.api.membership.passphrases import asking
 
     context.with_resource(asking(ask_secret))
     context.obj = home_of(home)

@@ -41,7 +41,7 @@ def serve(
 
     It asks the running node, and the store itself where none runs. Example: cis mcp install claude-code
     """
-    from cis.api.passphrases import asking
+    from cis.api.membership.passphrases import asking
     from cis.apps.mcp.scope import scope_of
 
     scope = scope_of(space or (), private=private, read_only=read_only, allow_delete=allow_delete)
@@ -91,7 +91,7 @@ def install(
 
     Example: cis mcp install claude-code
     """
-    from cis.api.client import require_node
+    from cis.api.control.client import require_node
     from cis.apps.mcp import registering
     from cis.apps.mcp.clients import client_of, places_of
     from cis.apps.mcp.scope import flags_of, scope_of

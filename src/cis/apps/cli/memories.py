@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.memory_schema import (
+from cis.api.memories.memory_schema import (
     CompactStore,
     ListMemories,
     Memory,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cis.api.memory_schema import (
+from cis.api.memories.memory_schema import (
     AddToMemory,
     DeleteMemory,
     GetMemory,
@@ -54,7 +54,7 @@ def set_memory(
 
     Example: cis memory set editor "dark mode" --category preference
     """
-    from cis.api.vectors import read_vector
+    from cis.api.memories.vectors import read_vector
 
     taken, form = read_value(value, file, as_json=as_json)
     request = SetMemory(

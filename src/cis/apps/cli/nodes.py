@@ -134,7 +134,7 @@ def up(
     Example: cis up --until 'peers>=3' --until synced --max-runtime 10m --max-failures 20
     """
     from cis.api.ending import Ended, terms_of
-    from cis.api.passphrases import needs_passphrase, use_passphrase_file
+    from cis.api.membership.passphrases import needs_passphrase, use_passphrase_file
     from cis.api.starting import flags_of, run_here, start_detached
 
     home, flags = home_in(context), flags_of(listen)
@@ -195,7 +195,7 @@ def invite(
 
     Example: cis invite --name workstation
     """
-    from cis.api.network_schema import Invite
+    from cis.api.peers.network_schema import Invite
 
     if listed or cancel is not None:
         _see_to_tickets(context, cancel, json=json)
@@ -215,7 +215,7 @@ def invite(
 
 
 def _see_to_tickets(context: typer.Context, cancel: str | None, *, json: bool) -> None:
-    from cis.api.trust_schema import CancelTicket, ListTickets
+    from cis.api.membership.trust_schema import CancelTicket, ListTickets
 
     with node_of(context) as node:
         found = (node.call(CancelTicket(id=cancel)),) if cancel is not None else node.call(ListTickets())
@@ -253,7 +253,7 @@ def join(
 
     Example: cis join cis1mf2w…
     """
-    from cis.api.client import connect_daemon
+    from cis.api.control.client import connect_daemon
     from cis.api.setup import Joiner, check_ticket
 
     home, text = home_in(context), sys.stdin.readline() if ticket == "-" else ticket

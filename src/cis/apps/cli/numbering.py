@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from cis.api.memory_schema import Conflict
+    from cis.api.memories.memory_schema import Conflict
 
 FILE = "numbered.json"
 CONFLICTS_MAX = 1000

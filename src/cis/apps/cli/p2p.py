@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cis.api.network_schema import (
+from cis.api.peers.network_schema import (
     AuditResult,
     ConnectPeer,
     DisconnectPeer,
     SyncNow,
 )
-from cis.api.reach_schema import ExplainPeer
+from cis.api.peers.reach_schema import ExplainPeer
 from cis.apps.cli import bootstrap, dht, gossip, nodes, peers, reach, status, telemetry
 from cis.apps.cli.printing import complain, say, show_json, size, spinner, tell
 from cis.apps.cli.shared import Json, Timeout, group, running_node, seconds_of
 from cis.errors import CisError
 
 if TYPE_CHECKING:
-    from cis.api.client import RemoteNode
+    from cis.api.control.client import RemoteNode
 
 app = group("Peers: who they are, connections, synchronisation.")
 

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cis.api.client import connect
-from cis.api.network_schema import GetStatus
-from cis.api.pairing_schema import CodeShown, DevicesPaired, MemoriesRenamed, PairEvent, ShowCode, TakeCode
+from cis.api.control.client import connect
+from cis.api.membership.pairing_schema import CodeShown, DevicesPaired, MemoriesRenamed, PairEvent, ShowCode, TakeCode
+from cis.api.peers.network_schema import GetStatus
 from cis.apps.cli.printing import say, say_renamed, show_line, tell
 from cis.apps.cli.shared import Json, agree, home_in
 from cis.errors import UsageError
@@ -53,7 +53,7 @@ def pair(
 
     Example: cis pair, and on the other device cis pair 42-copper-otter
     """
-    from cis.api.pairing import pair as carry_out
+    from cis.api.membership.pairing import pair as carry_out
 
     _check_options(code, at, anchor, role)
     home = home_in(context)
@@ -91,7 +91,7 @@ def _check_options(code: str | None, at: str | None, anchor: str | None, role: s
 
 
 def _looking(home: Path, code: str, at: str | None, anchor: str | None) -> str:
-    from cis.api.anchoring import anchor_hosts
+    from cis.api.peers.anchoring import anchor_hosts
 
     if at is not None:
         return f"asking {at}"
@@ -102,7 +102,7 @@ def _looking(home: Path, code: str, at: str | None, anchor: str | None) -> str:
 
 def _say_anchor(home: Path, anchor: str) -> None:
     """Say how the devices meet there again, unless the settings have it so."""
-    from cis.api.anchoring import uses_anchor
+    from cis.api.peers.anchoring import uses_anchor
 
     if not uses_anchor(home, anchor):
         say("for the devices to find each other there from now on, on both:")
@@ -116,7 +116,7 @@ def _moving(memories: int) -> str:
 
 def _check_taken(code: str, memories: int) -> None:
     """Refuse what is no code, then ask whether that many memories may move along."""
-    from cis.api.pairing import check_code
+    from cis.api.membership.pairing import check_code
 
     check_code(code)
     if memories:

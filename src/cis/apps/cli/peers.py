@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cis.api.network_schema import ListPeers, PeerInfo
-from cis.api.peer_schema import AddressInfo
+from cis.api.peers.network_schema import ListPeers, PeerInfo
+from cis.api.peers.peer_schema import AddressInfo
 from cis.apps.cli.printing import ago, say, show_json, show_table
 from cis.apps.cli.shared import Json, running_node
 from cis.errors import UsageError

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cis.api.network_schema import Pinged, PingPeer
-from cis.api.reach_schema import ConnectionInfo, ListConnections, NetReport
+from cis.api.peers.network_schema import Pinged, PingPeer
+from cis.api.peers.reach_schema import ConnectionInfo, ListConnections, NetReport
 from cis.apps.cli.printing import ago, say, show_json, show_table, spinner
 from cis.apps.cli.shared import Json, Timeout, home_in, running_node, seconds_of
 from cis.errors import UsageError
 
 if TYPE_CHECKING:
-    from cis.api.client import RemoteNode
+    from cis.api.control.client import RemoteNode
 
 PINGS_MAX = 100
 PATHS = {
@@ -42,7 +42,7 @@ def netcheck(context: typer.Context, json: Json = False) -> None:
 
     Example: cis p2p netcheck
     """
-    from cis.api.netchecking import netcheck as measure
+    from cis.api.peers.netchecking import netcheck as measure
 
     with spinner("measuring"):
         report = measure(home_in(context))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.client import Node, RemoteNode, connect, connect_running
+from cis.api.control.client import Node, RemoteNode, connect, connect_running
 from cis.api.text import escaped
 from cis.errors import CisError, UsageError
 

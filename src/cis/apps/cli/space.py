@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cis.api.trust_schema import CreateSpace, ListSpaces, ShareSpace, SpaceInfo
+from cis.api.membership.trust_schema import CreateSpace, ListSpaces, ShareSpace, SpaceInfo
 from cis.apps.cli.printing import say, show_json, show_table, size
 from cis.apps.cli.shared import Json, group, node_of
 from cis.errors import UsageError

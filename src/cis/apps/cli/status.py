@@ -11,7 +11,7 @@ from cis.apps.cli.printing import ago, moment, say, show_json
 from cis.apps.cli.shared import Json, node_of
 
 if TYPE_CHECKING:
-    from cis.api.network_schema import NodeStatus, PeerGlance
+    from cis.api.peers.network_schema import NodeStatus, PeerGlance
 
 LISTED_MAX = 12
 """Peers and problems that are shown, so that all of it is one screen."""
@@ -24,7 +24,7 @@ def status(context: typer.Context, json: Json = False) -> None:
 
     Example: cis status
     """
-    from cis.api.network_schema import GetStatus
+    from cis.api.peers.network_schema import GetStatus
 
     with node_of(context) as node:
         found = node.call(GetStatus(ask=True))
@@ -109,7 +109,7 @@ def _in_step(peers: Sequence[PeerGlance]) -> str:
 
 
 def _limits(found: NodeStatus) -> Iterator[tuple[str, Sequence[str]]]:
-    from cis.api.reach_notes import notes_of
+    from cis.api.peers.reach_notes import notes_of
 
     yield "reach", [f"{note.found} ({note.fix})" for note in notes_of(found.reach)] if found.reach is not None else ()
     yield "banned", [f"{name}: it broke the protocol; {ago(left_s)} left" for name, left_s in found.banned.items()]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from msgspec import structs
 
-from cis.api.telemetry_schema import FlowInfo, GetStatistics, GetTopology, MeasureLatency, PeerFlows
+from cis.api.telemetry.telemetry_schema import FlowInfo, GetStatistics, GetTopology, MeasureLatency, PeerFlows
 from cis.apps.cli.printing import ago, complain, say, show_json, show_table, size, spinner, tell
 from cis.apps.cli.shared import Json, Timeout, running_node, seconds_of
 from cis.errors import CisError, UsageError
 
 if TYPE_CHECKING:
-    from cis.api.telemetry_schema import LatencyReport, Statistics
+    from cis.api.telemetry.telemetry_schema import LatencyReport, Statistics
 
 BAR_MAX = 40
 _LEAST_STEP = -4

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from cis.api.memory_schema import Form
+from cis.api.memories.memory_schema import Form
 from cis.apps.mcp.entries import Entry, Untrusted
 
 

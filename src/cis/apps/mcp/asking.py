@@ -17,8 +17,8 @@ from typing import TypeVar
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 
-from cis.api.client import Node, connect_daemon, is_locked, open_store
-from cis.api.passphrases import given_passphrase, needs_passphrase
+from cis.api.control.client import Node, connect_daemon, is_locked, open_store
+from cis.api.membership.passphrases import given_passphrase, needs_passphrase
 from cis.errors import Denied, StoreError
 
 THREADS = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 
-from cis.api.client import Node
-from cis.api.memory_schema import Conflict, ListConflicts, ListMemories, SearchMemories, Sibling
+from cis.api.control.client import Node
+from cis.api.memories.memory_schema import Conflict, ListConflicts, ListMemories, SearchMemories, Sibling
 from cis.apps.mcp import answers, arguments
 from cis.apps.mcp.entries import FOUND_MAX, LISTED_MAX, Entry, entry_of, fields_of, moment, part_of
 from cis.apps.mcp.scope import Scope

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from cis.api.memory_schema import Form, Memory, Type
+from cis.api.memories.memory_schema import Form, Memory, Type
 from cis.model import parse_did, short_id
 
 LISTED_MAX = 400

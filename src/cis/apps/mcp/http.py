@@ -24,8 +24,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as Connection
 
-from cis.api.client import require_node
-from cis.api.logs import set_up_logging
+from cis.api.control.client import require_node
+from cis.api.telemetry.logs import set_up_logging
 from cis.apps.mcp.scope import Scope
 from cis.apps.mcp.server import MemoryServer
 from cis.errors import Denied, Unavailable, UsageError

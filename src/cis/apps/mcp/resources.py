@@ -5,8 +5,8 @@ from __future__ import annotations
 import mcp_types as types
 import msgspec
 
-from cis.api.client import Node
-from cis.api.memory_schema import GetMemory, ListMemories
+from cis.api.control.client import Node
+from cis.api.memories.memory_schema import GetMemory, ListMemories
 from cis.api.text import escaped_json
 from cis.apps.mcp import arguments, browsing
 from cis.apps.mcp.entries import WHOLE_MAX, Entry, entry_of

@@ -20,7 +20,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 
 from cis import __version__
-from cis.api.client import Node
+from cis.api.control.client import Node
 from cis.api.text import escaped_json
 from cis.apps.mcp import arguments, resources
 from cis.apps.mcp.asking import Asker

@@ -45,7 +45,7 @@ class _Waiting(logging.Handler):
 
 
 def _set_up() -> None:
-    from cis.api.logs import set_up_logging
+    from cis.api.telemetry.logs import set_up_logging
 
     set_up_logging()  # in place of all handlers there were
 

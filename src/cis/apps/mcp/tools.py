@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cis.api.client import Node
-from cis.api.memory_schema import (
+from cis.api.control.client import Node
+from cis.api.memories.memory_schema import (
     AddToMemory,
     DeleteMemory,
     GetMemory,
@@ -22,7 +22,7 @@ from cis.api.memory_schema import (
     Saved,
     SetMemory,
 )
-from cis.api.network_schema import GetStatus
+from cis.api.peers.network_schema import GetStatus
 from cis.api.text import redacted
 from cis.apps.mcp import answers, arguments, browsing
 from cis.apps.mcp.answers import Answer

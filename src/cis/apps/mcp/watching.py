@@ -19,8 +19,8 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ResourceUpdated
 
-from cis.api.client import connect_running
-from cis.api.memory_schema import WatchEvent, WatchMemories
+from cis.api.control.client import connect_running
+from cis.api.memories.memory_schema import WatchEvent, WatchMemories
 from cis.apps.mcp.scope import Scope
 from cis.apps.mcp.uris import read, uri_of
 from cis.errors import CisError

@@ -1,0 +1,1 @@
+"""Settings: what there is, where it comes from, how it acts, and how a running node takes up a change."""

@@ -1,0 +1,1 @@
+"""Who belongs to the cluster and may do what: pairing, tickets, roles, spaces, keys, access lists."""

@@ -1,0 +1,109 @@
+"""Operations on spaces: listed and made; and what a space is called, also by who cannot read its name."""
+
+from __future__ import annotations
+
+from cis.api.membership.trust_schema import CreateSpace, ListSpaces, SpaceInfo, SpaceMember
+from cis.api.peers.network_schema import RoleName
+from cis.errors import UsageError
+from cis.model import NodeId, SpaceId
+from cis.node.local import LocalNode
+from cis.trust import PRIVATE
+from cis.wire.membership import Role
+
+ID_CHARACTERS_MIN = 6
+"""How much of a space's id must be typed where it has no readable name."""
+ROLE_NAMES: dict[Role, RoleName] = {
+    Role.ADMIN: "admin",
+    Role.WRITER: "writer",
+    Role.READER: "reader",
+    Role.BLIND: "blind",
+}
+ROLES: dict[str, Role] = {name: role for role, name in ROLE_NAMES.items()}
+
+
+class SpaceNames:
+    """The spaces there are, by name as of now; one whose name this node cannot read by the beginning of its id."""
+
+    def __init__(self, local: LocalNode) -> None:
+        self._membership = local.cluster.membership
+        self._names = {space: local.cluster.space_name(space) for space in self._membership.spaces()}
+        self.spaces: tuple[SpaceId, ...] = tuple(self._names)
+
+    def name(self, space: SpaceId) -> str:
+        """Return what a space is called here."""
+        return self._names.get(space) or space.hex()[:8]
+
+    def find(self, text: str) -> SpaceId:
+        """Return the space of a name, or of an id or its beginning; `UsageError` where it is not just one."""
+        if text == PRIVATE:
+            raise UsageError("the private space is this node's alone: it is shared with nobody")
+        named = [space for space, name in self._names.items() if name == text]
+        wanted = text.lower() if len(text) >= ID_CHARACTERS_MIN else "-"
+        found = named or [space for space in self.spaces if space.hex().startswith(wanted)]
+        if len(found) == 1:
+            return found[0]
+        problem = "means more than one space" if found else "is no space"
+        known = ", ".join(sorted(self.name(space) for space in found or self.spaces))
+        raise UsageError(f"{text!r} {problem}: there are {known} (`cis space list` says more)")
+
+    def roles(self, node: NodeId) -> dict[str, RoleName]:
+        """Return the role a member has in each space, the spaces by name."""
+        found = ((self.name(space), self._membership.space_role(node, space)) for space in self.spaces)
+        return {name: ROLE_NAMES[role] for name, role in sorted(found) if role is not None}
+
+
+class SpaceOperations:
+    """Lists and makes spaces; blocking."""
+
+    def __init__(self, local: LocalNode) -> None:
+        self._local = local
+
+    def spaces(self, _: ListSpaces) -> tuple[SpaceInfo, ...]:
+        """List the spaces held here, the readable ones first, this node's private one last."""
+        cluster, names = self._local.cluster, SpaceNames(self._local)
+        known = cluster.keys.spaces
+        held = sorted(
+            cluster.shared(), key=lambda space: (space not in known, space != cluster.public, names.name(space))
+        )
+        return (*(self._info(space, names) for space in held), self._private())
+
+    def create(self, request: CreateSpace) -> SpaceInfo:
+        """Make a space for all admins and the members named."""
+        cluster = self._local.cluster
+        members = [cluster.find(name).node for name in request.members]
+        if request.name in cluster.spaces():
+            raise UsageError(f"there is a space {request.name!r} already: choose another name")
+        space = self._local.create_space(request.name, members)
+        return self._info(space, SpaceNames(self._local))
+
+    def _info(self, space: SpaceId, names: SpaceNames) -> SpaceInfo:
+        cluster, holdings = self._local.cluster, self._local.store.holdings(space)
+        membership = cluster.membership
+        roles = [(member.name, membership.space_role(member.node, space)) for member in membership.members()]
+        role = membership.space_role(self._local.identity.node, space)
+        return SpaceInfo(
+            name=names.name(space),
+            id=space.hex(),
+            role=ROLE_NAMES[role] if role is not None else None,
+            readable=space in cluster.keys.spaces,
+            usable=membership.epoch(space) is not None,
+            members=tuple(SpaceMember(name, ROLE_NAMES[has]) for name, has in sorted(roles) if has is not None),
+            memories=holdings.memories,
+            changes=holdings.changes,
+            bytes=holdings.bytes,
+        )
+
+    def _private(self) -> SpaceInfo:
+        cluster = self._local.cluster
+        holdings = self._local.store.holdings(cluster.private)
+        return SpaceInfo(
+            name=PRIVATE,
+            id=cluster.private.hex(),
+            role=None,
+            readable=True,
+            usable=True,
+            members=(),
+            memories=holdings.memories,
+            changes=holdings.changes,
+            bytes=holdings.bytes,
+        )

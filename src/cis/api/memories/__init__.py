@@ -1,0 +1,1 @@
+"""Memories: written, read, searched, watched, counted, brought in and out."""

@@ -1,0 +1,1 @@
+"""Other nodes: how they are found and reached, connections, synchronisation, broadcasts."""
