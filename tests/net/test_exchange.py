@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from cis.discovery.static import StaticPeer, StaticPeers
+from cis.gossip.config import GossipConfig, ViewConfig
 from cis.model import NodeId
 from cis.node import meeting
 from cis.node.contacts import Contacts
@@ -17,6 +19,8 @@ from tests.net.cluster import cluster, meet, running, until
 
 pytestmark = pytest.mark.timeout(90)
 PORT = 47_677
+OFTEN = GossipConfig(views=ViewConfig(shuffle_s=1.0))
+"""A shuffle takes a sample along: which one brings the last record is chance, and the next is a minute away."""
 
 
 def linked(driver: Driver) -> set[NodeId]:
@@ -46,8 +50,8 @@ async def test_who_knows_one_member_learns_of_the_others_by_shuffles_and_connect
     for node in nodes:
         node.home.bootstrap.unlink(missing_ok=True)
     hub, *others = nodes
-    async with running(hub) as there, running(others[0]) as ana, running(others[1]) as ben, running(others[2]) as cat:
-        knowing = (ana, ben, cat)
+    async with AsyncExitStack() as stack:
+        there, *knowing = [await stack.enter_async_context(running(node, gossip=OFTEN)) for node in (hub, *others)]
         for one in knowing:
             meet(one, there)
         everybody = {node.identity.node for node in nodes}

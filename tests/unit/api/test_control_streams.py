@@ -91,8 +91,12 @@ def answering(path: Path, answer: bytes) -> Iterator[RemoteNode]:
 
         def run() -> None:
             connection, _ = listening.accept()
-            with connection:
-                connection.recv(65_536)
+            with connection, connection.makefile("rb") as asked:
+                length = 0
+                while (line := asked.readline()) not in {b"\r\n", b""}:
+                    name, _, value = line.partition(b":")
+                    length = int(value) if name.lower() == b"content-length" else length
+                asked.read(length)  # hanging up before would be a reset, which may overtake the answer
                 connection.sendall(answer)
 
         thread = threading.Thread(target=run)
