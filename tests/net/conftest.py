@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import uvloop
 
 from cis.net import Certificate, Connection, Endpoint, NetLimits
+from cis.node.local import LocalNode
+from tests.net.cluster import cluster
 from tests.net.loopback import Node, OpenNode
 
 LoopFactories = dict[str, Callable[[], asyncio.AbstractEventLoop]]
@@ -51,3 +54,12 @@ async def pair(node: OpenNode) -> tuple[Connection, Connection]:
     """A dialled connection and its other end."""
     a, b = await node(), await node()
     return await a.dial(b), await b.accepted.get()
+
+
+@pytest.fixture
+async def couple(tmp_path: Path) -> AsyncIterator[tuple[LocalNode, LocalNode]]:
+    """Two nodes of one cluster, neither of them running."""
+    first, second = await cluster(tmp_path, "first", "second")
+    yield first, second
+    first.close()
+    second.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from random import Random
@@ -27,19 +26,11 @@ from cis.trust.records import read_record, sign_record
 from cis.wire.gossip import Gossip
 from cis.wire.handshake import HANDSHAKE_BYTES_MAX
 from cis.wire.messages import FRAME_BYTES_MAX, Open, Ping, Records, encode
-from tests.net.cluster import cluster, running, until
+from tests.net.cluster import running, until
 from tests.net.loopback import OpenNode
 from tests.net.test_node import dial_as, fault_met, open_endpoint
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[LocalNode, LocalNode]]:
-    first, second = await cluster(tmp_path, "first", "second")
-    yield first, second
-    first.close()
-    second.close()
 
 
 # --- before a peer has proven who it is ------------------------------------------------------------------------------
@@ -76,8 +67,8 @@ async def test_a_listener_that_talks_before_it_is_proven_is_left() -> None:
         assert endpoint.statistics().cut == {Cut.UNPROVEN: 1}
 
 
-async def test_a_handshake_of_more_than_16_kib_is_broken_off(pair: tuple[LocalNode, LocalNode]) -> None:
-    async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+async def test_a_handshake_of_more_than_16_kib_is_broken_off(couple: tuple[LocalNode, LocalNode]) -> None:
+    async with running(couple[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         await (await connection.open_stream()).write_frame(bytes(HANDSHAKE_BYTES_MAX + 1))
         assert (await connection.wait_closed()).fault in {Fault.TOO_LARGE, Fault.REFUSED}
@@ -85,11 +76,11 @@ async def test_a_handshake_of_more_than_16_kib_is_broken_off(pair: tuple[LocalNo
 
 
 async def test_a_handshake_that_takes_too_long_is_broken_off(
-    pair: tuple[LocalNode, LocalNode], monkeypatch: pytest.MonkeyPatch
+    couple: tuple[LocalNode, LocalNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert greeting.HANDSHAKE_S == 5.0
     monkeypatch.setattr(greeting, "HANDSHAKE_S", 0.2)
-    async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+    async with running(couple[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         stream = await connection.open_stream()
         await stream.write((256).to_bytes(4, "big"))  # a slow loris: it begins, and does not go on
@@ -220,9 +211,9 @@ def test_a_third_connection_with_one_node_takes_the_place_of_the_oldest() -> Non
 
 @pytest.mark.parametrize("purpose", ["sync", "records", "audit", "vectors"])
 async def test_a_frame_of_more_than_a_mib_ends_the_link_before_it_is_kept_and_bans_its_node(
-    pair: tuple[LocalNode, LocalNode], purpose: str
+    couple: tuple[LocalNode, LocalNode], purpose: str
 ) -> None:
-    victim, hostile = pair
+    victim, hostile = couple
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(hostile, driver, endpoint)
         stream = await connection.open_stream()
@@ -233,8 +224,8 @@ async def test_a_frame_of_more_than_a_mib_ends_the_link_before_it_is_kept_and_ba
         assert await fault_met(hostile, driver, endpoint) is Fault.BANNED
 
 
-async def test_a_gossip_frame_is_bounded_more_tightly(pair: tuple[LocalNode, LocalNode]) -> None:
-    victim, hostile = pair
+async def test_a_gossip_frame_is_bounded_more_tightly(couple: tuple[LocalNode, LocalNode]) -> None:
+    victim, hostile = couple
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(hostile, driver, endpoint)
         stream = await connection.open_stream()
@@ -243,8 +234,8 @@ async def test_a_gossip_frame_is_bounded_more_tightly(pair: tuple[LocalNode, Loc
         assert (await connection.wait_closed()).fault is Fault.TOO_LARGE
 
 
-async def test_streams_are_served_at_the_pace_of_what_they_cost(pair: tuple[LocalNode, LocalNode]) -> None:
-    victim, hostile = pair
+async def test_streams_are_served_at_the_pace_of_what_they_cost(couple: tuple[LocalNode, LocalNode]) -> None:
+    victim, hostile = couple
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(hostile, driver, endpoint)
         stream = await connection.open_stream()
@@ -256,10 +247,10 @@ async def test_streams_are_served_at_the_pace_of_what_they_cost(pair: tuple[Loca
 
 
 async def test_a_peer_that_opens_streams_one_after_the_other_is_slowed(
-    pair: tuple[LocalNode, LocalNode], monkeypatch: pytest.MonkeyPatch
+    couple: tuple[LocalNode, LocalNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paces, "STREAM_UNITS_BURST", 100.0)
-    victim, hostile = pair
+    victim, hostile = couple
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(hostile, driver, endpoint)
         for _ in range(20):  # each costs ten units
@@ -293,8 +284,8 @@ def test_a_record_of_more_than_2_kib_or_16_candidates_is_refused(tmp_path: Path)
     node.close()
 
 
-async def test_who_is_put_out_by_this_nodes_own_decision_is_not_banned_too(pair: tuple[LocalNode, LocalNode]) -> None:
-    victim, other = pair
+async def test_who_is_put_out_by_this_nodes_own_decision_is_not_banned_too(couple: tuple[LocalNode, LocalNode]) -> None:
+    victim, other = couple
     async with running(victim) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(other, driver, endpoint)
         await until(lambda: driver.links)

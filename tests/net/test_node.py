@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -34,14 +33,6 @@ from cis.wire.segment import Segment
 from tests.net.cluster import cluster, meet, put, running, state, until, value
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[LocalNode, LocalNode]]:
-    first, second = await cluster(tmp_path, "first", "second")
-    yield first, second
-    first.close()
-    second.close()
 
 
 async def dial_as(local: LocalNode, driver: Driver, endpoint: Endpoint) -> Connection:
@@ -74,8 +65,8 @@ async def fault_met(local: LocalNode, driver: Driver, endpoint: Endpoint) -> Fau
     return (await connection.wait_closed()).fault
 
 
-async def test_writes_of_both_sides_reach_the_other_live(pair: tuple[LocalNode, LocalNode]) -> None:
-    first, second = pair
+async def test_writes_of_both_sides_reach_the_other_live(couple: tuple[LocalNode, LocalNode]) -> None:
+    first, second = couple
     async with running(first) as one, running(second) as two:
         meet(two, one)
         await until(lambda: one.links and two.links)
@@ -86,9 +77,9 @@ async def test_writes_of_both_sides_reach_the_other_live(pair: tuple[LocalNode, 
 
 
 async def test_edits_made_apart_meet_and_the_loser_is_kept_as_a_sibling(
-    pair: tuple[LocalNode, LocalNode],
+    couple: tuple[LocalNode, LocalNode],
 ) -> None:
-    first, second = pair
+    first, second = couple
     async with running(first) as one, running(second) as two:
         meet(two, one)
         await until(lambda: one.links and two.links)
@@ -102,7 +93,7 @@ async def test_edits_made_apart_meet_and_the_loser_is_kept_as_a_sibling(
         await until(lambda: value(second, "gone") == b"x" and state(first) == state(second))
     winners = {value(first, "key"), value(second, "key")}
     assert len(winners) == 1
-    for local in pair:
+    for local in couple:
         recalled = local.store.reader.recall(local.cluster.public, "key")
         assert recalled is not None
         kept = {part.content.value for part in recalled.siblings if part.content}
@@ -169,12 +160,12 @@ async def test_a_ticket_works_once(tmp_path: Path) -> None:
         node.close()
 
 
-async def test_a_member_of_a_larger_cluster_may_not_join_another(tmp_path: Path, pair: tuple[LocalNode, ...]) -> None:
+async def test_a_member_of_a_larger_cluster_may_not_join_another(tmp_path: Path, couple: tuple[LocalNode, ...]) -> None:
     stranger = LocalNode.create(Home(tmp_path / "stranger"), "stranger")
     async with running(stranger) as driver:
         ticket = stranger.cluster.invite(stranger.store, Role.WRITER, None, 60_000, driver.addresses())
         with pytest.raises(UsageError, match="1 other member"):
-            await join(pair[1], ticket, "second")
+            await join(couple[1], ticket, "second")
     stranger.close()
 
 
@@ -212,9 +203,9 @@ async def write_on(local: LocalNode) -> None:
 
 
 async def test_a_peer_that_hangs_up_during_a_session_harms_nobody(
-    pair: tuple[LocalNode, LocalNode], caplog: pytest.LogCaptureFixture
+    couple: tuple[LocalNode, LocalNode], caplog: pytest.LogCaptureFixture
 ) -> None:
-    full, other = pair
+    full, other = couple
     contents = [Content(f"key {number}", bytes(200)) for number in range(20_000)]
     writes = [Write(full.cluster.public, Kind.PUT, content) for content in contents]
     await asyncio.wrap_future(full.store.write(writes))
@@ -238,9 +229,9 @@ async def test_a_peer_that_hangs_up_during_a_session_harms_nobody(
 
 
 async def test_a_change_that_names_what_is_yet_to_be_written_does_not_swallow_it(
-    pair: tuple[LocalNode, LocalNode],
+    couple: tuple[LocalNode, LocalNode],
 ) -> None:
-    victim, hostile = pair
+    victim, hostile = couple
     await put(victim, "key", b"before")
     async with running(victim) as one, running(hostile) as two:
         meet(two, one)
@@ -275,17 +266,17 @@ async def test_a_node_with_open_conflicts_settles_them_before_it_joins(tmp_path:
 
 
 async def test_a_stranger_without_the_key_learns_one_code_and_is_logged_once(
-    tmp_path: Path, pair: tuple[LocalNode, LocalNode], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, couple: tuple[LocalNode, LocalNode], caplog: pytest.LogCaptureFixture
 ) -> None:
     stranger = LocalNode.create(Home(tmp_path / "stranger"), "stranger")
     with caplog.at_level(logging.WARNING, "cis"):
-        async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+        async with running(couple[0]) as driver, await open_endpoint() as endpoint:
             for _ in range(3):
                 with pytest.raises(PeerFault) as refusal:
                     await dial_as(stranger, driver, endpoint)
                 assert refusal.value.fault is Fault.REFUSED
             assert not driver.links
-            async with running(pair[1]) as honest:
+            async with running(couple[1]) as honest:
                 meet(honest, driver)
                 await until(lambda: driver.links)
     refusals = [record for record in caplog.records if "does not know this cluster" in record.getMessage()]
@@ -293,19 +284,21 @@ async def test_a_stranger_without_the_key_learns_one_code_and_is_logged_once(
     stranger.close()
 
 
-async def test_a_dial_that_was_given_up_is_no_problem_of_the_listeners(pair: tuple[LocalNode, LocalNode]) -> None:
+async def test_a_dial_that_was_given_up_is_no_problem_of_the_listeners(couple: tuple[LocalNode, LocalNode]) -> None:
     """Of a round of dials all but one are given up, some as they have just come through."""
-    async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+    async with running(couple[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         connection.close(Fault.NONE, "the dial was given up")
         await until(lambda: driver.tally["handshake_none"])
         assert driver.problems == {}
 
 
-async def test_who_knows_the_key_but_is_no_member_is_told_so(tmp_path: Path, pair: tuple[LocalNode, LocalNode]) -> None:
+async def test_who_knows_the_key_but_is_no_member_is_told_so(
+    tmp_path: Path, couple: tuple[LocalNode, LocalNode]
+) -> None:
     stranger = LocalNode.create(Home(tmp_path / "stranger"), "stranger")
-    cluster_id, key = pair[0].cluster.id, HandshakeKey(pair[0].cluster.keys.discovery_key)
-    async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+    cluster_id, key = couple[0].cluster.id, HandshakeKey(couple[0].cluster.keys.discovery_key)
+    async with running(couple[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         empty = Membership(cluster_id)
         brought = Local(stranger.identity, cluster_id, connection.certificate_hash, (), empty.digest(), lambda *_: None)
@@ -317,10 +310,10 @@ async def test_who_knows_the_key_but_is_no_member_is_told_so(tmp_path: Path, pai
 
 @pytest.mark.parametrize("says", [b"", b"\xff" * 300, b"GET / HTTP/1.1\r\n\r\n", (2**31).to_bytes(4, "big")])
 async def test_garbage_or_silence_in_place_of_the_handshake_is_closed_on(
-    pair: tuple[LocalNode, LocalNode], says: bytes, monkeypatch: pytest.MonkeyPatch
+    couple: tuple[LocalNode, LocalNode], says: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(greeting, "HANDSHAKE_S", 0.3)
-    async with running(pair[0]) as driver, await open_endpoint() as endpoint:
+    async with running(couple[0]) as driver, await open_endpoint() as endpoint:
         connection = await endpoint.dial(*driver.endpoint.address)
         stream = await connection.open_stream()
         if says:
@@ -328,7 +321,7 @@ async def test_garbage_or_silence_in_place_of_the_handshake_is_closed_on(
         reason = await connection.wait_closed()
         assert reason.by_peer
         assert reason.fault in {Fault.REFUSED, Fault.TOO_LARGE}
-        async with running(pair[1]) as honest:
+        async with running(couple[1]) as honest:
             meet(honest, driver)
             await until(lambda: driver.links)
 
@@ -358,9 +351,9 @@ def renamed(segment: Segment, victim: LocalNode) -> Segment:
 
 @pytest.mark.parametrize("attack", ["altered", "forged"])
 async def test_a_changeset_altered_or_forged_is_refused_and_its_bringer_closed_on(
-    pair: tuple[LocalNode, LocalNode], attack: str
+    couple: tuple[LocalNode, LocalNode], attack: str
 ) -> None:
-    victim, hostile = pair
+    victim, hostile = couple
     await put(hostile, "key", b"value")
     segment = own_segment(hostile)
     bad = altered(segment) if attack == "altered" else renamed(segment, victim)
@@ -396,9 +389,9 @@ async def test_nonsense_ends_that_link_and_bans_its_node_but_no_other(tmp_path: 
 
 
 async def test_private_memories_reach_neither_another_store_nor_any_frame(
-    pair: tuple[LocalNode, LocalNode], monkeypatch: pytest.MonkeyPatch
+    couple: tuple[LocalNode, LocalNode], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = pair
+    first, second = couple
     frames: list[bytes] = []
     write_frame = Stream.write_frame
 

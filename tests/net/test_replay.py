@@ -23,18 +23,10 @@ from cis.wire.gossip import Gossip
 from cis.wire.membership import Role
 from cis.wire.messages import Open, encode
 from cis.wire.segment import Segment
-from tests.net.cluster import cluster, meet, put, running, state, until, value
+from tests.net.cluster import meet, put, running, state, until, value
 from tests.net.test_node import dial_as, open_endpoint, own_segment
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[LocalNode, LocalNode]]:
-    first, second = await cluster(tmp_path, "first", "second")
-    yield first, second
-    first.close()
-    second.close()
 
 
 @pytest.fixture
@@ -62,9 +54,9 @@ async def gossip_over(connection: Connection, *bodies: bytes) -> None:
 
 
 async def test_a_handshake_heard_once_opens_nothing_when_it_is_said_again(
-    pair: tuple[LocalNode, LocalNode], recorded: list[tuple[int, bytes]]
+    couple: tuple[LocalNode, LocalNode], recorded: list[tuple[int, bytes]]
 ) -> None:
-    listener, dialler = pair
+    listener, dialler = couple
     async with running(listener) as driver, await open_endpoint() as endpoint:
         recorded.clear()
         await dial_as(dialler, driver, endpoint)
@@ -106,8 +98,8 @@ async def test_a_ticket_that_was_used_admits_nobody_else(tmp_path: Path) -> None
 # --- changesets and gossip -------------------------------------------------------------------------------------------
 
 
-async def test_a_changeset_told_again_changes_nothing_and_blames_nobody(pair: tuple[LocalNode, LocalNode]) -> None:
-    victim, teller = pair
+async def test_a_changeset_told_again_changes_nothing_and_blames_nobody(couple: tuple[LocalNode, LocalNode]) -> None:
+    victim, teller = couple
     await put(teller, "key", b"first")
     old = encode(own_segment(teller))
     async with running(victim) as driver, await open_endpoint() as endpoint:
@@ -122,8 +114,8 @@ async def test_a_changeset_told_again_changes_nothing_and_blames_nobody(pair: tu
         assert not connection.closing
 
 
-async def test_a_changeset_of_another_cluster_is_refused(tmp_path: Path, pair: tuple[LocalNode, LocalNode]) -> None:
-    victim, teller = pair
+async def test_a_changeset_of_another_cluster_is_refused(tmp_path: Path, couple: tuple[LocalNode, LocalNode]) -> None:
+    victim, teller = couple
     foreign = LocalNode.create(Home(tmp_path / "foreign"), "foreign")
     await put(foreign, "key", b"foreign")
     async with running(victim) as driver, await open_endpoint() as endpoint:
@@ -134,8 +126,8 @@ async def test_a_changeset_of_another_cluster_is_refused(tmp_path: Path, pair: t
     foreign.close()
 
 
-async def test_a_broadcast_told_again_is_read_once(pair: tuple[LocalNode, LocalNode]) -> None:
-    listener, teller = pair
+async def test_a_broadcast_told_again_is_read_once(couple: tuple[LocalNode, LocalNode]) -> None:
+    listener, teller = couple
     async with running(listener) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(teller, driver, endpoint)
         body = bulletin(teller, 1, b"once")
@@ -147,8 +139,8 @@ async def test_a_broadcast_told_again_is_read_once(pair: tuple[LocalNode, LocalN
             assert not listening._waiting
 
 
-async def test_a_broadcast_of_long_ago_is_not_taken_for_new(pair: tuple[LocalNode, LocalNode]) -> None:
-    listener, teller = pair
+async def test_a_broadcast_of_long_ago_is_not_taken_for_new(couple: tuple[LocalNode, LocalNode]) -> None:
+    listener, teller = couple
     async with running(listener) as driver, await open_endpoint() as endpoint:
         connection = await dial_as(teller, driver, endpoint)
         stale = bulletin(teller, 1, b"stale", run=b"earlier!", sent_ms=teller.clock_ms() - 3_600_000)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,17 +17,9 @@ from cis.node.events import SyncAsked
 from cis.node.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content
-from tests.net.cluster import cluster, meet, put, running, until, value
+from tests.net.cluster import meet, put, running, until, value
 
 pytestmark = pytest.mark.timeout(60)
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[LocalNode, LocalNode]]:
-    first, second = await cluster(tmp_path, "first", "second")
-    yield first, second
-    first.close()
-    second.close()
 
 
 async def mark(giver: LocalNode, taker: LocalNode, space: SpaceId, key: str) -> None:
@@ -46,9 +37,9 @@ async def session(driver: Driver, other: LocalNode) -> None:
 
 
 async def test_a_public_space_that_is_off_stays_where_it_is_until_it_is_on_again(
-    pair: tuple[LocalNode, LocalNode],
+    couple: tuple[LocalNode, LocalNode],
 ) -> None:
-    off, on = pair
+    off, on = couple
     off.cluster.exchange = replace(off.cluster.exchange, public=False)
     space = off.create_space("shared", [on.identity.node])
     await put(off, "before", b"off")
@@ -73,8 +64,8 @@ async def test_a_public_space_that_is_off_stays_where_it_is_until_it_is_on_again
         assert [value(off, key) for key in ("before too", "live too")] == [b"on", b"on"]
 
 
-async def test_what_a_running_node_can_take_up_it_does(pair: tuple[LocalNode, LocalNode], tmp_path: Path) -> None:
-    local, other = pair
+async def test_what_a_running_node_can_take_up_it_does(couple: tuple[LocalNode, LocalNode], tmp_path: Path) -> None:
+    local, other = couple
     before = load(tmp_path)
     async with running(local, providers=(StaticPeers([]),)) as driver, running(other) as there:
         (tmp_path / "config.toml").write_text(

@@ -118,12 +118,11 @@ class Direction:
 
 
 class Shaper:
-    """The limits in force, both ways; ``changes`` counts how often they changed."""
+    """The limits in force, both ways."""
 
     def __init__(self) -> None:
         self.shares = Shares()
         self.upload, self.download = Direction(), Direction()
-        self.changes = 0
 
     def enforce(self, shares: Shares) -> bool:
         """Let these limits hold; returns whether they are others than before."""
@@ -134,7 +133,6 @@ class Shaper:
             self.upload.limit(shares.upload, peer_per_s=shares.peer_upload)
         if (before.download, before.peer_download) != (shares.download, shares.peer_download):
             self.download.limit(shares.download, peer_per_s=shares.peer_download)
-        self.changes += 1
         return True
 
     @property

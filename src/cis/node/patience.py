@@ -22,7 +22,7 @@ async def unless_stalled(stream: Stream, within_s: float) -> AsyncIterator[None]
     def look() -> None:
         nonlocal passed, timer
         timer = loop.call_later(within_s / LOOKS, look)
-        if (now := _passed(stream)) != passed:
+        if (now := _passed(stream)) != passed and not patience.expired():
             passed = now
             patience.reschedule(loop.time() + within_s)
 

@@ -18,7 +18,7 @@ class Log(Section):
         "info", description="debug, info, warning or error; also by area, as p2p=debug,store=warning; CIS_LOG too"
     )
     format: Literal["auto", "console", "json"] = live(
-        "auto", description="console: lines for people; json: an object a line; auto: console"
+        "auto", description="console: lines for people; auto: the same, coloured in a terminal; json: an object a line"
     )
 
 
