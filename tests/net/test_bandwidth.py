@@ -99,13 +99,14 @@ async def test_small_frames_pass_while_bulk_waits_for_its_turn(node: OpenNode) -
     a, b = await node(), await node()
     _limit(a, upload=KB)
     near, far = await _meet(a, b)
-    async with _meanwhile(_pour(near), _drain(far)):
-        small = await near.open_stream("ping")
-        await small.write_frame(b"now")
-        async with _meanwhile(_echo(await far.accept_stream())), asyncio.timeout(5):
-            for _ in range(5):
-                await small.write_frame(b"now")
-                assert await small.read_frame(10) == b"now"
+    small = await near.open_stream("ping")
+    await small.write_frame(b"now")
+    answering = _echo(await far.accept_stream())
+    async with _meanwhile(answering, _pour(near), _drain(far)), asyncio.timeout(5):
+        await until(lambda: _waits(near))
+        for _ in range(5):
+            assert await small.read_frame(10) == b"now"
+            await small.write_frame(b"now")
     assert a.endpoint.traffic.flow(BEN, "sync").bytes_out < 20 * KB
 
 

@@ -294,7 +294,7 @@ async def test_what_is_not_the_peers_does_not_choose_the_interface_it_is_answere
 
 
 async def test_one_datagram_from_an_address_that_is_gone_stops_nothing(node: OpenNode) -> None:
-    out, into = await _joined(node, delay_s=0.001, per_turn=50)
+    out, into = await _joined(node, room=100, delay_s=0.001, per_turn=50)
     near, _ = _ends(out, into)
     transfer = _Transfer(out, into, 5_000_000)
     for part in range(1, 7):
