@@ -1,4 +1,8 @@
-"""A session of `cis.sync` over a simulated stream: the machine decides, this performs, as `cis.node.syncing` does."""
+"""A session of `cis.sync` over a simulated stream: the machine decides, this performs, as `cis.node.syncing` does.
+
+Who lies of what it holds is sent no more than it said it lacks. It knows that it lied: what it is not sent for that
+reason it does not take for collected, else it would come to believe itself, and tell the others so in good faith.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cis.errors import CisError, Fault, PeerFault
-from cis.model import NodeId
-from cis.node.syncing import StoreIndex, give_up_floors, order_of
+from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
+from cis.node.syncing import StoreIndex, give_up_floors
+from cis.store.ordering import Order
 from cis.sync import AddEntries, Effect, Fetch, Finished, InspectOwn, Merge, Send, SendFrame, Session
-from cis.wire.messages import decode, encode, is_segment
+from cis.wire.messages import Message, Vector, decode, encode, is_segment
 
 if TYPE_CHECKING:
     from cis.sim.node import SimNode
@@ -37,7 +42,8 @@ class SessionRun:
         reader = self._open.enter_context(node.store.snapshot())
         self._index = StoreIndex(reader, node.cluster.shared_with(peer))
         self.machine = Session(self._index.standings(), node.cluster.membership, node.store.replica)
-        self._order = order_of(self._index.standings(), self.machine)
+        self._stated = {space: standing.vector for space, standing in self._index.standings().items()}
+        self._order = Order(self._stated, self.machine.theirs)
         self._arrived: deque[bytes] = deque()
         self.over = False
 
@@ -74,7 +80,7 @@ class SessionRun:
             effect = waiting.popleft()
             match effect:
                 case Send(message):
-                    self._end.send(self.stream, self._node.outgoing(encode(message)))
+                    self._end.send(self.stream, self._said(message))
                 case SendFrame(frame):
                     self._end.send(self.stream, frame)
                 case Fetch():
@@ -89,6 +95,14 @@ class SessionRun:
                     give_up_floors(self._node.store, self._index.standings(), self.machine.report)
                     self.drop()
                     self._on_end(self, None)
+
+    def _said(self, message: Message) -> bytes:
+        frame = self._node.outgoing(encode(message))
+        if not self._node.honest and isinstance(said := decode(frame), Vector):
+            space = SpaceId(said.space)
+            seqs = {ReplicaId(replica): seq for replica, seq, _ in said.seqs}
+            self._stated[space] = self._stated[space].join(VersionVector(seqs))
+        return frame
 
     def _fetch(self, fetch: Fetch) -> list[Effect]:
         found = self._index.segment(fetch.space, fetch.replica, fetch.first, fetch.last)
