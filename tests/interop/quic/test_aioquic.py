@@ -68,22 +68,24 @@ async def _serving(folder: Path) -> AsyncIterator[tuple[int, list[Peer]]]:
     configuration = QuicConfiguration(is_client=False, alpn_protocols=[ALPN])
     configuration.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
     ends: list[Peer] = []
-    echoes: set[asyncio.Task[None]] = set()
+    started: list[asyncio.Task[None]] = []
 
     def make(*arguments: object, **options: object) -> Peer:
         ends.append(Peer(*arguments, **options))
         return ends[-1]
 
-    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        echoes.add(asyncio.ensure_future(_echo(reader, writer)))
-
-    server = await serve("127.0.0.1", 0, configuration=configuration, create_protocol=make, stream_handler=handle)
-    try:
+    async with asyncio.TaskGroup() as echoes:
+        server = await serve(
+            "127.0.0.1",
+            0,
+            configuration=configuration,
+            create_protocol=make,
+            stream_handler=lambda *stream: started.append(echoes.create_task(_echo(*stream))),
+        )
         yield server._transport.get_extra_info("sockname")[1], ends
-    finally:
-        for echo in echoes:
-            echo.cancel()
         server.close()
+        for echo in started:
+            echo.cancel()
 
 
 async def _sent_back(stream: Stream, data: bytes) -> bytes:
@@ -93,11 +95,11 @@ async def _sent_back(stream: Stream, data: bytes) -> bytes:
         await stream.write(data)
         stream.finish()
 
-    sending = asyncio.ensure_future(send())
     parts = []
-    while part := await stream.read():
-        parts.append(part)
-    await sending
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send())
+        while part := await stream.read():
+            parts.append(part)
     return b"".join(parts)
 
 
@@ -114,10 +116,9 @@ async def _exchanged(client: QuicConnectionProtocol, connection: Connection, siz
     reader, writer = await client.create_stream()
     writer.write(data)
     writer.write_eof()
-    async with asyncio.timeout(30):
-        returning = asyncio.ensure_future(_send_back(connection))
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        group.create_task(_send_back(connection))
         back = await reader.read(-1)
-        await returning
     return back == data
 
 
