@@ -102,14 +102,15 @@ class Home:
 
     def wait_status(self, holds: Callable[[NodeStatus], object]) -> NodeStatus:
         """Ask how the running node is until it satisfies; returns that answer."""
-        status: NodeStatus = self._wait(holds, GetStatus())
+        status: NodeStatus = self.wait_answer(holds, GetStatus())
         return status
 
     def wait_keys(self, *keys: str) -> None:
         """Wait until the running node lists these public memories and no others."""
-        self._wait(lambda page: sorted(one.key for one in page.memories) == sorted(keys), ListMemories())
+        self.wait_answer(lambda page: sorted(one.key for one in page.memories) == sorted(keys), ListMemories())
 
-    def _wait(self, holds: Callable[[Any], object], request: Request[Any]) -> Any:
+    def wait_answer(self, holds: Callable[[Any], object], request: Request[Any]) -> Any:
+        """Ask the running node until its answer satisfies; returns that answer."""
         deadline = time.monotonic() + CONDITION_S
         with connect(self.path) as node:
             while not holds(answer := node.call(request)):

@@ -22,6 +22,7 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from cis.api.control.protocol import Failure, Reply, Request, error_of, reply_type
+from cis.api.loading import loading
 from cis.errors import CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
 from cis.node.home import Home
 
@@ -104,12 +105,13 @@ def find_socket(home: Path) -> Path | None:
 def open_store(home: Path) -> Node:
     """Open the store of a home in this process."""
     require_node(home)
-    from cis.api.configuration.settings_file import VARIABLES  # noqa: PLC0415 - as above
-    from cis.api.embedded import EmbeddedNode  # noqa: PLC0415 - opens databases, which the client of a daemon does not
-    from cis.api.memories.search_options import SearchOptions, search_options_of  # noqa: PLC0415 - as above
-    from cis.crdt import Policy  # noqa: PLC0415 - as above
-    from cis.node.local import LocalNode  # noqa: PLC0415 - as above
-    from cis.node.unlocking import unlock  # noqa: PLC0415 - as above
+    with loading():
+        from cis.api.configuration.settings_file import VARIABLES  # noqa: PLC0415 - as above
+        from cis.api.embedded import EmbeddedNode  # noqa: PLC0415 - opens databases; a daemon's client does not
+        from cis.api.memories.search_options import SearchOptions, search_options_of  # noqa: PLC0415 - as above
+        from cis.crdt import Policy  # noqa: PLC0415 - as above
+        from cis.node.local import LocalNode  # noqa: PLC0415 - as above
+        from cis.node.unlocking import unlock  # noqa: PLC0415 - as above
 
     policy, search = Policy.CRDT, SearchOptions()
     if Home(home).config.exists() or any(name.upper().startswith(VARIABLES) for name in os.environ):

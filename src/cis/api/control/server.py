@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from cis.api.control.control_http import Answer, ControlServer
+from cis.api.control.control_http import ControlServer
 from cis.api.control.openapi import describe
 from cis.api.control.protocol import BODY_BYTES_MAX, Failure, Request, failure_of, plain, status_of
+from cis.api.http_serving import Answer
 from cis.errors import CisError, UsageError
 
 _log = logging.getLogger(__name__)
@@ -50,11 +51,9 @@ def control_server(handlers: Mapping[type[Request[Any]], Any]) -> ControlServer:
 
 
 def _endpoint(kind: type[Request[Any]], handler: Any) -> Callable[[bytes], Awaitable[Answer]]:  # noqa: ANN401 - of whichever operation
-    decoder = msgspec.json.Decoder(kind)
-
     async def endpoint(body: bytes) -> Answer:
         try:
-            request = decoder.decode(body)
+            request = _decoded(kind, body)
             if kind.stream:
                 return Answer(200, LINES, _lines(handler(request)))
             if inspect.iscoroutinefunction(handler):
@@ -62,8 +61,6 @@ def _endpoint(kind: type[Request[Any]], handler: Any) -> Callable[[bytes], Await
             else:
                 answer = await asyncio.to_thread(handler, request)
             return Answer(200, JSON, _encode(answer))
-        except msgspec.MsgspecError as error:
-            return _refusal(UsageError(f"not a request of {kind.path}: {error}"))
         except CisError as error:
             return _refusal(plain(error))
         except Exception:  # noqa: BLE001 - the boundary of one request: a defect met in it ends that request alone
@@ -71,6 +68,14 @@ def _endpoint(kind: type[Request[Any]], handler: Any) -> Callable[[bytes], Await
             return _refusal(CisError(DEFECT))
 
     return endpoint
+
+
+def _decoded(kind: type[Request[Any]], body: bytes) -> Request[Any]:
+    try:
+        request: Request[Any] = msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"not a request of {kind.path}: {error}") from error
+    return request
 
 
 def _refusal(error: CisError) -> Answer:

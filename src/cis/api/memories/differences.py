@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cis.api.memories.memory_schema import Sibling
+    from cis.api.memories.memory_schema import Memory, Sibling
 
 LINES_MAX = 2000
 """Lines compared, beyond what both begin and end with: comparing takes time in the square of them."""
@@ -22,7 +22,7 @@ def differences(shown: Sibling, other: Sibling) -> list[str]:
     return [*_of_values(shown, other), *_of_words(shown, other)]
 
 
-def lines_of(value: Sibling) -> list[str]:
+def lines_of(value: Sibling | Memory) -> list[str]:
     """Return a value as lines: text as it is, JSON with a field a line, a set with an element a line."""
     if value.form == "unreadable":
         return ["(cannot be read here)"]
@@ -35,7 +35,7 @@ def lines_of(value: Sibling) -> list[str]:
     return json.dumps(value.value, ensure_ascii=False, indent=2, sort_keys=True).split("\n")
 
 
-def kind_of(value: Sibling) -> str:
+def kind_of(value: Sibling | Memory) -> str:
     """Return what sort of thing a value is: text, JSON, bytes, a counter, a set."""
     if value.form == "unreadable":
         return "unreadable"
