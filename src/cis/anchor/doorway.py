@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cis.anchor.limits import AnchorLimits, address_of
-
-if TYPE_CHECKING:
-    import h11
 
 REQUEST_S = 10.0
 """How long whoever connects may take to ask for something."""
@@ -71,6 +69,19 @@ class Impatient(H11Protocol):
         """Hand the connection on."""
         self._rest()
         super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, unless an answer has begun; what was asked before it gets none any more.
+
+        Upstream goes on answering, on a connection that takes no answer, and logs a traceback for each.
+        """
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def _rest(self) -> None:
         if self._patience is not None:

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cis.api.control.client import Node
-from cis.api.exchange import (
-    FORMATS,
-    Entry,
-    Problem,
-    read_entries,
-    write_jsonl,
-    write_markdown,
-    write_mcp_memory,
-)
+from cis.api.exchange.detect import FORMATS, read_entries
+from cis.api.exchange.entry import Entry
+from cis.api.exchange.jsonl import write_jsonl
+from cis.api.exchange.markdown import write_markdown
+from cis.api.exchange.mcp_memory import write_mcp_memory
 from cis.api.exchange.rows import entry_of_row, row_of_entry
+from cis.api.exchange.source import Problem
 from cis.api.memories.memory_schema import BATCH_MAX, ExportMemories, ImportBatch
 from cis.errors import UsageError
 

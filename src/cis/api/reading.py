@@ -6,6 +6,7 @@ import contextlib
 import queue
 from collections.abc import Iterator
 
+from cis.store.database import queried
 from cis.store.read import Reader
 from cis.store.store import Store
 
@@ -27,9 +28,10 @@ class Readers:
         except queue.Empty:
             reader = self._store.open_reader()
         try:
-            reader.connection.execute("BEGIN")
-            yield reader
-            reader.connection.execute("COMMIT")
+            with queried(self._store.path):
+                reader.connection.execute("BEGIN")
+                yield reader
+                reader.connection.execute("COMMIT")
         except BaseException:
             reader.connection.close()
             raise

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cis.api.control.client import connect_daemon, connect_running, is_locked
 from cis.api.ending import NO_TERMS, Ended, Terms, require_possible, span
+from cis.api.loading import loading
 from cis.api.peers.bootstrap_telling import Telling
 from cis.api.peers.network_schema import GetStatus, NodeStatus, StopNode
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
@@ -56,9 +57,10 @@ def run_here(
     telling: Telling | None = None,
 ) -> Ended:
     """Run the node in this process until it is stopped, or what the terms say; returns which."""
-    from cis.api.configuration.settings import load  # noqa: PLC0415 - as above
-    from cis.api.daemon import run_daemon  # noqa: PLC0415 - the whole network is loaded only to run it
-    from cis.api.telemetry.logs import set_up_logging  # noqa: PLC0415 - as above
+    with loading():
+        from cis.api.configuration.settings import load  # noqa: PLC0415 - as above
+        from cis.api.daemon import run_daemon  # noqa: PLC0415 - the whole network is loaded only to run it
+        from cis.api.telemetry.logs import set_up_logging  # noqa: PLC0415 - as above
 
     settings = load(home, flags)
     set_up_logging(settings.log.level, settings.log.format)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 from cis.bench.pair import Child
@@ -10,10 +11,10 @@ SEND_S = 120.0
 
 
 class Yardstick:
-    """Two processes of the roles given; ``with Yardstick("bare") as bare: bare.send(size)``."""
+    """Two processes of the role given, as `Child` has it; ``with Yardstick("bare") as bare: bare.send(size)``."""
 
-    def __init__(self, role: str) -> None:
-        self._listener, self._sender = Child(role), Child(role)
+    def __init__(self, role: str, command: Sequence[str] = ()) -> None:
+        self._listener, self._sender = Child(role, command), Child(role, command)
         self._at: dict[str, Any] = {}
 
     def __enter__(self) -> Self:

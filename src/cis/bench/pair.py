@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from typing import IO, Any, Self
 
 from cis.bench.figures import BenchFailed
@@ -25,13 +26,13 @@ _TAIL_BYTES = 4000
 
 
 class Child:
-    """One process; leaving it as a context manager ends it, whatever happened."""
+    """One process, a role of this package or what ``command`` starts; leaving it as a context manager ends it."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, command: Sequence[str] = ()) -> None:
         self.role = role
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
-            [sys.executable, "-m", "cis.bench", role],
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package, or what a benchmark names
+            command or [sys.executable, "-m", "cis.bench", role],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -21,10 +21,14 @@ class Role(Protocol):
 
 
 def run_role(name: str) -> None:
-    """Be the role of that name until standard input ends; what it prints goes to standard error."""
+    """Be the role of that name until standard input ends."""
+    serve(_factory(name))
+
+
+def serve(factory: Callable[[asyncio.TaskGroup], Role]) -> None:
+    """Be that role until standard input ends; what it prints goes to standard error."""
     answers, sys.stdout = sys.stdout, sys.stderr
     logging.basicConfig(level=logging.WARNING)
-    factory = _factory(name)
     try:
         import uvloop
     except ImportError:

@@ -44,7 +44,7 @@ def embedder_of(options: EmbeddingOptions) -> Embedder | None:
 
             return HttpEmbedder(options.url, options.model, options.token)
         case _:
-            from cis.embedding.minilm import MiniLm, find_model  # noqa: PLC0415 - loads numpy
+            from cis.embedding.minilm import MiniLm, find_model  # noqa: PLC0415 - few commands need it
 
             folder = find_model()
             return MiniLm(folder) if folder else None
@@ -56,7 +56,7 @@ def why_none(options: EmbeddingOptions) -> str:
         return "memories are found by their words alone: memory.embedding.provider is off"
     if options.provider == "http":
         return ""
-    from cis.embedding.minilm import how_to_install  # noqa: PLC0415 - loads numpy
+    from cis.embedding.minilm import how_to_install  # noqa: PLC0415 - as above
 
     missing = how_to_install()
     return f"memories are found by their words alone until there is a model; to get one: {missing}" if missing else ""

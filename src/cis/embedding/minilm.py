@@ -22,17 +22,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cis.embedding.bert import Bert
+from cis.arrays import np
 from cis.embedding.embedder import readable
-from cis.embedding.weights import open_tensors
 from cis.errors import Unavailable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     from threadpoolctl import ThreadpoolController
     from tokenizers import Tokenizer
+
+    from cis.embedding.bert import Bert
 
     Floats = npt.NDArray[np.float32]
 
@@ -126,6 +125,9 @@ def _load(folder: Path) -> _Loaded:
     try:
         from threadpoolctl import ThreadpoolController  # noqa: PLC0415 - comes with the model
         from tokenizers import Tokenizer  # noqa: PLC0415 - as above
+
+        from cis.embedding.bert import Bert  # noqa: PLC0415 - loads numpy, which a node at rest does without
+        from cis.embedding.weights import open_tensors  # noqa: PLC0415 - as above
     except ImportError as error:
         raise Unavailable(f"the embedding model cannot be run: {error}") from error
 

@@ -7,14 +7,14 @@ second `SetTimer` of one name is a second timer.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+
+import msgspec
 
 from cis.model import NodeId
 from cis.wire.gossip import GossipMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """A member exists, and may be reachable; ``record`` is its signed record, empty where only the id is known.
 
     This is news: a node that could not be reached is tried again at once.
@@ -24,72 +24,62 @@ class Heard:
     record: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Sought:
+class Sought(msgspec.Struct, frozen=True):
     """This node wants a node as a neighbour that is not one of the many: it goes for the place of another."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(msgspec.Struct, frozen=True):
     """An authenticated connection with a node is there; ``dialled`` when it was made from here."""
 
     node: NodeId
     dialled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Unlinked:
+class Unlinked(msgspec.Struct, frozen=True):
     """The last connection with a node is gone."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class DialFailed:
+class DialFailed(msgspec.Struct, frozen=True):
     """The connection asked for by `Dial` did not come about."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(msgspec.Struct, frozen=True):
     """A node is no member any more: it is neither spoken to nor of."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """A message came from a linked node, its size checked and its records verified."""
 
     node: NodeId
     message: GossipMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+class Examined(msgspec.Struct, frozen=True):
     """What `Deliver` handed out was looked at: a sound message is passed on, any other is not."""
 
     id: bytes
     sound: bool
 
 
-@dataclass(frozen=True, slots=True)
-class BroadcastAsked:
+class BroadcastAsked(msgspec.Struct, frozen=True):
     """This node wants a body told to all members."""
 
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class LeavingAsked:
+class LeavingAsked(msgspec.Struct, frozen=True):
     """This node is about to stop: neighbours are told."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimerExpired:
+class TimerExpired(msgspec.Struct, frozen=True):
     """The time set by `SetTimer` is up."""
 
     timer: Hashable
@@ -110,39 +100,34 @@ GossipEvent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Send a message to a linked node."""
 
     node: NodeId
     message: GossipMessage
 
 
-@dataclass(frozen=True, slots=True)
-class Dial:
+class Dial(msgspec.Struct, frozen=True):
     """Connect to a node; answer with `Linked` or `DialFailed`."""
 
     node: NodeId
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """Gossip needs the connection with this node no longer."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class SetTimer:
+class SetTimer(msgspec.Struct, frozen=True):
     """Say `TimerExpired` after so long."""
 
     delay_s: float
     timer: Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class Deliver:
+class Deliver(msgspec.Struct, frozen=True):
     """A message not seen before, from a neighbour; answer with `Examined`, before which it is not passed on."""
 
     id: bytes
@@ -151,15 +136,13 @@ class Deliver:
     hops: int
 
 
-@dataclass(frozen=True, slots=True)
-class NeighbourUp:
+class NeighbourUp(msgspec.Struct, frozen=True):
     """A node entered the active view."""
 
     node: NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class NeighbourDown:
+class NeighbourDown(msgspec.Struct, frozen=True):
     """A node left the active view."""
 
     node: NodeId

@@ -24,7 +24,6 @@ from cis.errors import CisError
 from cis.model import NodeId, did_of
 from cis.node.bootstrap_file import Bad, Calendar, Read, lasts, read, text_of
 from cis.node.local import LocalNode
-from cis.node.overlay import NEIGHBOURS_MAX
 from cis.peers import Peer, PeerBook, Target
 from cis.peers.choice import drawn
 from cis.peers.peer import BY_INVITE
@@ -169,6 +168,8 @@ def remember_peer(local: LocalNode, node: NodeId, addresses: Sequence[tuple[str,
 
 def order_of_recall(peers: Sequence[Peer], now: float, rng: Random) -> list[Peer]:
     """Return peers in the order in which they are to be tried: drawn as neighbours are, and then the others."""
+    from cis.node.overlay import NEIGHBOURS_MAX  # noqa: PLC0415 - loads gossip, which no command needs
+
     first = drawn(peers, NEIGHBOURS_MAX, now, rng)
     taken = {peer.node for peer in first}
     return [*first, *(peer for peer in peers if peer.node not in taken)]

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cis.errors import Fault, PeerFault
 from cis.model import NodeId, SpaceId, VersionVector
-from cis.net import Connection, Stream
-from cis.node.local import LocalNode
 from cis.sync import Standing, digest, from_wire, to_wire
 from cis.sync.session import PAGES_MAX
 from cis.wire.messages import FRAME_BYTES_MAX, Done, Open, Summary, Vector, decode, encode
+
+if TYPE_CHECKING:
+    from cis.net import Connection, Stream
+    from cis.node.local import LocalNode
 
 ANSWER_S = 5.0
 Vectors = Mapping[SpaceId, VersionVector]

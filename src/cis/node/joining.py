@@ -192,10 +192,10 @@ async def _read_log(stream: Stream) -> tuple[bytes, ...]:
     while more:
         frame = await stream.read_frame(JOIN_BYTES_MAX)
         answer = decode_join(frame) if frame is not None else None
-        if not isinstance(answer, JoinGranted):
+        if frame is None or not isinstance(answer, JoinGranted):
             raise PeerFault(Fault.MALFORMED, "the request to join was not answered")
         entries += answer.entries
-        size, more = size + sum(map(len, answer.entries)), answer.more
+        size, more = size + len(frame), answer.more
         if size > LOG_BYTES_MAX:
             raise PeerFault(Fault.TOO_LARGE, "a membership log larger than any cluster needs")
     return tuple(entries)

@@ -36,8 +36,7 @@ from cis.reach.gathering import Gatherer
 from cis.reach.hub import IceHub
 from cis.reach.options import ReachOptions
 from cis.reach.portmap import Mapper
-from cis.reach.session import IceSession, NoPath
-from cis.reach.transports import Transport
+from cis.reach.transports import NoPath, Transport
 from cis.reach.watch import NetworkWatch
 from cis.wire.signals import Meet, Refuse, Signal, Waits
 
@@ -205,6 +204,8 @@ class Outreach:
     # --- parts ---------------------------------------------------------------------------------------------------
 
     def _search(self, controlling: bool, relay: bool) -> Search:  # noqa: FBT001 - the two things a search is told
+        from cis.reach.session import IceSession  # noqa: PLC0415 - loads aioice, which a node at rest does without
+
         hold_s = self._terms.reach.relay_hold_s if relay else None
         return IceSession(self._hub, self.gatherer, controlling=controlling, relay_hold_s=hold_s)
 

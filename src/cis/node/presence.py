@@ -17,10 +17,13 @@ from typing import Annotated
 import msgspec
 
 from cis import __version__
+from cis.errors import PeerFault
 from cis.model import NodeId
 from cis.node.hearing import Message
 from cis.node.local import LocalNode
 from cis.node.topics import SYSTEM_PREFIX, Topics
+from cis.wire.bulletins import PAYLOAD_BYTES_MAX
+from cis.wire.decoding import decode_message
 
 PRESENCE = SYSTEM_PREFIX + "presence"
 PERIOD_S = 600.0
@@ -53,7 +56,7 @@ class _Stated(msgspec.Struct, array_like=True, frozen=True):
     ties: Annotated[tuple[Tie, ...], msgspec.Meta(max_length=TIES_MAX)] = ()
 
 
-_decode = msgspec.msgpack.Decoder(_Stated).decode
+_STATED = msgspec.msgpack.Decoder(_Stated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +130,8 @@ class Presence:
 
     def _on_told(self, message: Message) -> None:
         try:
-            stated = _decode(message.payload)
-        except msgspec.MsgspecError:
+            stated = decode_message(_STATED, message.payload, what="a presence", bytes_max=PAYLOAD_BYTES_MAX)
+        except PeerFault:
             return
         skew_ms = message.sent_ms - self._local.clock_ms()
         self._told[message.author] = Present(stated.here, stated.version, self._loop.time(), skew_ms, stated.ties)

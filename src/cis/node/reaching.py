@@ -28,7 +28,7 @@ from cis.net.rate import Rates
 from cis.node.links import PeerLink
 from cis.node.negotiation import Negotiation, Search, Theirs
 from cis.node.paces import OFFERS_BURST, OFFERS_PER_S, Tally
-from cis.reach.session import NoPath
+from cis.reach.transports import NoPath
 from cis.trust.sealing import Entropy
 from cis.wire.signals import Answer, More, Offer, PathSignal, Refuse, Signal
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from cis.errors import PeerFault
 from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
 from cis.node.local import LocalNode
 from cis.node.syncing import standing
@@ -29,6 +30,7 @@ from cis.store.stability import (
     stable_floor,
 )
 from cis.wire.bulletins import PAYLOAD_BYTES_MAX
+from cis.wire.decoding import decode_message
 from cis.wire.messages import REPLICAS_MAX, Replica, Seq, Space
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class _Report(msgspec.Struct, array_like=True, frozen=True):
     seqs: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)]
 
 
-_decode = msgspec.msgpack.Decoder(_Report).decode
+_REPORT = msgspec.msgpack.Decoder(_Report)
 
 
 class Stability:
@@ -70,8 +72,8 @@ class Stability:
     def take(self, author: NodeId, payload: bytes) -> None:
         """Keep a member's report; what does not decode, or speaks of no space here, says nothing."""
         try:
-            report = _decode(payload)
-        except msgspec.MsgspecError:
+            report = decode_message(_REPORT, payload, what="a report", bytes_max=PAYLOAD_BYTES_MAX)
+        except PeerFault:
             return
         space = SpaceId(report.space)
         if space in self._local.cluster.shared_with(author):
@@ -144,4 +146,4 @@ def _report(reader: Reader, space: SpaceId) -> bytes:
 
 def space_of(report: bytes) -> SpaceId:
     """Return the space that a report made here is about, whose readers alone are told of it."""
-    return SpaceId(_decode(report).space)
+    return SpaceId(_REPORT.decode(report).space)

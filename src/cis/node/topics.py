@@ -25,6 +25,7 @@ from cis.wire.bulletins import (
     BulletinContent,
     BulletinStatement,
 )
+from cis.wire.decoding import decode_message
 from cis.wire.membership import ENTRY_BYTES_MAX
 
 _log = logging.getLogger(__name__)
@@ -272,7 +273,7 @@ def check_topic(topic: str) -> None:
 
 def _entries_in(message: Message) -> tuple[bytes, ...]:
     try:
-        entries = _ENTRIES.decode(message.payload)
-    except (msgspec.MsgspecError, ValueError):
+        entries = decode_message(_ENTRIES, message.payload, what="entries", bytes_max=PAYLOAD_BYTES_MAX)
+    except PeerFault:
         return ()
     return tuple(entry for entry in entries if len(entry) <= ENTRY_BYTES_MAX)

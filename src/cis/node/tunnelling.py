@@ -22,8 +22,7 @@ from cis.model import NodeId
 from cis.net.paths import Carrier, Path
 from cis.net.rate import Rates
 from cis.node.paces import OFFERS_BURST, OFFERS_PER_S, Tally
-from cis.reach.session import NoPath
-from cis.reach.transports import TUNNEL, Channel, Take, Transport
+from cis.reach.transports import TUNNEL, Channel, NoPath, Take, Transport
 from cis.trust.sealing import Entropy
 from cis.wire.signals import REASON_MAX, WAYS_MAX, Meet, Refuse, Signal, Waits, Way
 

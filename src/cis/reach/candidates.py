@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from aioice.candidate import candidate_priority
-
 from cis.reach.names import Address, is_usable
 from cis.wire.signals import CandidateKind, IceCandidate
 
@@ -14,7 +12,9 @@ if TYPE_CHECKING:
 
     from cis.net.paths import Carrier
 
-_TYPES = {"host": "host", "mapped": "srflx", "srflx": "srflx", "relay": "relay"}
+_TYPE_PREFERENCES = {"host": 126, "mapped": 100, "srflx": 100, "relay": 0}
+"""RFC 8445 §5.1.2.2."""
+_COMPONENT = 1
 _PREFERENCE_MAX = 65535
 _UNMAPPED_PREFERENCE = 32767
 """A mapping stays open by itself and lets everybody in: it comes before other reflexive candidates."""
@@ -46,7 +46,7 @@ def numbered(found: Iterable[tuple[CandidateKind, Address]]) -> tuple[IceCandida
             continue
         rank = ranks[kind] = ranks.get(kind, -1) + 1
         preference = (_UNMAPPED_PREFERENCE if kind == "srflx" else _PREFERENCE_MAX) - rank
-        priority = candidate_priority(1, _TYPES[kind], preference)
+        priority = _TYPE_PREFERENCES[kind] << 24 | preference << 8 | 256 - _COMPONENT
         made[address] = IceCandidate(f"{kind}{rank}", priority, *address, kind)
     return tuple(made.values())
 

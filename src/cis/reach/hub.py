@@ -13,31 +13,24 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from aioice import stun
-
 from cis.errors import TimedOut, Unavailable
 from cis.net.paths import unmapped
 from cis.reach.names import Address, Names
-from cis.reach.stun_client import (
-    Reflexive,
-    Transaction,
-    binding_request,
-    is_request,
-    read_message,
-    reflexive_of,
-    transaction_id,
-)
+from cis.reach.stun_header import is_request, transaction_id
 
 if TYPE_CHECKING:
+    from aioice import stun
+
     from cis.net import Endpoint
     from cis.net.paths import Carrier
     from cis.net.qh3_core import RawAddress
+    from cis.reach.stun_client import Reflexive, Transaction
+
+    OnRequest = Callable[[stun.Message, Address, Carrier], None]
+    """Gets each request that names a session, not yet authenticated."""
 
 # It writes addresses at INFO and whole messages, user names included, at DEBUG.
 logging.getLogger("aioice").setLevel(logging.WARNING)
-
-OnRequest = Callable[[stun.Message, Address, "Carrier"], None]
-"""Gets each request that names a session, not yet authenticated."""
 
 
 class IceHub:
@@ -96,6 +89,8 @@ class IceHub:
         answers_from: Address | None = None,
     ) -> Transaction:
         """Begin a transaction; ``finish`` it whatever becomes of it."""
+        from cis.reach.stun_client import Transaction  # noqa: PLC0415 - loads aioice, which a node at rest does without
+
         transaction = Transaction(
             request, lambda data: self.send(data, address, carrier), key=key, answers_from=answers_from
         )
@@ -126,6 +121,10 @@ class IceHub:
         raise Unavailable("the name has no address here; check it, and the resolver")
 
     async def _ask(self, address: Address, change: tuple[bool, bool] | None) -> Reflexive:
+        from aioice import stun  # noqa: PLC0415 - as above
+
+        from cis.reach.stun_client import binding_request, reflexive_of  # noqa: PLC0415 - as above
+
         answers_from = address if change is None else None
         transaction = self.begin(binding_request(change), address, self.carrier, answers_from=answers_from)
         try:
@@ -142,15 +141,22 @@ class IceHub:
 
     def _on_stun(self, data: bytes, raw: RawAddress, carrier: Carrier) -> None:
         """Take a datagram; raises `PeerFault` on a malformed one that somebody here would have waited for."""
-        if is_request(data):
-            if self._sessions:
-                self._on_request(read_message(data), unmapped(raw), carrier)
-        elif transaction := self._transactions.get(transaction_id(data)):
-            message = read_message(data)
-            if message.message_class in (stun.Class.RESPONSE, stun.Class.ERROR):
-                transaction.on_response(message, unmapped(raw))
+        transaction = None if is_request(data) else self._transactions.get(transaction_id(data))
+        if transaction is None and not (is_request(data) and self._sessions):
+            return
+        from aioice import stun  # noqa: PLC0415 - as above
+
+        from cis.reach.stun_client import read_message  # noqa: PLC0415 - as above
+
+        message = read_message(data)
+        if transaction is None:
+            self._on_request(message, unmapped(raw), carrier)
+        elif message.message_class in (stun.Class.RESPONSE, stun.Class.ERROR):
+            transaction.on_response(message, unmapped(raw))
 
     def _on_request(self, message: stun.Message, address: Address, carrier: Carrier) -> None:
+        from aioice import stun  # noqa: PLC0415 - as above
+
         said = message.attributes
         session = self._sessions.get(said.get("USERNAME", "").partition(":")[0])
         complete = "PRIORITY" in said and "MESSAGE-INTEGRITY" in said

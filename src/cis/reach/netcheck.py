@@ -20,7 +20,8 @@ from aioice import stun
 from cis.errors import CisError
 from cis.reach.findings import Filtering, Mapping, Nat, Netcheck, ServerFinding
 from cis.reach.hub import IceHub
-from cis.reach.stun_client import Reflexive, Transaction, binding_request, is_request, transaction_id
+from cis.reach.stun_client import Reflexive, Transaction, binding_request
+from cis.reach.stun_header import is_request, transaction_id
 
 if TYPE_CHECKING:
     from cis.net import Endpoint

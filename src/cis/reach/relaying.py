@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from cis.errors import Unavailable
 from cis.reach.facts import ServerFact
-from cis.reach.relay import Relay, Sink, open_relay
 
 if TYPE_CHECKING:
     from cis.reach.names import Names
     from cis.reach.options import TurnServer
+    from cis.reach.relay import Relay, Sink
 
 _STREAM_LATER_S = 0.4
 _STREAM_S = 4.0
@@ -140,6 +140,8 @@ class Relaying:
         return spare
 
     async def _try(self, server: TurnServer, outcomes: asyncio.Queue[_Outcome]) -> None:
+        from cis.reach.relay import open_relay  # noqa: PLC0415 - loads aioice, and most nodes have no relay
+
         datagrams = server.transport == "udp"
         if not datagrams and any(one.transport == "udp" for one in self._servers):
             await asyncio.sleep(_STREAM_LATER_S)

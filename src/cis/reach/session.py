@@ -23,6 +23,7 @@ from cis.reach.candidates import Local, standing
 from cis.reach.checks import Side
 from cis.reach.names import Address, is_usable, plain
 from cis.reach.pairs import State
+from cis.reach.transports import NoPath
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,10 +50,6 @@ class PairReport(NamedTuple):
     local: str
     remote: str
     state: str
-
-
-class NoPath(Unavailable):
-    """All that could be tried was tried: another transport may do."""
 
 
 class IceSession:

@@ -19,7 +19,6 @@ from cis.errors import Fault, PeerFault
 from cis.reach.names import Address, is_usable, plain
 
 STUN_BYTES_MAX = 1280
-_HEADER_BYTES = 20
 _CHANGE_IP = 0x04
 _CHANGE_PORT = 0x02
 _FIRST_WAIT_S = 0.15
@@ -46,16 +45,6 @@ class Reflexive:
 
 class Unsendable(stun.TransactionError):
     """The machine would not send the request: no route, or a filter of its own."""
-
-
-def transaction_id(data: bytes) -> bytes:
-    """Return the transaction id of what may be a STUN message, without reading the rest of it."""
-    return data[8:_HEADER_BYTES]
-
-
-def is_request(data: bytes) -> bool:
-    """Whether a STUN message asks for something; its other classes answer or tell."""
-    return len(data) > 1 and not data[0] & 0x01 and not data[1] & 0x10
 
 
 def read_message(data: bytes) -> stun.Message:

@@ -41,6 +41,10 @@ Take = Callable[[Any, "list[tuple[bytes, RawAddress]]"], None]
 """Takes in what came over a carrier (`cis.net.Endpoint.receive_via`)."""
 
 
+class NoPath(Unavailable):
+    """All that could be tried for a path was tried (`cis.reach.session`): another transport may do."""
+
+
 class Channel(Carrier, Protocol):
     """A carrier between two nodes; it drops what it cannot carry, as any network does."""
 

@@ -10,8 +10,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-
+from cis.arrays import np
 from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId
 from cis.trust.signing import Verified, shortened, verify

@@ -8,11 +8,10 @@ goes on meanwhile.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from cis.arrays import np
 from cis.model import CHANGE_FUTURE_LIMIT_MS, MemoryId, ReplicaId, SpaceId
 from cis.model.change import SEQ_BITS, SEQ_MAX
 from cis.model.hlc import COUNTER_BITS
@@ -31,14 +30,15 @@ from cis.wire.segment import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import numpy.typing as npt
+
     from cis.store.audit_log import Changeset, Piece
     from cis.store.read import Reader
 
     Integers = npt.NDArray[np.int64]
 
-_RECORD = np.dtype([("hlc", ">u8"), ("memory", "S16"), ("ref", ">u8"), ("kind", "u1"), ("rest", "V7")])
-_PAIR = np.dtype([("memory", "S16"), ("rid", ">u8")])
-assert (_RECORD.itemsize, _PAIR.itemsize) == (RECORD.size, 24)
+_RECORD_COLUMNS = [("hlc", ">u8"), ("memory", "S16"), ("ref", ">u8"), ("kind", "u1"), ("rest", "V7")]
+_PAIR_COLUMNS = [("memory", "S16"), ("rid", ">u8")]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Derivation:
         self.changes = 0
         self._numbers = numbers
         self._rids: list[Integers] = [np.zeros(0, np.int64)]
-        self._records: list[npt.NDArray[Any]] = [np.zeros(0, _RECORD)]
+        self._records: list[npt.NDArray[Any]] = [np.zeros(0, _record())]
         self._namers: list[Integers] = [np.zeros(0, np.int64)]
         """row of the change that names, for each name"""
         self._highs: list[Integers] = [np.zeros(0, np.int64)]
@@ -118,7 +118,7 @@ class _Derivation:
         names, owners, places = names[known], owners[known], places[known]
         self.changes += len(rids)
         self._rids.append(rids)
-        self._records.append(np.frombuffer(b"".join(whole[rid][: RECORD.size] for rid in rids.tolist()), _RECORD))
+        self._records.append(np.frombuffer(b"".join(whole[rid][: RECORD.size] for rid in rids.tolist()), _record()))
         self._namers.append(rids[owners])
         replicas = listed[starts[of[owners]] + places] if len(owners) else places
         self._highs.append(replicas << SEQ_BITS | (names & np.uint64(SEQ_MAX)).astype(np.int64))
@@ -142,9 +142,9 @@ class _Derivation:
         forgotten = ahead & ~waiting & ~np.isin(rids, past)  # what once took effect is not held again
         dead = self._named(rids, records["memory"], ~(waiting | forgotten))
         alive = np.flatnonzero(~(dead | waiting | forgotten))
-        derived = np.zeros(len(alive), _PAIR)
+        derived = np.zeros(len(alive), _pair())
         derived["memory"], derived["rid"] = records["memory"][alive], rids[alive].astype(np.uint64)
-        differing = np.setxor1d(derived.view("S24"), shown.view("S24")).view(_PAIR)["memory"]
+        differing = np.setxor1d(derived.view("S24"), shown.view("S24")).view(_pair())["memory"]
         headless = shown["memory"][~np.isin(shown["rid"].astype(np.int64), rids)]  # nothing follows from what is lost
         return (_ids(differing) | _ids(records["memory"][forgotten])) - _ids(headless)
 
@@ -175,6 +175,18 @@ class _Derivation:
         return dead
 
 
+@cache
+def _record() -> np.dtype[Any]:
+    dtype = np.dtype(_RECORD_COLUMNS)
+    assert dtype.itemsize == RECORD.size
+    return dtype
+
+
+@cache
+def _pair() -> np.dtype[Any]:
+    return np.dtype(_PAIR_COLUMNS)
+
+
 def _ids(memories: npt.NDArray[np.bytes_]) -> set[bytes]:
     raw = memories.tobytes()
     return {raw[at : at + MEMORY_ID_LENGTH] for at in range(0, len(raw), MEMORY_ID_LENGTH)}
@@ -191,7 +203,7 @@ def _shown(reader: Reader, numbers: list[int]) -> npt.NDArray[Any]:
         "WHERE NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid)"
     )
     rows = fetch(reader.connection, query)
-    pairs = np.zeros(len(rows), _PAIR)
+    pairs = np.zeros(len(rows), _pair())
     pairs["memory"], pairs["rid"] = [memory for memory, _ in rows], [rid for _, rid in rows]
     kept: npt.NDArray[Any] = pairs[np.isin((pairs["rid"] >> SEQ_BITS).astype(np.int64), np.array(numbers, np.int64))]
     return kept

@@ -93,6 +93,28 @@ def translated(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def queried(path: Path) -> Iterator[None]:
+    """Do as `translated` with SQLite's errors alone: around what others ask a connection, whatever else they do."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise _store_error(path, error) or error from None
+
+
+@contextlib.contextmanager
+def one_state(connection: apsw.Connection) -> Iterator[None]:
+    """See one state of the file throughout, that of the transaction one is in if there is one; nothing is written."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        _roll_back(connection)
+
+
+@contextlib.contextmanager
 def transaction(connection: apsw.Connection) -> Iterator[None]:
     """Commit on success, roll back on any exception."""
     connection.execute("BEGIN IMMEDIATE")
@@ -100,9 +122,13 @@ def transaction(connection: apsw.Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
+
+
+def _roll_back(connection: apsw.Connection) -> None:
+    if connection.in_transaction:  # a disk that fails may have ended it
+        connection.execute("ROLLBACK")
 
 
 def _store_error(path: Path, error: Exception) -> StoreError | None:

@@ -118,6 +118,8 @@ class Engine:
             False: Author(self._reader, self._replicas, self._private_clock),
         }
         self._unfolded = 1
+        self._astray = False
+        """whether what is known here is ahead of the tables, as a transaction was rolled back"""
 
     @property
     def settled(self) -> bool:
@@ -168,6 +170,7 @@ class Engine:
         round_ = _Round()
         try:
             with translated(self._path), transaction(self._connection):
+                self._learn()
                 self._perform(jobs, round_)
         except Exception as error:  # noqa: BLE001 - whoever waits must be answered; all is rolled back
             if len(jobs) > 1:
@@ -276,13 +279,24 @@ class Engine:
                 job.answer(answer)
 
     def _undo(self, jobs: Sequence[Job], error: Exception) -> None:
-        """After a rollback: answer the jobs, and learn again from the tables what the round had changed."""
+        """After a rollback: answer the jobs; what the round had changed is learnt again from the tables."""
         for job in jobs:
             _refuse_rest(job)
             job.answer(error)
-        self._merger.reload()
-        self._signer.reload(self._connection)
-        self._clock.last = Hlc(max(self._clock.last, self._reader.latest_hlc(_SHARED_CLOCK)))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Learn again what a rollback took back; on a disk that fails, before the next transaction does anything."""
+        self._astray = True
+        with contextlib.suppress(StoreError), translated(self._path):
+            self._learn()
+
+    def _learn(self) -> None:
+        if self._astray:
+            self._merger.reload()
+            self._signer.reload(self._connection)
+            self._clock.last = Hlc(max(self._clock.last, self._reader.latest_hlc(_SHARED_CLOCK)))
+            self._astray = False
 
     # --- nothing waits -------------------------------------------------------------------------------------
 
@@ -313,10 +327,11 @@ class Engine:
         """Run a step of upkeep in a transaction; what fails is tried again later."""
         try:
             with translated(self._path), transaction(self._connection):
+                self._learn()
                 return step()
         except StoreError:
             _log.exception("upkeep of the store failed and will be tried again; nothing is lost")
-            self._merger.reload()
+            self._forget()
             return False
 
 

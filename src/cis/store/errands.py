@@ -59,7 +59,11 @@ class Errands:
         """Refuse what waits and whatever still comes."""
         with self._guard:
             self._closed = True
+        self.refuse(StoreError(CLOSED))
+
+    def refuse(self, error: StoreError) -> None:
+        """Answer what waits by why it cannot be done now."""
         while self._waiting:
             asked, _ = self._waiting.popleft()
             if asked.set_running_or_notify_cancel():
-                asked.set_exception(StoreError(CLOSED))
+                asked.set_exception(error)

@@ -18,7 +18,7 @@ from cis.errors import StoreError, TimedOut
 from cis.model import MemoryId, SpaceId, node_of
 from cis.model.change import SEQ_BITS
 from cis.store.compacting import compact_index
-from cis.store.database import fetch, open_reader, transaction, translated
+from cis.store.database import fetch, one_state, open_reader, transaction, translated
 from cis.store.errands import CLOSED, Errands
 from cis.store.index_file import forget_some, make_index, open_index
 from cis.store.indexing import Indexing, LocalVector, keep_local, want
@@ -172,29 +172,38 @@ class Indexer:
 
     def _serve(self) -> None:
         be_nice(NICENESS)
-        while not self._closing:
+        while True:
             self._wake.clear()
+            if self._closing:  # looked at after the clearing, which may have swallowed that word
+                break
             try:
                 self._work()
             except StoreError as error:
                 _log.warning("indexing stopped, and goes on with the next commit: %s", error)
-            except Exception:  # noqa: BLE001 - the index only follows; its thread outlives whatever it meets
+                self._refuse(error)
+            except Exception as error:  # noqa: BLE001 - the index only follows; its thread outlives whatever it meets
                 _log.exception("indexing stopped; it goes on with the next commit")
+                self._refuse(StoreError(f"internal error in the index: {error!r}; `cis memory reindex` mends it"))
             self._wake.wait(None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic()))
         for errands in (self._soon, self._late):
             errands.close()
         self._connection.close()
         self._source.close()
 
+    def _refuse(self, error: StoreError) -> None:
+        """Answer whoever waits for an errand: nobody knows when the next commit comes."""
+        for errands in (self._soon, self._late):
+            errands.refuse(error)
+
     def _work(self) -> None:
         """Do all there is to do, what others wait for first."""
-        if self._lost:
-            with translated(self._place.index):
-                self._remake()
         busy = True
         while busy and not self._closing:
+            if self._lost:
+                with translated(self._place.index):
+                    self._remake()
             self._soon.run()
-            busy = self._round() or self._late.run()
+            busy = self._lost or self._round() or self._late.run()
         if self._forget_at is not None and time.monotonic() >= self._forget_at:
             self._forget()
 
@@ -224,7 +233,7 @@ class Indexer:
 
     def _round(self) -> bool:
         """Index the next memories; False when there are none."""
-        with translated(self._place.index), self._source:
+        with translated(self._place.index), one_state(self._source):
             batch = self._batch()
             if batch is not None:
                 self._take_in(batch)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import apsw
-import numpy as np
 
+from cis.arrays import np
 from cis.crdt import Policy, Shape
 from cis.model import Kind, MemoryId, NodeId, SpaceId, hlc_ms, node_of
 from cis.model.change import VALUELESS

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from cis.arrays import np
 from cis.model import ReplicaId, SpaceId
 from cis.model.change import SEQ_MAX
 from cis.store.database import fetch

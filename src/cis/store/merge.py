@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import apsw
-import numpy as np
 
+from cis.arrays import np
 from cis.errors import PeerFault
 from cis.model import CHANGE_FUTURE_LIMIT_MS, Hlc
 from cis.model.change import BODILESS, SEQ_BITS
@@ -50,7 +50,7 @@ _BODIES = """
     FROM carray(?3)"""
 _OFFSET_SHIFT, _PLACE_SHIFT = 20, 45
 _ALL = slice(None)
-_TOMBSTONE_KINDS = np.array(sorted(BODILESS), dtype=np.int64)
+_TOMBSTONE_KINDS = sorted(BODILESS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from cis.arrays import np
 from cis.errors import Fault, PeerFault
 from cis.store.collection import forget_log
 from cis.store.database import fetch

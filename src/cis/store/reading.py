@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cis.errors import StoreError
 from cis.model import Hlc, MemoryId, ReplicaId, SpaceId
-from cis.store.database import INDEX_NAME, fetch, open_reader, translated
+from cis.store.database import INDEX_NAME, fetch, open_reader, queried, translated
 from cis.store.read import Holdings, Reader, holdings
 from cis.store.texts import digest_of, embeddable
 from cis.store.vectors import VectorIndex
@@ -93,9 +93,10 @@ class Reading:
         except IndexError:
             reader = self.open_reader()
         try:
-            reader.connection.execute("BEGIN")
-            fetch(reader.connection, "SELECT 1 FROM meta LIMIT 1")  # the snapshot begins with the first read
-            yield reader
+            with queried(self.path):
+                reader.connection.execute("BEGIN")
+                fetch(reader.connection, "SELECT 1 FROM meta LIMIT 1")  # the snapshot begins with the first read
+                yield reader
         except BaseException:
             reader.connection.close()
             raise

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import apsw
-import numpy as np
 
+from cis.arrays import np
 from cis.crdt import alive, is_held
 from cis.errors import Fault, PeerFault
 from cis.model import Dot, MemoryId, node_of

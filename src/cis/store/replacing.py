@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
-import numpy as np
 
+from cis.arrays import np
 from cis.model import ReplicaId, node_of
 from cis.model.change import SEQ_BITS, SEQ_MAX
 from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH

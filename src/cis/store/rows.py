@@ -10,7 +10,7 @@ import apsw
 
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId
 from cis.model.ids import REPLICA_ID_LENGTH
-from cis.store.database import fetch
+from cis.store.database import fetch, one_state
 from cis.store.replicas import split_rid
 from cis.wire.segment import HEADER, RECORD, record_references, unpack_reference
 
@@ -98,7 +98,7 @@ class Rows:
         wanted = array("q", sorted(rids))
         if not wanted:
             return []
-        with self.connection:  # one snapshot, outside a transaction too: rows may be withdrawn meanwhile
+        with one_state(self.connection):  # rows may be withdrawn meanwhile
             heads = fetch(self.connection, _HEADS, (apsw.carray(wanted),))
             if not heads:
                 return []

@@ -11,8 +11,7 @@ import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from cis.arrays import np
 from cis.crdt import Shape
 from cis.wire.content import Form
 
@@ -54,6 +53,8 @@ def digest_of(text: str) -> bytes:
 
 def points(vector: bytes) -> bool:
     """Tell whether a vector has a direction: one whose numbers are none, or all 0, is as if it had not been given."""
+    if not vector:
+        return False
     numbers = np.frombuffer(vector, "<f4").astype(np.float64)
     return 0 < float(numbers @ numbers) < math.inf
 

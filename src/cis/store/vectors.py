@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
-import numpy as np
 
+from cis.arrays import np
 from cis.store.database import INDEX_NAME, fetch, translated
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _MODELS = """
     SELECT m.name, v.bytes, v.memories FROM model m JOIN
     (SELECT model, bytes, count(*) AS memories FROM vec GROUP BY model, bytes) v
     ON v.model = m.no ORDER BY v.memories"""
-_Number = TypeVar("_Number", bound=np.generic)
+_Number = TypeVar("_Number", bound="np.generic")
 
 
 class VectorIndex:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from cis.model import Dot, MemoryId, ReplicaId, SpaceId, VersionVector
 from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH
 from cis.sync.session import Send, SendFrame
@@ -48,24 +50,21 @@ class Explained(NamedTuple):
     """whether it was had and collected, as the log proves"""
 
 
-@dataclass(frozen=True, slots=True)
-class Explain:
+class Explain(msgspec.Struct, frozen=True):
     """Look the items up in the snapshot; answer with `Audit.explained`."""
 
     space: SpaceId
     items: tuple[bytes, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Mend:
+class Mend(msgspec.Struct, frozen=True):
     """Derive the memories anew from their headers; answer with `Audit.mended`."""
 
     space: SpaceId
     memories: tuple[MemoryId, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True):
     """Let go what the peer has collected, with all it names, and take over its floor, before anything that follows."""
 
     space: SpaceId
@@ -77,22 +76,19 @@ class Drop:
     """whether the peer owes no comparison itself"""
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
+class Supply(msgspec.Struct, frozen=True):
     """Read a segment that holds ``first`` from the store as it is now and check it; answer with `Audit.supplied`."""
 
     wanted: Range
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(msgspec.Struct, frozen=True):
     """Put back what the segment just received has of a range; answer with `Audit.repaired`."""
 
     wanted: Range
 
 
-@dataclass(frozen=True, slots=True)
-class Recheck:
+class Recheck(msgspec.Struct, frozen=True):
     """Count in the store as it is now the items still ``lost`` or still alive though ``replaced``, and bodies unheld.
 
     Answer with `Audit.rechecked`.
@@ -126,8 +122,7 @@ class AuditReport:
     """more differed than one audit takes"""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditFinished:
+class AuditFinished(msgspec.Struct, frozen=True):
     """Both ends want no more."""
 
     report: AuditReport

@@ -19,8 +19,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import overload
 
-import numpy as np
-
+from cis.arrays import np
 from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, VersionVector
 from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH

@@ -52,6 +52,11 @@ def open_backup(data: bytes, passphrase: str) -> Backup:
         plain = bytes(pyrage.passphrase.decrypt(data, passphrase))
     except pyrage.DecryptError as error:
         raise Denied(f"the backup does not open: a wrong passphrase, or the file is damaged ({error})") from None
+    return read_backup(plain)
+
+
+def read_backup(plain: bytes) -> Backup:
+    """Read what was inside an age file; `UsageError` where it is no backup."""
     try:
         if not plain.startswith(_MAGIC):
             raise ValueError("another kind of file")

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import msgspec
-import numpy as np
 from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
+from cis.arrays import np
 from cis.errors import Fault, PeerFault
 from cis.model import ReplicaId, SpaceId, node_of
 from cis.model.ids import REPLICA_ID_LENGTH

@@ -63,9 +63,11 @@ def decode_content(plaintext: bytes) -> Content:
     end = plaintext.rfind(_PAD_MARK)
     if end < 0 or plaintext.count(0, end) != len(plaintext) - end - 1:
         raise ValueError("no padding mark")
-    content = _decode(plaintext[:end])
     try:
+        content = _decode(plaintext[:end])
         check_content(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     except UsageError as error:
         raise ValueError(str(error)) from None
     return content

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
+from cis.arrays import np
 from cis.errors import Fault, PeerFault
 from cis.model.change import CHANGES_PER_CHANGESET_MAX, SEQ_BITS, SEQ_MAX, Kind
 from cis.model.ids import NODE_ID_LENGTH, REPLICA_ID_LENGTH, SPACE_ID_LENGTH, NodeId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy.typing as npt
+
+    Integers = npt.NDArray[np.int64]
 
 CHANGESET_VERSION = 1
 HASH_LENGTH = 32
@@ -48,22 +52,18 @@ SEGMENT_TAG = 16
 COLLECTED = 255
 """Kind of a record whose change was collected: its first 32 bytes are the leaf that the signature covers."""
 
-_HEADER_DTYPE = np.dtype(
-    [("first", ">u8"), ("epoch", ">u4"), ("count", ">u2"), ("refs", ">u2"), ("version", ">u2"),
-     ("salt", "V16"), ("authority", "V32")]
-)  # fmt: skip
-_RECORD_DTYPE = np.dtype(
-    [("hlc", ">u8"), ("memory", "V16"), ("ref", ">u8"), ("kind", "u1"), ("flags", "u1"),
-     ("extras", ">u2"), ("length", ">u4")]
-)  # fmt: skip
+_HEADER_COLUMNS = [
+    ("first", ">u8"), ("epoch", ">u4"), ("count", ">u2"), ("refs", ">u2"), ("version", ">u2"),
+    ("salt", "V16"), ("authority", "V32"),
+]  # fmt: skip
+_RECORD_COLUMNS = [
+    ("hlc", ">u8"), ("memory", "V16"), ("ref", ">u8"), ("kind", "u1"), ("flags", "u1"),
+    ("extras", ">u2"), ("length", ">u4"),
+]  # fmt: skip
 _BEFORE_SPACE, _BEFORE_REPLICA = b"\xc4\x10", b"\xc4\x28"
 """How MessagePack begins 16 and 40 bytes."""
 _AUTHOR_AT = 2 + len(_BEFORE_SPACE) + 16 + len(_BEFORE_REPLICA)
 """Behind the array's head, the tag and the space; a replica begins with its node."""
-assert _HEADER_DTYPE.itemsize == HEADER.size
-assert _RECORD_DTYPE.itemsize == RECORD.size
-
-Integers = npt.NDArray[np.int64]
 
 
 class Segment(msgspec.Struct, array_like=True, tag=SEGMENT_TAG, gc=False, frozen=True):
@@ -184,6 +184,13 @@ def record_references(record: bytes) -> Iterator[int]:
         yield REFERENCE.unpack_from(record, at)[0]
 
 
+@cache
+def _dtypes() -> tuple[np.dtype[Any], np.dtype[Any]]:
+    header, record = np.dtype(_HEADER_COLUMNS), np.dtype(_RECORD_COLUMNS)
+    assert (header.itemsize, record.itemsize) == (HEADER.size, RECORD.size)
+    return header, record
+
+
 def _columns(segment: Segment) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     _require(len(segment.space) == SPACE_ID_LENGTH and len(segment.replica) == REPLICA_ID_LENGTH, "bad ids")
     _require(len(segment.previous) == HASH_LENGTH, "bad previous link")
@@ -197,7 +204,8 @@ def _columns(segment: Segment) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         (segment.extras, REFERENCE.size),
     )
     _require(not any(len(column) % width for column, width in columns), "a column is cut short")
-    return np.frombuffer(segment.headers, _HEADER_DTYPE), np.frombuffer(segment.records, _RECORD_DTYPE)
+    header, record = _dtypes()
+    return np.frombuffer(segment.headers, header), np.frombuffer(segment.records, record)
 
 
 def _lengths(segment: Segment, records: npt.NDArray[Any]) -> Integers:

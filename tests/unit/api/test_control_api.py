@@ -15,6 +15,9 @@ from cis.api.control.client import connect_daemon
 from cis.api.control.control_socket import bind_control, is_same_user
 from cis.api.control.openapi import describe
 from cis.api.control.protocol import Request, error_of, failure_of, plain, reply_type, status_of
+from cis.api.control.server import control_server
+from cis.api.http_serving import Asked
+from cis.api.memories.memory_schema import SetMemory
 from cis.api.operations import REQUESTS
 from cis.errors import CisError, Denied, Fault, PeerFault, StoreError, TimedOut, Unavailable, UsageError
 
@@ -100,3 +103,15 @@ def test_a_socket_nobody_listens_on_counts_as_no_daemon(tmp_path: Path) -> None:
     left.bind(str(tmp_path / "control.sock"))
     left.close()
     assert connect_daemon(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b'{"key": 5}', b'{"key": "\xff"}', b'{"key": "k", "form": "json", "value": ' + b"[" * 5000],
+    ids=["nothing", "list", "number", "no UTF-8", "deep"],
+)
+async def test_a_body_that_is_no_request_is_the_clients_mistake(body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    server = control_server({SetMemory: lambda _: None})
+    answer = await server.answering(Asked("POST", "/v1/memory/set", (), body))
+    assert answer.status == status_of(UsageError("")) == 400
+    assert not caplog.records

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from cis.api.control import control_http
-from cis.api.control.control_http import Answer, ControlServer
+from cis.api.control.control_http import ControlServer
 from cis.api.control.control_socket import bind_control
+from cis.api.http_serving import Answer
 
 BODY_BYTES_MAX = 1000
 PATIENCE_S, POLL_S = 10.0, 0.005
@@ -160,6 +161,17 @@ async def test_of_a_body_that_is_too_large_nothing_more_is_kept_and_the_connecti
         assert len(await answer_of(client)) == len("POST /fits ") + BODY_BYTES_MAX
 
 
+@pytest.mark.parametrize("path", ["/here", "/stream"])
+async def test_a_head_is_answered_without_a_body(tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(tmp_path) as scene:
+        client = await scene.connect()
+        ask(client, path, method="HEAD")
+        assert b"200" in await head_of(client)
+        ask(client, "/next")
+        assert await answer_of(client) == b"POST /next "
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("said", [b"\x00\xff junk\r\n\r\n", b"POST /" + b"a" * 70_000, b"POST / HTTP/1.1\r\n\r\n"])
 async def test_what_is_no_http_ends_its_connection_alone(tmp_path: Path, said: bytes) -> None:
     async with serving(tmp_path) as scene:
@@ -208,7 +220,7 @@ async def test_closing_finishes_what_is_being_answered_and_waits_for_nobody_else
 async def test_what_takes_too_long_is_cut_off_when_the_server_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control_http, "GRACE_S", 0.05)
+    monkeypatch.setattr("cis.api.http_serving.GRACE_S", 0.05)
     async with serving(tmp_path) as scene:
         client: Any = await scene.connect()
         ask(client, "/slow")

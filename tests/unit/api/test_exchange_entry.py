@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from cis.api.exchange import Count, Element, Entry, Vector, validate
-from cis.api.exchange.entry import SET_ELEMENTS_MAX, parts
+from cis.api.exchange.entry import SET_ELEMENTS_MAX, Count, Element, Entry, Vector, parts, validate
 from cis.errors import UsageError
 
 ENTRY = Entry("editor", "vim")
@@ -52,6 +51,8 @@ def test_what_keeps_the_limits_is_valid(fields: dict[str, Any]) -> None:
         {"value": b"bytes", "form": "json"},
         {"value": math.nan, "form": "json"},
         {"value": [2**64], "form": "json"},
+        {"value": {"\ud800": 1}, "form": "json"},
+        {"value": ["\udfff"], "form": "json"},
         {"value": {1: 2}, "form": "json"},
         {"value": Count()},
         {"value": "5", "type": "counter"},

@@ -4,16 +4,11 @@ from typing import Any
 
 import pytest
 
-from cis.api.exchange import (
-    Entry,
-    Problem,
-    Written,
-    detect,
-    read_csv,
-    read_entries,
-    read_mcp_memory,
-    write_mcp_memory,
-)
+from cis.api.exchange.csv_rows import read_csv
+from cis.api.exchange.detect import detect, read_entries
+from cis.api.exchange.entry import Entry
+from cis.api.exchange.mcp_memory import Written, read_mcp_memory, write_mcp_memory
+from cis.api.exchange.source import Problem
 from cis.errors import UsageError
 
 GRAPH = [

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from cis.api.exchange import Count, Element, Entry, Problem, Vector, read_jsonl, write_jsonl
-from cis.api.exchange.entry import SET_ELEMENTS_MAX
-from cis.api.exchange.source import LINE_BYTES_MAX
+from cis.api.exchange.entry import SET_ELEMENTS_MAX, Count, Element, Entry, Vector
+from cis.api.exchange.jsonl import read_jsonl, write_jsonl
+from cis.api.exchange.source import LINE_BYTES_MAX, Problem
 from cis.errors import UsageError
 
 

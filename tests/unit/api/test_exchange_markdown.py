@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cis.api.exchange import Count, Element, Entry, Problem, Vector, read_markdown, write_markdown
-from cis.api.exchange.entry import SET_ELEMENTS_MAX
+from cis.api.exchange.entry import SET_ELEMENTS_MAX, Count, Element, Entry, Vector
 from cis.api.exchange.front_matter import FRONT_MATTER_BYTES_MAX
-from cis.api.exchange.source import open_found
+from cis.api.exchange.markdown import read_markdown, write_markdown
+from cis.api.exchange.source import Problem, open_found
 from cis.errors import UsageError
 
 

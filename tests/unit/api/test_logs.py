@@ -87,12 +87,13 @@ def test_an_unforeseen_error_is_told_by_kind_and_place_and_without_its_text() ->
 
 
 def test_fields_that_are_not_allowed_never_appear() -> None:
-    record = logging.LogRecord("cis.x", logging.WARNING, __file__, 1, "", (), None)
-    record.msg = {"event": "told", "value": "xyzzy", "key": "xyzzy"}  # as structlog does
-    record._logger, record._name = None, "warning"  # as structlog does
-    told = formatter(tells_all=True).format(record)
-    assert "told" in told
-    assert "xyzzy" not in told
+    record = logging.getLogger("cis.x").makeRecord(
+        "cis.x", logging.WARNING, __file__, 1, "told", (), None, extra={"value": "xyzzy", "key": "xyzzy"}
+    )
+    for as_json in (False, True):
+        told = formatter(tells_all=True, as_json=as_json).format(record)
+        assert "told" in told
+        assert "xyzzy" not in told
 
 
 @pytest.mark.parametrize("character", ["\x1b", "\x9b", "\u202e", "\u2066", "\n", "\x00"])

@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from cis.api.http_serving import HEAD_BYTES_MAX
 from cis.api.telemetry import metrics_http
-from cis.api.telemetry.metrics_http import CONNECTIONS_MAX, HEAD_BYTES_MAX, Page, PageServer
+from cis.api.telemetry.metrics_http import CONNECTIONS_MAX, Page, PageServer
 
 PATIENCE_S = 10.0
 Place = tuple[str, int]
@@ -23,9 +24,14 @@ async def broken() -> Page:
     raise ValueError("dear secret")
 
 
+async def stuck() -> Page:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
 @asynccontextmanager
 async def serving() -> AsyncIterator[Place]:
-    async with PageServer({"/fine": fine, "/broken": broken}).listening("127.0.0.1", 0) as place:
+    async with PageServer({"/fine": fine, "/broken": broken, "/stuck": stuck}).listening("127.0.0.1", 0) as place:
         yield place
 
 
@@ -49,7 +55,7 @@ async def said(place: Place, data: bytes) -> bytes:
         (b"GET /fine?at=once HTTP/1.0", b"200", b"fine\n"),
         (b"HEAD /fine HTTP/1.1", b"200", b""),
         (b"POST /fine HTTP/1.1", b"405", b"this is read by GET\n"),
-        (b"GET /other HTTP/1.1", b"404", b"there are /fine, /broken\n"),
+        (b"GET /other HTTP/1.1", b"404", b"there are /fine, /broken, /stuck\n"),
         (b"GET /broken HTTP/1.1", b"500", b"the node met a defect of its own: its log says more\n"),
     ],
 )
@@ -70,10 +76,11 @@ async def test_what_is_no_request_is_cut_off_and_others_are_served_on(data: byte
         assert b"fine" in await said(place, b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-async def test_who_is_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_is_slow_is_cut_off_and_a_page_that_is_slow_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_http, "PATIENCE_S", 0.05)
     async with serving() as place:
         assert await said(place, b"GET /fine HTTP/1.1\r\n") == b""
+        assert b" 503 " in await said(place, b"GET /stuck HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"fine" in await said(place, b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n")
 
 

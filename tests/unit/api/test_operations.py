@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -263,13 +264,16 @@ def test_a_batch_adds_to_sets_leaves_counters_and_skips_what_is_there(node: Embe
         node.call(ImportBatch(rows=({"key": "k", "value": "v"},) * 2049))
 
 
-def test_no_memory_whoever_wrote_it_stops_an_export(node: EmbeddedNode, tmp_path: Path) -> None:
+def test_no_memory_whoever_wrote_it_stops_an_export_or_a_list(node: EmbeddedNode, tmp_path: Path) -> None:
     awkward = (
         Content("no category", b"v", category=""),
         Content("strange words\x85", b"v", category="a\nb", tags=("\t", "a\x1bc")),
         Content("no direction", b"v", vector=struct.pack("<2f", math.nan, 1), vector_model=""),
         Content("grows", b"[" + b"9e99," * 50_000 + b"1]", form=Form.JSON),
         Content("no text", b"\xff"),
+        Content("half a character", b'{"\\ud800": ["\\udfff"]}', form=Form.JSON),
+        Content("deep", b"[" * 900 + b"]" * 900, form=Form.JSON),
+        Content("long", b"9" * 30, form=Form.JSON),
     )
     space = node.local.cluster.public
     node.local.store.write([Write(space, Kind.PUT, one) for one in awkward]).result()
@@ -280,7 +284,11 @@ def test_no_memory_whoever_wrote_it_stops_an_export(node: EmbeddedNode, tmp_path
         assert set(rows) == {one.key for one in awkward}
         assert (rows["no category"].category, rows["no category"].value) == ("note", "v")
         assert (rows["strange words\x85"].category, rows["strange words\x85"].tags) == ("ab", ("ac",))
-        assert (rows["grows"].form, rows["grows"].value) == ("bytes", awkward[3].value)
+        for one in awkward:
+            if one.form == Form.JSON:
+                assert (rows[one.key].form, rows[one.key].value) == ("bytes", one.value)
+    shown = msgspec.json.encode(node.call(ListMemories()))
+    assert len(msgspec.json.decode(shown, type=Page).memories) == len(awkward)
 
 
 def test_a_counter_that_comes_twice_in_a_batch_counts_once(node: EmbeddedNode) -> None:

@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 import cis
-from cis.api.control.control_http import Answer, ControlServer
+from cis.api.control.control_http import ControlServer
 from cis.api.control.control_socket import bind_control
 from cis.api.control.protocol import BODY_BYTES_MAX
 from cis.api.control.server import control_server
 from cis.api.embedded import EmbeddedNode
+from cis.api.http_serving import Answer
 from cis.api.memories.memory_schema import AddToMemory, MemoryStats, WatchMemories
 from cis.api.memories.watching import Feed, WatchOperations
 from cis.api.peers.network_schema import PeerInfo
@@ -397,7 +398,7 @@ async def test_a_node_that_dies_while_it_is_asked_is_unavailable(home: Path) -> 
 
 async def test_an_answer_that_never_comes_is_given_up_in_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "ANSWER_S", 0.05)
-    monkeypatch.setattr("cis.api.control.control_http.GRACE_S", 0.01)
+    monkeypatch.setattr("cis.api.http_serving.GRACE_S", 0.01)
     async with answering(home, None):
         with pytest.raises(cis.TimedOut):
             await cis.connect(home).get("k")

@@ -126,6 +126,8 @@ def test_each_row_says_where_its_value_comes_from(tmp_path: Path, monkeypatch: p
         ('[p2p.acl]\nblacklist = ["Laptop"]\n', 2, ["blacklist[0]", "is no pattern"]),
         ("[p2p]\nenabled = tru\n", 2, ["not TOML"]),
         ("[p2p\n", 1, ["not TOML"]),
+        ("a = " + "[" * 5000, 1, ["nested"]),
+        ("[p2p]\nlisten_port = " + "9" * 5000, 1, ["not TOML"]),
         ('x = """\nlisten_port = 1\n"""\n[p2p]\nlisten_port = 1\n', 1, ["unknown setting x"]),
     ],
 )

@@ -122,7 +122,7 @@ def test_a_defect_shows_no_traceback(
     def broken(_: Path) -> None:
         raise RuntimeError("boom\n\x1b[31m")
 
-    monkeypatch.setattr("cis.apps.cli.shared.connect", broken)
+    monkeypatch.setattr("cis.api.control.client.connect", broken)
     assert made("status") == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -134,7 +134,7 @@ def test_an_interrupt_ends_with_130(made: Run, monkeypatch: pytest.MonkeyPatch) 
     def interrupted(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cis.apps.cli.shared.connect", interrupted)
+    monkeypatch.setattr("cis.api.control.client.connect", interrupted)
     assert made("status") == 130
 
 

@@ -191,7 +191,7 @@ class TestAddresses:
 
 
 class TestCursor:
-    @pytest.mark.parametrize("cursor", ["x", "W10=", "WzksIG51bGxd", "é", "WzAsIDFd", "WzAsIG51bGwsIDFd"])
+    @pytest.mark.parametrize("cursor", ["x", "W10=", "WzksIG51bGxd", "é", "WzAsIDFd", "WzAsIG51bGwsIDFd", "W1tb" * 999])
     def test_a_cursor_of_something_else_is_refused(self, cursor: str) -> None:
         class Never:
             def call(self, _: object) -> object:

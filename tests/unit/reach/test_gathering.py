@@ -231,7 +231,7 @@ async def test_a_stream_to_the_turn_server_is_kept_only_where_datagrams_give_not
         opened.append(Allocation(server))
         return opened[-1]
 
-    monkeypatch.setattr(relaying, "open_relay", open_relay)
+    monkeypatch.setattr("cis.reach.relay.open_relay", open_relay)
     monkeypatch.setattr(relaying, "_STREAM_LATER_S", 0.02)
     servers = [TurnServer("192.0.2.1", 3478, transport, "ana", "secret") for transport in answers]
     nothing: Any = None
@@ -253,7 +253,7 @@ async def test_a_server_that_grants_and_drops_relays_is_not_asked_over_and_over(
         opened.append(Short(server))
         return opened[-1]
 
-    monkeypatch.setattr(relaying, "open_relay", open_relay)
+    monkeypatch.setattr("cis.reach.relay.open_relay", open_relay)
     nothing: Any = None
     keeping = Relaying([TurnServer("192.0.2.1", 3478, "udp", "ana", "x")], nothing, nothing, 0.1, lambda: None)
     with pytest.raises(TimeoutError):
@@ -275,7 +275,7 @@ async def test_a_network_that_changes_while_servers_are_asked_is_not_waited_out(
             keeping.again()
         raise Unavailable("the server does not answer")
 
-    monkeypatch.setattr(relaying, "open_relay", open_relay)
+    monkeypatch.setattr("cis.reach.relay.open_relay", open_relay)
     monkeypatch.setattr(relaying, "_RETRY_S", 60.0)
     nothing: Any = None
     keeping = Relaying([TurnServer("192.0.2.1", 3478, "udp", "ana", "x")], nothing, nothing, 0.1, lambda: None)
@@ -301,7 +301,7 @@ async def test_a_relay_granted_as_the_node_stops_is_given_back(monkeypatch: pyte
         opened.append(Allocation(server))
         return opened[-1]
 
-    monkeypatch.setattr(relaying, "open_relay", open_relay)
+    monkeypatch.setattr("cis.reach.relay.open_relay", open_relay)
     monkeypatch.setattr(relaying, "_STREAM_LATER_S", 0.0)
     servers = [TurnServer("192.0.2.1", 3478, transport, "ana", "x") for transport in ("udp", "tcp")]
     nothing: Any = None

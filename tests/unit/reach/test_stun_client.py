@@ -14,10 +14,10 @@ from cis.reach.stun_client import (
     Transaction,
     Unsendable,
     binding_request,
-    is_request,
     read_message,
     reflexive_of,
 )
+from cis.reach.stun_header import is_request
 
 SERVER: Address = ("192.0.2.1", 3478)
 KEY = b"password"

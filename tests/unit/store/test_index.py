@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apsw
@@ -188,3 +189,28 @@ def test_damage_met_in_the_index_is_told_with_what_mends_it(store: Store) -> Non
     with pytest.raises(StoreError, match="cis memory reindex"), store.index(WAIT_S):
         raise apsw.CorruptError("database disk image is malformed")
     assert found(store, "word") == ["a"]
+
+
+class Interrupted(threading.Event):
+    """An event at whose clearing something else happens just before."""
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        super().__init__()
+        self._before = before
+
+    def clear(self) -> None:
+        self._before()
+        super().clear()
+
+
+def test_an_indexer_that_is_closed_as_it_looks_for_work_ends(store: Store) -> None:
+    indexer, woken = store._indexer, store._indexer._wake
+
+    def close() -> None:
+        indexer._closing = True
+        indexer._wake.set()
+
+    indexer._wake = Interrupted(close)
+    woken.set()
+    indexer._thread.join(WAIT_S)
+    assert not indexer._thread.is_alive()

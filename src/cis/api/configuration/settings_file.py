@@ -54,6 +54,10 @@ def parsed(path: Path, raw: bytes) -> tuple[dict[str, Any], str]:
         found = _LINE.search(str(error))
         line = int(found[1]) if found else text.count("\n") + 1
         raise UsageError(f"{path}:{line}: not TOML: {str(error).partition(' (at ')[0]}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}:1: nested deeper than any setting is") from error
+    except ValueError as error:  # a number of more digits than Python reads; where it stands is not said
+        raise UsageError(f"{path}:1: not TOML that can be read: {error}") from error
 
 
 def line_of(text: str, location: Location) -> int:

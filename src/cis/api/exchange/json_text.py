@@ -72,8 +72,10 @@ def check_json(value: object) -> JsonValue:
         if depth > DEPTH_MAX:
             raise UsageError(f"JSON nested deeper than {DEPTH_MAX}: flatten it")
         if isinstance(item, dict):
-            if not all(isinstance(name, str) for name in item):
-                raise UsageError("the names in a JSON object are strings")
+            for name in item:
+                if not isinstance(name, str):
+                    raise UsageError("the names in a JSON object are strings")
+                _check_scalar(name)
             pending.extend((inner, depth + 1) for inner in item.values())
         elif isinstance(item, list):
             pending.extend((inner, depth + 1) for inner in item)
@@ -83,9 +85,12 @@ def check_json(value: object) -> JsonValue:
 
 
 def _check_scalar(item: object) -> None:
-    if item is None or isinstance(item, bool | str):
+    if item is None or isinstance(item, bool):
         return
-    if isinstance(item, int):
+    if isinstance(item, str):
+        if not item.isascii():
+            utf8_size(item, "a JSON string")
+    elif isinstance(item, int):
         if not INTEGER_MIN <= item <= INTEGER_MAX:
             raise UsageError("a JSON integer beyond 64 bits: write it as a string")
     elif isinstance(item, float):

@@ -45,7 +45,7 @@ def unpack(content: Content) -> tuple[Any, Form]:
         return {"base64": base64.b64encode(content.value).decode()}, form
     try:
         text = content.value.decode()
-        return (parse_json(text) if form == "json" else text), form
+        return (check_json(parse_json(text)) if form == "json" else text), form
     except (UnicodeDecodeError, UsageError):  # another program's; shown as what it is
         return {"base64": base64.b64encode(content.value).decode()}, "bytes"
 

@@ -28,12 +28,10 @@ from cis.node.driver import Driver
 from cis.node.home import Home
 from cis.reach.findings import Netcheck, ServerFinding, name_of, outlook
 from cis.reach.names import Names
-from cis.reach.netcheck import Ear, examine
 from cis.reach.options import ReachOptions, TurnServer
 from cis.reach.portmap import PortmapFacts, default_gateway
 from cis.reach.portmap.mapper import clients_of
 from cis.reach.portmap.values import NoAnswer, PortmapClient, Refused
-from cis.reach.relay import open_relay
 
 SERVER_S = 5.0
 """How long relays, anchors and the router are waited for."""
@@ -94,6 +92,8 @@ async def check_network(settings: Settings, held: PortmapFacts | None) -> NetRep
 
 
 async def _examine(host: str, options: ReachOptions) -> Netcheck:
+    from cis.reach.netcheck import Ear, examine  # noqa: PLC0415 - loads aioice, which a node at rest does without
+
     async with await _open(host) as first, await _open(host) as second:
         return await examine(Ear(first), Ear(second), options.stun_servers, _own_hosts())
 
@@ -120,6 +120,8 @@ class _Nowhere:
 
 async def _relay(server: TurnServer, names: Names) -> ServerFinding:
     """Take an address of a relay and give it back."""
+    from cis.reach.relay import open_relay  # noqa: PLC0415 - as above
+
     name = f"{join_endpoint(server.host, server.port)} over {server.transport.upper()}"
 
     async def allocate() -> None:

@@ -13,13 +13,12 @@ from cis.discovery.address import split_endpoint
 from cis.discovery.anchor import AnchorProvider
 from cis.discovery.dht.options import DHT_PORT_DEFAULT, DhtOptions
 from cis.discovery.dht.provider import DhtProvider
-from cis.discovery.libp2p.options import Libp2pOptions
-from cis.discovery.libp2p.provider import Libp2pProvider
 from cis.discovery.plugins import plugins_of
 from cis.discovery.provider import Provider
 from cis.discovery.static import StaticPeers
 
 if TYPE_CHECKING:
+    from cis.discovery.libp2p.provider import Libp2pProvider
     from cis.discovery.mdns import Mdns
 
 DHT_NODES = "dht-nodes.txt"
@@ -79,6 +78,9 @@ def libp2p_of(settings: Settings) -> Libp2pProvider | None:
     libp2p, host = settings.p2p.discovery.libp2p, settings.p2p.listen_address
     if not libp2p.enabled:
         return None
+    from cis.discovery.libp2p.options import Libp2pOptions  # noqa: PLC0415 - as above
+    from cis.discovery.libp2p.provider import Libp2pProvider  # noqa: PLC0415 - as above
+
     return Libp2pProvider(
         Libp2pOptions(
             libp2p.bootstrap, libp2p.public_bootstrap, host, libp2p.port, allow_loopback=ip_address(host).is_loopback

@@ -9,16 +9,16 @@ and counted (`log_limits`), but for areas at debug.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Literal
-
-import structlog
 
 from cis.api.configuration.log_levels import AREAS, levels_of
 from cis.api.telemetry.log_limits import WINDOW_S, LineLimit
@@ -28,11 +28,12 @@ from cis.errors import UsageError
 LEVEL_VARIABLE = "CIS_LOG"
 Form = Literal["auto", "console", "json"]
 """``auto`` is lines for people, in colour on a terminal; ``console`` the same with no colour."""
-FIELDS = ("timestamp", "level", "area", "event", "exception")
 _OURS = "cis"
 _ERRORS_MAX = 16
 """Errors shown of one event, with what caused them and what they group."""
-_Event = MutableMapping[str, Any]
+_LEVEL_WIDTH = len("critical ")
+_DIM, _BOLD = "2", "1"
+_COLORS = {logging.INFO: "32;1", logging.WARNING: "33;1", logging.ERROR: "31;1", logging.CRITICAL: "31;1"}
 
 
 def set_up_logging(level: str | None = None, form: Form = "auto") -> None:
@@ -106,55 +107,58 @@ def _at_debug(record: logging.LogRecord) -> bool:
 
 def formatter(*, tells_all: bool, colors: bool = False, as_json: bool = False) -> logging.Formatter:
     """Return what makes a line of an event; ``tells_all`` leaves addresses, keys and texts of errors in."""
-    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
-    exceptions = structlog.processors.format_exc_info if tells_all else _places_of_errors
-    console = structlog.dev.ConsoleRenderer(colors=colors, sort_keys=False)
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.add_log_level, stamp],
-        processors=[
-            *((_with_area,) if as_json else ()),
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            exceptions,
-            *(() if tells_all else (_redacted,)),
-            _allowed,
-            *((structlog.processors.JSONRenderer(), _safe_json) if as_json else (_safe, console)),
-        ],
-    )
+    return _JsonLine(tells_all=tells_all) if as_json else _Line(tells_all=tells_all, colors=colors)
 
 
-def _with_area(_: object, __: str, event: _Event) -> _Event:
-    """Add the room an event comes from; of libraries, their name."""
-    parts = event["_record"].name.split(".")
-    event["area"] = parts[1] if parts[0] == _OURS and len(parts) > 1 else parts[0]
-    return event
+class _Fields(logging.Formatter):
+    """Reads of an event what its line may say, and no more."""
+
+    def __init__(self, *, tells_all: bool) -> None:
+        super().__init__()
+        self._tells_all = tells_all
+
+    def fields(self, record: logging.LogRecord) -> dict[str, str]:
+        event = record.getMessage()
+        fields = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "level": record.levelname.lower(),
+            "area": _area(record.name),
+            "event": event if self._tells_all else redacted(event),
+        }
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            lines = (line for one in _related(error) for line in _shown(one))
+            fields["exception"] = self.formatException(record.exc_info) if self._tells_all else "\n".join(lines)
+        return fields
 
 
-def _allowed(_: object, __: str, event: _Event) -> _Event:
-    return {name: value for name, value in event.items() if name in FIELDS}
+class _JsonLine(_Fields):
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped_json(json.dumps(self.fields(record)))
 
 
-def _redacted(_: object, __: str, event: _Event) -> _Event:
-    return {name: redacted(value) if name == "event" else value for name, value in event.items()}
+class _Line(_Fields):
+    """For people: with no area, and the exception on lines of its own."""
+
+    def __init__(self, *, tells_all: bool, colors: bool) -> None:
+        super().__init__(tells_all=tells_all)
+        self._colors = colors
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = self.fields(record)
+        level = self._painted(f"{fields['level']:<{_LEVEL_WIDTH}}", _COLORS.get(record.levelno, _DIM))
+        line = f"{self._painted(fields['timestamp'], _DIM)} [{level}] {self._painted(escaped(fields['event']), _BOLD)}"
+        if "exception" in fields:
+            line += "\n" + escaped(fields["exception"], keep="\n\t")
+        return line
+
+    def _painted(self, text: str, style: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if self._colors else text
 
 
-def _safe(_: object, __: str, event: _Event) -> _Event:
-    for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = escaped(value, keep="\n\t" if name == "exception" else "")
-    return event
-
-
-def _safe_json(_: object, __: str, line: str) -> str:
-    return escaped_json(line)
-
-
-def _places_of_errors(_: object, __: str, event: _Event) -> _Event:
-    """Replace an error by its kind and the lines of code it passed, with those that led to it."""
-    given = event.pop("exc_info", None)
-    error = given[1] if isinstance(given, tuple) else given if isinstance(given, BaseException) else sys.exception()
-    if given and error is not None:
-        event["exception"] = "\n".join(line for one in _related(error) for line in _shown(one))
-    return event
+def _area(logger: str) -> str:
+    """Return the room an event comes from; of libraries, their name."""
+    parts = logger.split(".")
+    return parts[1] if parts[0] == _OURS and len(parts) > 1 else parts[0]
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:

@@ -97,7 +97,7 @@ def run_demo(keep: Path | None, as_json: bool) -> int:
     story = Story(lambda text: print(text, file=sys.stderr if as_json else sys.stdout, flush=True))
     began = time.monotonic()
     try:
-        with _folder(keep) as folder, _nodes(folder, story) as nodes:
+        with _folder(keep) as folder, three_nodes(folder, story.say) as nodes:
             _tell(nodes, story)
     except CisError as error:
         print(f"cis: the demo failed: {error}", file=sys.stderr)
@@ -124,7 +124,7 @@ def _tell(nodes: list[Node], story: Story) -> None:
     story.say(f"cutting {robot.name} off, editing on both sides")
     for other in (laptop, workstation):
         robot.call(DisconnectPeer(target=other.name))
-    _until(lambda: not robot.call(GetStatus()).connected, f"{robot.name} to be cut off")
+    until(lambda: not robot.call(GetStatus()).connected, f"{robot.name} to be cut off")
     doomed = next(memory for memory in ("architecture", "protocol") if laptop.value(memory) is not None)
     laptop.call(SetMemory(key="editor", value="light", category="preference"))
     robot.call(SetMemory(key="editor", value="contrast", category="preference"))
@@ -181,11 +181,12 @@ def _shown(node: Node, doomed: str) -> dict[str, object]:
 def _converge(nodes: list[Node]) -> float:
     """Wait until all have the same state; returns the seconds it took."""
     began = time.monotonic()
-    _until(lambda: len({node.public().state_hash for node in nodes}) == 1, "the nodes to agree")
+    until(lambda: len({node.public().state_hash for node in nodes}) == 1, "the nodes to agree")
     return time.monotonic() - began
 
 
-def _until(condition: Callable[[], object], what: str) -> None:
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait until something holds; raises `Off`, naming it, where it does not come."""
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -194,11 +195,11 @@ def _until(condition: Callable[[], object], what: str) -> None:
 
 
 @contextlib.contextmanager
-def _nodes(folder: Path, story: Story) -> Iterator[list[Node]]:
+def three_nodes(folder: Path, say: Callable[[str], None]) -> Iterator[list[Node]]:
     """Three nodes of one cluster, running; they are stopped in the end, whatever happens."""
     nodes = [Node(name, folder / name) for name in NAMES]
     with contextlib.ExitStack() as stack:
-        story.say(f"starting {', '.join(NAMES)}")
+        say(f"starting {', '.join(NAMES)}")
         for node in nodes:
             node.cis("init", "--name", node.name)
             if node is not nodes[0]:
@@ -207,7 +208,7 @@ def _nodes(folder: Path, story: Story) -> Iterator[list[Node]]:
             stack.callback(_stop, node)
             node.cis("up", "--listen", "127.0.0.1:0", "--detach")
             node.client = stack.enter_context(connect(node.home))
-        _until(
+        until(
             lambda: all(len(node.call(GetStatus()).connected) == len(nodes) - 1 for node in nodes),
             "all to meet",
         )

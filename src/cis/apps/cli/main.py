@@ -7,12 +7,12 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
 from cis import __version__
-from cis.apps.cli import acl, anchor, config, doctor, key, mcp, memory, nodes, p2p, pair, runs, sim, space
+from cis.apps.cli.late import Late, LateGroup
 from cis.apps.cli.printing import ask_secret, complain, say
 from cis.apps.cli.shared import group
 from cis.errors import CisError, system_remedy
@@ -22,7 +22,55 @@ _VALUE = re.compile(r"option:? ['\"]?-[^-]\S*$")
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 """The base of what typer raises for a wrong command line; typer has moved its module more than once."""
 
-app = group("A memory that agents and people share, peer to peer, encrypted, with no server to run.")
+
+class _Root(LateGroup):
+    late: ClassVar = {
+        "init": Late(
+            "nodes",
+            "Make a node: identity, encrypted store, a cluster of one; and show the cluster's recovery key, this once.",
+        ),
+        "up": Late("nodes", "Start the node: find the others, connect, stay in step."),
+        "down": Late("nodes", "Stop the running node."),
+        "status": Late(
+            "status",
+            "Show how this node is on one screen: its peers by path, whether it is in step, what does not work, "
+            "what to type.",
+        ),
+        "invite": Late(
+            "nodes",
+            "Make a ticket by which one other node can join, to the public space and those named; it works once.",
+        ),
+        "join": Late("nodes", "Join the cluster a ticket is for; this node's public memories come along."),
+        "pair": Late("pair", "Pair two devices: one shows a code, the other takes it."),
+        "doctor": Late("doctor", "Look for what is not as it should be: the node, its peers, how they are reached."),
+        "top": Late(
+            "top",
+            "Show the running node on a live screen: peers, what passes and what for, problems; ? explains it, "
+            "q ends it.",
+        ),
+        "web": Late(
+            "web",
+            "Show this node in a browser on this machine: its peers, what does not work, memories and conflicts.",
+        ),
+        "memory": Late("memory", "Remember, recall, search, watch.", is_group=True),
+        "p2p": Late("p2p", "Peers: who they are, connections, synchronisation.", is_group=True),
+        "acl": Late("acl", "Who may do what: roles, removals, keys, and this node's own access list.", is_group=True),
+        "space": Late("space", "Spaces: parts of the memory with keys and members of their own.", is_group=True),
+        "config": Late("config", "Settings.", is_group=True),
+        "key": Late("key", "This node's key.", is_group=True),
+        "anchor": Late(
+            "anchor",
+            "A rendezvous server of your own: nodes register, find each other and pair through it.",
+            is_group=True,
+        ),
+        "mcp": Late("mcp", "Give agents this memory: an MCP server.", is_group=True),
+        "demo": Late("runs", "Run three real nodes on this machine: join, edit apart, heal, compare."),
+        "bench": Late("bench", "Benchmarks: real processes on this machine, beside what bounds them.", is_group=True),
+        "sim": Late("sim", "Simulate a cluster under faults, heal it, and judge it; the same seed is the same run."),
+    }
+
+
+app = group("A memory that agents and people share, peer to peer, encrypted, with no server to run.", _Root)
 
 
 def _version(wanted: bool) -> None:
@@ -52,23 +100,10 @@ def root(
     context.obj = home_of(home)
 
 
-nodes.register(app)
-app.command("pair")(pair.pair)
-app.add_typer(memory.app, name="memory")
-app.add_typer(p2p.app, name="p2p")
-app.add_typer(acl.app, name="acl")
-app.add_typer(space.app, name="space")
-app.add_typer(config.app, name="config")
-app.add_typer(key.app, name="key")
-app.add_typer(anchor.app, name="anchor")
-app.add_typer(mcp.app, name="mcp")
-app.command("doctor")(doctor.doctor)
-runs.register(app)
-app.command("sim")(sim.sim)
-
-
 def main() -> None:
     """Run the command line and exit."""
+    # Else pydantic looks through all installed packages for plugins of its own, for 30 ms, and runs what it finds.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     sys.exit(run(sys.argv[1:]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from cis.api.loading import loading
 from cis.apps.cli.printing import say, tell
 from cis.apps.cli.shared import agree, group, home_in
 from cis.errors import UsageError
@@ -54,10 +54,8 @@ def serve(
         tell("waiting for an MCP client on standard input; `cis mcp install CLIENT` registers this with one")
     with asking(_nobody):
         if http is None:
-            gc.disable()  # what is loaded stays: looking for garbage in it is a tenth of the start
-            from cis.apps.mcp.serving import serve_stdio
-
-            gc.enable()
+            with loading():
+                from cis.apps.mcp.serving import serve_stdio
             serve_stdio(home, scope)
         else:
             from cis.apps.mcp.http import serve_http

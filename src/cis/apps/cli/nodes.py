@@ -10,7 +10,7 @@ import typer
 from cis.apps.cli.bootstrap import telling_of
 from cis.apps.cli.printing import draw_qr, moment, say, say_renamed, show_json, show_table, tell
 from cis.apps.cli.shared import Json, Spaces, agree, confirm, home_in, node_of, running_node, seconds_of
-from cis.apps.cli.status import status, where
+from cis.apps.cli.status import where
 from cis.errors import UsageError
 
 Listen = Annotated[
@@ -48,12 +48,6 @@ PrintBootstrap = Annotated[
         show_default=False,
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    for command in (init, up, down, status, invite, join):
-        app.command()(command)
 
 
 def init(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -73,8 +73,8 @@ def peers(
     if json:
         show_json(found)
     elif verbose:
-        for one in found:
-            _tell(one)
+        for line in (line for one in found for line in peer_lines(one)):
+            say(line)
     else:
         header = ("name", "did", "state", "path", "rtt", "ok/failed", "seen", "behind", "found by", "last error")
         show_table(header, [_row(one) for one in found])
@@ -100,32 +100,32 @@ def _row(peer: PeerInfo) -> Sequence[str]:
     )
 
 
-def _tell(peer: PeerInfo) -> None:
-    """Say all that is known of a peer."""
+def peer_lines(peer: PeerInfo) -> Iterator[str]:
+    """Yield all that is known of a peer."""
     neighbour = ", a neighbour" if peer.neighbour else ""
     since = f" for {ago(peer.connected_s)}" if peer.connected_s is not None else ""
-    say(f"{peer.name or '?'}: {peer.state}{since}{neighbour}")
+    yield f"{peer.name or '?'}: {peer.state}{since}{neighbour}"
     if peer.did is not None:
-        say(f"  {peer.did}")
+        yield f"  {peer.did}"
     if peer.address is not None:
         over = f" over {peer.path}" if peer.path and peer.state == "connected" else ""
-        say(f"  at       {peer.address}{over}{f', {_rtt(peer.rtt_ms)}' if peer.rtt_ms is not None else ''}")
+        yield f"  at       {peer.address}{over}{f', {_rtt(peer.rtt_ms)}' if peer.rtt_ms is not None else ''}"
     seen = _seen(peer) or "never"
-    say(f"  so far   {peer.successes} connections, {peer.failures} rounds of dials failed; seen {seen}")
+    yield f"  so far   {peer.successes} connections, {peer.failures} rounds of dials failed; seen {seen}"
     parts = ", ".join(f"{name} {getattr(peer.why, name):.2f}" for name in ("worked", "recent", "near", "path"))
-    say(f"  score    {peer.score:.2f}: {parts}")
-    say(f"  found by {peer.found_by or 'nobody: it is a member'}")
+    yield f"  score    {peer.score:.2f}: {parts}"
+    yield f"  found by {peer.found_by or 'nobody: it is a member'}"
     if peer.behind_here is not None:
-        say(f"  behind   {peer.behind_here} changes here, {peer.behind_there} there")
+        yield f"  behind   {peer.behind_here} changes here, {peer.behind_there} there"
     if peer.skew_ms is not None:
-        say(f"  clock    {peer.skew_ms:+d} ms")
+        yield f"  clock    {peer.skew_ms:+d} ms"
     if peer.next_attempt_s is not None:
         after = f", after {peer.failed_in_row} failed in a row" if peer.failed_in_row else ""
-        say(f"  next     tried again {f'in {ago(peer.next_attempt_s)}' if peer.next_attempt_s else 'now'}{after}")
+        yield f"  next     tried again {f'in {ago(peer.next_attempt_s)}' if peer.next_attempt_s else 'now'}{after}"
     if peer.last_error:
-        say(f"  error    {peer.last_error}")
+        yield f"  error    {peer.last_error}"
     for one in peer.addresses:
-        say(f"  - {_address(one)}")
+        yield f"  - {_address(one)}"
 
 
 def _address(way: AddressInfo) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -70,8 +71,8 @@ def connections(
     elif not found:
         say("no connection: `cis p2p peers` shows who is known, `cis p2p connect NAME` dials and says what fails")
     elif verbose:
-        for one in found:
-            _say_connection(one)
+        for line in (line for one in found for line in connection_lines(one)):
+            say(line)
     else:
         header = ("peer", "path", "address", "rtt", "loss", "since")
         show_table(
@@ -124,19 +125,20 @@ def _ping_once(node: RemoteNode, peer: str, patience_s: float, *, json: bool) ->
 # --- connections -------------------------------------------------------------------------------------------------
 
 
-def _say_connection(one: ConnectionInfo) -> None:
+def connection_lines(one: ConnectionInfo) -> Iterator[str]:
+    """Yield all that is known of a connection."""
     who = "dialled" if one.dialled else "dialled by the peer"
-    say(f"{one.name}  {PATHS.get(one.kind, one.kind)}")
-    say(f"  address     {one.address} ({one.remote}; here {one.local}), {who}")
-    say(f"  since       {ago(one.since_s)}")
-    say(f"  round trip  {_rtt(one) or 'unknown'}")
-    say(f"  loss        {_loss(one) or 'unknown: too few packets sent'}")
+    yield f"{one.name}  {PATHS.get(one.kind, one.kind)}"
+    yield f"  address     {one.address} ({one.remote}; here {one.local}), {who}"
+    yield f"  since       {ago(one.since_s)}"
+    yield f"  round trip  {_rtt(one) or 'unknown'}"
+    yield f"  loss        {_loss(one) or 'unknown: too few packets sent'}"
     if one.suspect:
-        say("  suspect     what was sent lately has gone unanswered: another path is sought")
-    say(f"  not better  {one.why_not_better or 'nothing better is to be had'}")
+        yield "  suspect     what was sent lately has gone unanswered: another path is sought"
+    yield f"  not better  {one.why_not_better or 'nothing better is to be had'}"
     for whose, candidates in (("this node", one.own), (one.name, one.theirs)):
         listed = ", ".join(f"{each.address} ({each.kind})" for each in candidates)
-        say(f"  candidates of {whose}: {listed or 'none known'}")
+        yield f"  candidates of {whose}: {listed or 'none known'}"
 
 
 def _rtt(one: ConnectionInfo) -> str:

@@ -1,22 +1,14 @@
-"""``cis demo`` and ``cis bench``: long runs whose code is loaded when they are asked for."""
+"""``cis demo``: a long run whose code is loaded when it is asked for."""
 
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cis.apps.cli.shared import Json
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("demo")(demo)
-    if find_spec("cis.apps.cli.bench") is not None:
-        app.add_typer(importlib.import_module("cis.apps.cli.bench").app, name="bench")
 
 
 def demo(

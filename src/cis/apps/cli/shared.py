@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cis.api.control.client import Node, RemoteNode, connect, connect_running
 from cis.api.text import escaped
 from cis.errors import CisError, UsageError
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
+    from cis.api.control.client import Node, RemoteNode
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|d|w)?")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -28,9 +32,10 @@ AnySpace = Annotated[str | None, typer.Option("--space", "-s", help="Only this s
 Key = Annotated[str, typer.Argument(help="The memory's key.", show_default=False)]
 
 
-def group(help_text: str) -> typer.Typer:
+def group(help_text: str, cls: type[TyperGroup] | None = None) -> typer.Typer:
     """Return a group of commands."""
     return typer.Typer(
+        cls=cls,
         help=help_text,
         no_args_is_help=True,
         rich_markup_mode=None,
@@ -49,11 +54,15 @@ def home_in(context: typer.Context) -> Path:
 
 def node_of(context: typer.Context) -> Node:
     """Return the running node, else its store."""
+    from cis.api.control.client import connect
+
     return connect(home_in(context))
 
 
 def running_node(context: typer.Context) -> RemoteNode:
     """Return the running node; an error that says how to start it where there is none."""
+    from cis.api.control.client import connect_running
+
     return connect_running(home_in(context))
 
 

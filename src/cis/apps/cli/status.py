@@ -62,7 +62,7 @@ def _parts(found: NodeStatus) -> Iterator[tuple[str, Sequence[str]]]:
         yield "in step", (_in_step(found.peers),)
     yield "memories", (f"{found.memories} public",)
     yield from _limits(found)
-    yield "problem", list(_problems(found))
+    yield "problem", list(problem_lines(found))
 
 
 def _connected(found: NodeStatus) -> Iterator[str]:
@@ -118,7 +118,7 @@ def _limits(found: NodeStatus) -> Iterator[tuple[str, Sequence[str]]]:
         yield "limits", (", ".join(counts),)
 
 
-def _problems(found: NodeStatus) -> Iterator[str]:
+def problem_lines(found: NodeStatus) -> Iterator[str]:
     """Yield problems, the newest first, and what to type about each."""
     ages_s = found.problem_ages_s
     newest = sorted(found.problems, key=lambda place: ages_s.get(place, 0.0))

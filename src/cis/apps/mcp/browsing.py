@@ -106,6 +106,6 @@ def _place(cursor: str, spaces: int) -> tuple[int, str | None]:
         match json.loads(base64.urlsafe_b64decode(cursor)):
             case [int(place), None | str() as after] if 0 <= place < spaces:
                 return place, after
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     raise UsageError("that cursor is none of this list: leave it out to begin anew")
