@@ -21,7 +21,7 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check nat-matrix audit fmt bench sim sim-full docs docs-site release install clean
+.PHONY: help demo test check nat-matrix audit fmt bench bench-peers faults fuzz sim sim-full docs screens docs-site release install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,16 @@ fmt: $(VENV)/.dev  ## format and fix what can be fixed by itself
 bench: $(VENV)/.runtime  ## two processes, one pulls the other's memories (ARGS='--memories N --json')
 	$(BIN)/cis bench sync $(ARGS)
 
+bench-peers: DEBIAN := syncthing=syncthing
+bench-peers: $(VENV)/.dev debian  ## cis beside what others would pick, into docs/figures/peers.md (ARGS='cis yjs --entries 1000')
+	$(BIN)/python -m bench.peers --figures docs/figures $(ARGS)
+
+faults: $(VENV)/.dev debian  ## power failures, disk errors, kill -9 and the rest, in full: hours (ARGS='power --count 1000', --share 0.01)
+	$(BIN)/python -m faults $(ARGS)
+
+fuzz: $(VENV)/.dev  ## bytes from anywhere against all that reads them, 60 s each (ARGS='wire.frames --runs 100000 --seed 1', --list)
+	$(BIN)/python -m fuzz $(ARGS)
+
 sim: $(VENV)/.runtime  ## a whole cluster in virtual time, under every fault; SEED=N replays a run (SCENARIO=, NODES=, ARGS=)
 	@echo "SEED=$(SEED)"
 	$(BIN)/cis sim --scenario $(SCENARIO) $(if $(NODES),--nodes $(NODES)) --seed $(SEED) $(ARGS)
@@ -63,6 +73,9 @@ sim-full: $(VENV)/.runtime  ## the simulator in full: 200 seeds of 30 nodes, eve
 
 docs: $(VENV)/.dev  ## write docs/reference and the manual pages from the code, and check every link in the docs
 	$(BIN)/python -m tools.docs_reference
+
+screens: $(VENV)/.dev  ## take the pictures in docs/figures/screens anew, of three nodes that run for it
+	$(BIN)/python -m tools.screens
 
 docs-site: $(VENV)/.docs  ## the documentation as a site, build/site/index.html; any warning is an error
 	$(VENV)/docs/bin/zensical build --strict --clean -f mkdocs.yml
@@ -87,15 +100,15 @@ clean:  ## remove the environment and everything built or cached
 
 # Programs that tests run and pip does not have, with their packages. Where they cannot be installed, the tests that
 # need them are skipped with the reason. coturn's package would start a server: the tests start their own.
-DEBIAN := tshark=tshark ip=iproute2 nft=nftables turnserver=coturn miniupnpd=miniupnpd-nftables
+DEBIAN := tshark=tshark ip=iproute2 nft=nftables turnserver=coturn miniupnpd=miniupnpd-nftables chromium=chromium
 
 .PHONY: debian
 debian:
 	@missing=$$(for pair in $(DEBIAN); do command -v $${pair%=*} >/dev/null || echo $${pair#*=}; done); \
 	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing" $$missing "which tests run ..."; \
+	  echo "installing" $$missing "..."; \
 	  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; } \
-	    >/dev/null || echo "could not install" $$missing "so the tests that need it are skipped"; \
+	    >/dev/null || echo "could not install" $$missing "so what needs it is skipped"; \
 	  case "$$missing" in *coturn*) systemctl disable --now coturn >/dev/null 2>&1 || true ;; esac; \
 	fi
 
