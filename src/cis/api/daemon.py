@@ -29,12 +29,13 @@ from cis.api.health.explaining import RestingWhy, RunningWhy
 from cis.api.health.glance import GlanceOperations
 from cis.api.health.why_schema import ExplainMemory
 from cis.api.membership.access import AccessOperations
+from cis.api.membership.keeping import KeepingOperations
 from cis.api.membership.pairing_schema import PairEvent, ShowCode, TakeCode
 from cis.api.membership.revoking import RevokingOperations
 from cis.api.membership.spaces import ROLES, SpaceNames, SpaceOperations
 from cis.api.membership.tickets import TicketOperations
 from cis.api.membership.trust_facts import trust_facts
-from cis.api.membership.trust_schema import RevokeMember
+from cis.api.membership.trust_schema import KeepSpace, RevokeMember
 from cis.api.membership.trusting import TrustOperations
 from cis.api.memories.memory_schema import WatchMemories
 from cis.api.memories.search_options import search_options_of
@@ -260,6 +261,7 @@ class _Daemon:
             )
             handlers[GetTrust] = lambda _: trust_facts(node.local, driver.skews_ms)
             handlers[ExplainMemory] = RunningWhy(driver, why).explain
+            handlers[KeepSpace] = KeepingOperations(SpaceOperations(node.local), driver).keep
             handlers[RevokeMember] = RevokingOperations(trusting, network).revoke
         return handlers
 

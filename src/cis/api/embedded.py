@@ -12,7 +12,7 @@ from cis.api.health.explaining import RestingWhy
 from cis.api.health.integrity import check_store
 from cis.api.health.why_schema import ExplainMemory
 from cis.api.membership.access import AccessOperations
-from cis.api.membership.spaces import SpaceOperations
+from cis.api.membership.spaces import SpaceOperations, elsewhere
 from cis.api.membership.standing import removal_of
 from cis.api.membership.tickets import TicketOperations
 from cis.api.membership.trust_facts import trust_facts
@@ -133,6 +133,7 @@ class EmbeddedNode:
             memories=self.local.public_count(),
             removed_by=removal[0] if removal else None,
             removed_ms=removal[1] if removal else None,
+            elsewhere=elsewhere(self.local),
         )
 
     def _handler(self, request: Request[Any]) -> Any:  # noqa: ANN401 - the handler of whichever request

@@ -82,6 +82,7 @@ REQUESTS: tuple[type[Request[Any]], ...] = (
     trust.ListSpaces,
     trust.CreateSpace,
     trust.ShareSpace,
+    trust.KeepSpace,
     network.GetStatus,
     doctor.GetTrust,
     doctor.CheckStore,
@@ -173,6 +174,7 @@ def trust_handlers(
         trust.CancelTicket: tickets.cancel,
         trust.ListSpaces: spaces.spaces,
         trust.CreateSpace: spaces.create,
+        trust.KeepSpace: spaces.keep,
         trust.EditAccess: access.edit,
         trust.SetAccessMode: access.set_mode,
     }

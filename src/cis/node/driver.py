@@ -28,6 +28,7 @@ from cis.node.describing import Describing
 from cis.node.dialling import BAN_S
 from cis.node.examining import Examiner
 from cis.node.freshness import Freshness
+from cis.node.hearing import Message
 from cis.node.local import LocalNode
 from cis.node.measuring import Measuring
 from cis.node.meeting import Around, Meeting
@@ -35,6 +36,7 @@ from cis.node.outreach import Outreach, Terms
 from cis.node.pool import PoolLimits
 from cis.node.presence import Presence
 from cis.node.recovery import Recovery
+from cis.node.rounds import Rounds
 from cis.node.signalling import Signpost
 from cis.node.stability import ROUND_S, STABILITY, Stability, space_of
 from cis.node.table import LINKS_PER_NODE_MAX
@@ -48,6 +50,8 @@ from cis.wire.messages import encode
 
 _log = logging.getLogger(__name__)
 
+HASTENED_S = 10.0
+"""A round that is due soon comes within about so long."""
 LEAVING_S = 0.5
 """How long a node that stops gives its last words to its neighbours."""
 
@@ -125,6 +129,7 @@ class Driver:
         self.judge_again = self._upkeep.judge_again
         self.quarantined = self._meeting.quarantine.nodes
         self.stability = Stability(local, collects=options.collects)
+        self._rounds = Rounds(HASTENED_S, self._rng)
         self.recovery = Recovery(local, lambda: list(self.links.values()))
         self._stop = asyncio.Event()
         self._ended = False
@@ -287,9 +292,9 @@ class Driver:
 
     async def _keep_stable(self) -> None:
         """Collect what all members have had, and tell them what this node holds, now and then."""
-        self.topics.read_system(STABILITY, lambda message: self.stability.take(message.author, message.payload))
+        self.topics.read_system(STABILITY, self._on_report)
         while True:
-            await asyncio.sleep(ROUND_S * self._rng.uniform(0.5, 1.5))
+            await self._rounds.wait(ROUND_S * self._rng.uniform(0.5, 1.5))
             try:
                 reports = await asyncio.to_thread(self.stability.round)
             except CisError:
@@ -297,6 +302,15 @@ class Driver:
                 continue
             for report in reports:
                 self.topics.tell_system(STABILITY, report, space_of(report))
+
+    def _on_report(self, message: Message) -> None:
+        if self.stability.take(message.author, message.payload):
+            self._rounds.hasten()
+
+    def keeping_changed(self) -> None:
+        """Tell the others soon that this device keeps other bodies than before, and fetch what is wanted back."""
+        self._rounds.hasten()
+        self._spawn(self.recovery.after_session(self.local.identity.node, 1))
 
     def _on_commit_elsewhere(self, commit: Commit) -> None:
         """Called on the writer's thread."""

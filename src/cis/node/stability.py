@@ -1,7 +1,8 @@
 """Stability: members tell each other what they hold, and collect what all of them have had (RULES of state, 5, 6, 8).
 
 A report is a bulletin of a topic of its own, so its author's, and in its author's order. It states less than the
-author's vector where bodies of living changes are missing: those count for nothing in the floor.
+author's vector where bodies of living changes are missing: those count for nothing in the floor. It also says whether
+its author keeps everything, and of whom it has heard that they do not: by that bodies are let go (`cis.store.keeping`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cis.node.local import LocalNode
 from cis.node.syncing import standing
 from cis.node.topics import SYSTEM_PREFIX
 from cis.store.collection import START, collect, raise_floor, truncate
+from cis.store.keeping import NUMBER_LENGTH, known_partial, let_go, stated_number
 from cis.store.read import Reader
 from cis.store.stability import (
     RETIRED_MS,
@@ -30,7 +32,7 @@ from cis.store.stability import (
     stable_floor,
 )
 from cis.wire.bulletins import PAYLOAD_BYTES_MAX
-from cis.wire.decoding import decode_message
+from cis.wire.decoding import Node, decode_message
 from cis.wire.messages import REPLICAS_MAX, Replica, Seq, Space
 
 if TYPE_CHECKING:
@@ -45,11 +47,20 @@ REPEATED_AFTER_ROUNDS = 36
 """A report that says nothing new is told again after so many rounds, for those who were away."""
 CATCH_UP_ROUNDS_MAX = 6
 """Rounds a node may be catching up with history collected elsewhere before it takes that for lost."""
+MEMBERS_MAX = 512
+"""Members that do not keep everything, of which a report says that its author has heard."""
+
+
+Number = Annotated[bytes, msgspec.Meta(min_length=NUMBER_LENGTH, max_length=NUMBER_LENGTH)]
 
 
 class _Report(msgspec.Struct, array_like=True, frozen=True):
     space: Space
     seqs: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)]
+    number: Annotated[bytes, msgspec.Meta(max_length=NUMBER_LENGTH)] = b""
+    """of the policy, empty where everything is kept"""
+    known: Annotated[list[tuple[Node, Number]], msgspec.Meta(max_length=MEMBERS_MAX)] = []
+    """the numbers others stated that do not keep everything"""
 
 
 _REPORT = msgspec.msgpack.Decoder(_Report)
@@ -68,17 +79,30 @@ class Stability:
         self._unfinished = True
         """whether what was replaced may have been buried since the last collection"""
         self._catching_up: Counter[SpaceId] = Counter()
+        self._policies: dict[tuple[SpaceId, NodeId], tuple[bytes, bytes]] = {}
+        """by member, the number it stated last, and the one it had heard from here"""
 
-    def take(self, author: NodeId, payload: bytes) -> None:
-        """Keep a member's report; what does not decode, or speaks of no space here, says nothing."""
+    def take(self, author: NodeId, payload: bytes) -> bool:
+        """Keep a member's report; what does not decode, or speaks of no space here, says nothing.
+
+        True where a round is due soon: what it keeps is other than before, or it has heard what is kept here.
+        """
         try:
             report = decode_message(_REPORT, payload, what="a report", bytes_max=PAYLOAD_BYTES_MAX)
         except PeerFault:
-            return
+            return False
         space = SpaceId(report.space)
-        if space in self._local.cluster.shared_with(author):
-            vector = VersionVector({ReplicaId(replica): seq for replica, seq in report.seqs})
-            self._local.store.execute(lambda connection: save_report(connection, space, author, vector))
+        if space not in self._local.cluster.shared_with(author):
+            return False
+        vector = VersionVector({ReplicaId(replica): seq for replica, seq in report.seqs})
+        known = [(NodeId(node), number) for node, number in report.known]
+        self._local.store.execute(
+            lambda connection: save_report(connection, space, author, vector, report.number, known)
+        )
+        heard = (report.number, dict(known).get(self._local.identity.node, b""))
+        before = self._policies.get((space, author), (b"", b""))
+        self._policies[space, author] = heard
+        return heard != before
 
     def round(self) -> list[bytes]:
         """Collect what is stable by now; return this node's reports that are new, or that others may have missed."""
@@ -88,6 +112,8 @@ class Stability:
         if any(fresh) or self._unfinished:
             self._collect()
         self._unfinished = any(fresh)
+        for space in spaces:
+            self.let_go(space)
         with self._local.store.snapshot() as reader:
             reports = {space: _report(reader, space) for space in spaces}
         return [report for space, report in reports.items() if self._is_news(space, report)]
@@ -120,6 +146,12 @@ class Stability:
             pass  # in steps, whether history is collected or not: no removal calls these bodies back
         return bool(fresh)
 
+    def let_go(self, space: SpaceId) -> None:
+        """Let bodies go that this device does not keep, as far as others surely hold them; in steps."""
+        own = self._local.identity.node
+        while self._local.store.execute(partial(let_go, space=space, own=own)).result():
+            pass
+
     def _others(self, space: SpaceId) -> list[NodeId]:
         """Whose reports are waited for: the members', but for who keeps a space blind and cannot report.
 
@@ -141,7 +173,10 @@ class Stability:
 
 
 def _report(reader: Reader, space: SpaceId) -> bytes:
-    return msgspec.msgpack.encode(_Report(space, list(reportable(reader, space).seqs.items())))
+    connection = reader.connection
+    known = known_partial(connection, space)[:MEMBERS_MAX]
+    seqs = list(reportable(reader, space).seqs.items())
+    return msgspec.msgpack.encode(_Report(space, seqs, stated_number(connection, space), known))
 
 
 def space_of(report: bytes) -> SpaceId:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from cis.net import Stream
 from cis.node.local import LocalNode
 from cis.node.patience import unless_stalled
 from cis.node.snapshots import SnapshotThread
+from cis.store.keeping import keep_of
 from cis.store.log import CHANGESETS_PER_FRAME, LogReader
 from cis.store.merge import Applied
 from cis.store.ordering import Order
@@ -54,7 +55,8 @@ SESSION_S_MAX = 900.0
 
 def standing(reader: Reader, space: SpaceId) -> Standing:
     """Return what a snapshot holds of a space, and up to where that is stable."""
-    return Standing(reader.vector(space), reader.floor(space), reader.owes(space))
+    keep = keep_of(reader.connection, space)
+    return Standing(reader.vector(space), reader.floor(space), reader.owes(space), keep.partial, keep.unwanted)
 
 
 class StoreIndex:
@@ -70,9 +72,11 @@ class StoreIndex:
         """Return what the snapshot holds of each space, and up to where that is stable."""
         return self._standings
 
-    def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
+    def segment(
+        self, space: SpaceId, replica: ReplicaId, first: int, last: int, unwanted: Collection[int] = ()
+    ) -> tuple[bytes, int] | None:
         """Return an encoded segment and its last number."""
-        segment = self._logs[space].segment(replica, first, last)
+        segment = self._logs[space].segment(replica, first, last, unwanted)
         if segment is None:
             return None
         frame = encode(segment)
@@ -87,10 +91,12 @@ def order_of(standings: Mapping[SpaceId, Standing], session: Session) -> Order:
 def give_up_floors(store: Store, standings: Mapping[SpaceId, Standing], report: Report) -> None:
     """After a session that ended well: give up what was taken over of floors that the peer could not back by it.
 
-    ``standings`` are those of before. A liar could else keep a node waiting for what there is not.
+    ``standings`` are those of before. A liar could else keep a node waiting for what there is not; one that keeps not
+    all bodies gives no more than it holds.
     """
     for space, stated in report.stated.items():
-        if standings[space].catching_up and space not in report.to_compare:
+        backing = space not in report.to_compare and space not in report.partial
+        if standings[space].catching_up and backing:
             given_up: bool = store.execute(partial(give_up_unbacked, space=space, stated=stated)).result()
             if given_up:
                 _log.warning("a peer stated that all members had changes it could not give: they are not waited for")
@@ -219,7 +225,8 @@ class _Runner:
                     self._stream.finish()
 
     async def _fetch(self, fetch: Fetch) -> None:
-        found = await self._snapshot.run(self._index.segment, fetch.space, fetch.replica, fetch.first, fetch.last)
+        asked = (fetch.space, fetch.replica, fetch.first, fetch.last, fetch.unwanted)
+        found = await self._snapshot.run(self._index.segment, *asked)
         self._events.put(_Fetched(fetch, found))
 
     def _merge(self, frame: bytes, size: int) -> None:

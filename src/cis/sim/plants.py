@@ -56,8 +56,10 @@ def withheld_leaf() -> Iterator[None]:
     """A node leaves changesets out of what it sends in a session."""
     segment = LogReader.segment
 
-    def withholding(self: LogReader, replica: ReplicaId, first: int, last: int) -> Segment | None:
-        return None if first % 5 == 2 else segment(self, replica, first, last)
+    def withholding(
+        self: LogReader, replica: ReplicaId, first: int, last: int, unwanted: Collection[int] = ()
+    ) -> Segment | None:
+        return None if first % 5 == 2 else segment(self, replica, first, last, unwanted)
 
     with mock.patch.object(LogReader, "segment", withholding):
         yield
@@ -68,8 +70,10 @@ def withheld_body() -> Iterator[None]:
     """A node leaves out bodies that are alive, as if they were superseded."""
     segment = LogReader.segment
 
-    def withholding(self: LogReader, replica: ReplicaId, first: int, last: int) -> Segment | None:
-        found = segment(self, replica, first, last)
+    def withholding(
+        self: LogReader, replica: ReplicaId, first: int, last: int, unwanted: Collection[int] = ()
+    ) -> Segment | None:
+        found = segment(self, replica, first, last, unwanted)
         if found is None or found.missing or not found.bodies or len(found.records) > 40:
             return found
         place, hashed = np.array([0], dtype=">u4").tobytes(), hash_body(found.bodies)

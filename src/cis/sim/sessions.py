@@ -105,7 +105,7 @@ class SessionRun:
         return frame
 
     def _fetch(self, fetch: Fetch) -> list[Effect]:
-        found = self._index.segment(fetch.space, fetch.replica, fetch.first, fetch.last)
+        found = self._index.segment(fetch.space, fetch.replica, fetch.first, fetch.last, fetch.unwanted)
         frame, last = found if found is not None else (None, fetch.last)
         return self.machine.fetched(fetch, frame, last)
 

@@ -41,6 +41,7 @@ _UNHELD = """
     JOIN replica r ON r.no = l.rid >> ?2 JOIN space s ON s.no = r.space JOIN head h ON h.rid = l.rid
     WHERE s.id = ?1 AND substr(h.record, 37, 4) <> x'00000000'
     AND NOT EXISTS (SELECT 1 FROM body b WHERE b.rid = l.rid)
+    AND NOT EXISTS (SELECT 1 FROM absent a WHERE a.rid = l.rid AND NOT a.wanted)
     AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = l.rid) ORDER BY r.id, l.rid"""
 _SEQ_AT = MEMORY_ID_LENGTH + REPLICA_ID_LENGTH
 
@@ -82,7 +83,10 @@ def _living(reader: Reader, space: SpaceId) -> set[bytes]:
 
 
 def unheld_bodies(reader: Reader, space: SpaceId) -> list[Dot]:
-    """Return the living changes whose body is not here: whoever passed them on called them replaced, or lacked it."""
+    """Return the living changes whose body is not here: whoever passed them on called them replaced, or lacked it.
+
+    What is elsewhere by choice is none of these, until it is wanted back.
+    """
     rows = fetch(reader.connection, _UNHELD, (space, SEQ_BITS))
     return [Dot(ReplicaId(replica), seq) for replica, seq in rows]
 

@@ -124,8 +124,9 @@ class LogRows:
         return dict(fetch(self.connection, "SELECT rid, record FROM head WHERE rid BETWEEN ? AND ?", (low, high)))
 
     def has_body(self, rid: int) -> bool:
-        """Tell whether the body of a row is held."""
-        return self.connection.execute("SELECT 1 FROM body WHERE rid = ?", (rid,)).get is not None
+        """Tell whether the body of a row is held, or elsewhere by choice."""
+        query = "SELECT 1 FROM body WHERE rid = ?1 UNION ALL SELECT 1 FROM absent WHERE rid = ?1 AND NOT wanted"
+        return self.connection.execute(query, (rid,)).get is not None
 
     def collected(self, seq: int) -> bool:
         """Tell whether a change without a header was collected here and not lost: its changeset then is whole."""

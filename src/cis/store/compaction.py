@@ -1,4 +1,7 @@
-"""Folding behind the merge: bodies of replaced changes go or are hidden, fresh live rows join the others in order."""
+"""Folding behind the merge: bodies of replaced changes go or are hidden, fresh live rows join the others in order.
+
+A body that is elsewhere by choice (`cis.store.keeping`) goes or is hidden as one that is here.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +44,13 @@ def _bury(connection: apsw.Connection) -> bool:
         )
     connection.execute(
         "INSERT OR IGNORE INTO hidden SELECT d.rid, d.until FROM carray(?) n CROSS JOIN dead d ON d.rid = n.value "
-        "WHERE d.until AND EXISTS (SELECT 1 FROM body b WHERE b.rid = d.rid)",
+        "WHERE d.until AND EXISTS (SELECT 1 FROM body b WHERE b.rid = d.rid UNION ALL "
+        "SELECT 1 FROM absent a WHERE a.rid = d.rid)",
         (gone,),
     )
     chosen = "SELECT value FROM carray(?)" if not connection.changes() else _UNHIDDEN
-    connection.execute(f"DELETE FROM body WHERE rid IN ({chosen})", (gone,))
+    for table in ("body", "absent"):
+        connection.execute(f"DELETE FROM {table} WHERE rid IN ({chosen})", (gone,))
     connection.execute("DELETE FROM dead WHERE rid IN (SELECT value FROM carray(?))", (gone,))
     return True
 

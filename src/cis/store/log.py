@@ -17,7 +17,7 @@ from cis.wire.messages import decode
 from cis.wire.segment import HASH_LENGTH, HEADER, MISSING_BYTES, RECORD, SEGMENT_BYTES_MAX, Segment, collected_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     import apsw
 
@@ -30,6 +30,10 @@ _CHANGES_AT_ONCE = 4096
 _CHANGESETS = """
     SELECT rid, header, refs, hashes, link, signature, previous FROM changeset
     WHERE rid BETWEEN ? AND ? ORDER BY rid"""
+_ABSENT = """
+    SELECT a.rid FROM absent a CROSS JOIN head h ON h.rid = a.rid WHERE a.rid BETWEEN ? AND ?
+    AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = a.rid AND NOT d.until)"""
+_KIND_AT = 32
 
 
 class _Changeset(NamedTuple):
@@ -63,8 +67,11 @@ class LogReader:
         self._numbers = {ReplicaId(replica): number for replica, number, _ in rows}
         self._bases = {number: base for _, number, base in rows}
 
-    def segment(self, replica: ReplicaId, first: int, last: int) -> Segment | None:
+    def segment(self, replica: ReplicaId, first: int, last: int, unwanted: Collection[int] = ()) -> Segment | None:
         """Return a segment of the log that begins with the changeset holding ``first``, if there is one.
+
+        Bodies of the kinds ``unwanted`` are left out. It ends before the first other body that is elsewhere by choice:
+        what is not whole here is not handed on.
 
         Where what held ``first`` was collected whole, it begins with the first changeset that is kept.
         It goes on to a signature, which may lie behind ``last``: what a receiver holds already it leaves out. There is
@@ -88,12 +95,22 @@ class LogReader:
             many = changes >= _CHANGES_AT_ONCE or len(changesets) >= self._changesets_per_frame
             if (many or start + changes > rid_of(number, last)) and changeset.signature is not None:
                 break
-        tail = self._tail(changesets[-1])
+        absent = self._first_absent(start, changes, unwanted)
+        while changesets and absent is not None and start + changes > absent:
+            changes -= changesets.pop().changes
+        tail = self._tail(changesets[-1]) if changesets else None
         while changesets and tail is None and changesets[-1].signature is None:
             changes -= changesets.pop().changes
         if start + changes <= rid_of(number, first):
             return None
-        return self._assemble(replica, number, changesets, tail)
+        return self._assemble(replica, number, changesets, tail, unwanted)
+
+    def _first_absent(self, start: int, changes: int, unwanted: Collection[int]) -> int | None:
+        """Return the first row of a run whose body would be sent, and is elsewhere by choice."""
+        query = f"{_ABSENT} AND substr(h.record, 33, 1) NOT IN ({','.join('?' * len(unwanted))}) ORDER BY a.rid LIMIT 1"
+        kinds = (bytes((kind,)) for kind in unwanted)
+        found: int | None = self._connection.execute(query, (start, start + changes - 1, *kinds)).get
+        return found
 
     def _tail(self, last: _Changeset) -> Segment | None:
         """Return what proves an unsigned end of a log that was cut short."""
@@ -103,7 +120,14 @@ class LogReader:
         tail = decode(frame) if frame is not None else None
         return tail if isinstance(tail, Segment) else None
 
-    def _assemble(self, replica: ReplicaId, number: int, changesets: list[_Changeset], tail: Segment | None) -> Segment:
+    def _assemble(
+        self,
+        replica: ReplicaId,
+        number: int,
+        changesets: list[_Changeset],
+        tail: Segment | None,
+        unwanted: Collection[int],
+    ) -> Segment:
         base = changesets[0].rid
         heads = self._heads(base, changesets)
         taken = _cut(changesets, heads, whole=tail is not None)
@@ -113,6 +137,8 @@ class LogReader:
         hashes = b"".join(changeset.hashes for changeset in changesets)
         query = "SELECT rid - ?, sealed FROM body WHERE rid BETWEEN ? AND ? ORDER BY rid"
         bodies = dict(fetch(self._connection, query, (base, base, base + len(heads) - 1)))
+        if unwanted:
+            bodies = {at: body for at, body in bodies.items() if heads[at][_KIND_AT] not in unwanted}
         missing: list[int] = []
         if len(bodies) < len(heads):
             missing = [at for at, record in enumerate(heads) if at not in bodies and _body_length(record)]

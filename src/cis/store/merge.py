@@ -20,6 +20,7 @@ from cis.model.change import BODILESS, SEQ_BITS
 from cis.model.hlc import COUNTER_BITS
 from cis.model.ids import MEMORY_ID_LENGTH, REPLICA_ID_LENGTH
 from cis.store.database import fetch
+from cis.store.keeping import keep_of, leave_out
 from cis.store.placing import Placer
 from cis.store.replacing import Replacer
 from cis.store.replicas import rid_of
@@ -76,6 +77,8 @@ class Merger:
         self._replicas = replicas
         self._placer = Placer(connection, replicas, beyond_max)
         self._replacer = Replacer(connection, replicas)
+        self._unwanted: dict[int, tuple[int, ...]] = {}
+        """by space number, kinds whose bodies this device does not keep"""
 
     @property
     def holding(self) -> bool:
@@ -90,6 +93,7 @@ class Merger:
         """Forget what a rolled-back transaction taught."""
         self._replicas.reload()
         self._replacer.reload()
+        self._unwanted.clear()
 
     def merge(
         self, batch: Sequence[Verified], now_ms: int, turns: Iterable[Turn | None] = itertools.repeat(None)
@@ -144,6 +148,7 @@ class Merger:
         self._insert_changesets(verified, base, end)
         self._insert_heads(verified, base)
         self._insert_bodies(verified, base)
+        self._leave_out(verified, base, end)
         layout, records = verified.layout, verified.segment.records
         effective: npt.NDArray[np.bool_] = layout.hlcs < _first_held(now_ms)
         effective[: max(0, end.floor - verified.segment.first + 1)] = True  # below the floor it is in effect everywhere
@@ -211,6 +216,15 @@ class Merger:
             offsets = layout.offsets[present] << _OFFSET_SHIFT
             packed = present << _PLACE_SHIFT | offsets | layout.lengths[present]
             self._connection.execute(_BODIES, (base, verified.segment.bodies, apsw.carray(packed)))
+
+    def _leave_out(self, verified: Verified, base: int, end: LogEnd) -> None:
+        """Note which bodies were not sent because this device wants none of their kind."""
+        if verified.segment.missing:
+            if end.space not in self._unwanted:
+                self._unwanted[end.space] = keep_of(self._connection, verified.space).unwanted
+            places = np.frombuffer(verified.segment.missing, ">u4").astype(np.int64)
+            chosen = places[np.isin(verified.layout.kinds[places], self._unwanted[end.space])]
+            leave_out(self._connection, (base + chosen).tolist())
 
     def _journal(self, end: LogEnd, memories: bytes) -> None:
         row = (end.space, end.number, memories)

@@ -39,10 +39,11 @@ _MEMORY = slice(8, 24)
 _LIVING_BODIES = """
     SELECT h.rid, substr(h.record, 9, 16) AS m, (SELECT sealed FROM body b WHERE b.rid = h.rid)
     FROM carray(?) n CROSS JOIN head h ON h.rid = n.value
-    WHERE EXISTS (SELECT 1 FROM hidden k WHERE k.rid = h.rid) OR NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = h.rid)
+    WHERE NOT EXISTS (SELECT 1 FROM absent a WHERE a.rid = h.rid AND NOT a.wanted)
+    AND (EXISTS (SELECT 1 FROM hidden k WHERE k.rid = h.rid) OR NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = h.rid)
     AND (EXISTS (SELECT 1 FROM live l WHERE l.memory = m AND l.rid = h.rid)
         OR EXISTS (SELECT 1 FROM live0 l WHERE l.memory = m AND l.rid = h.rid)
-        OR EXISTS (SELECT 1 FROM held l WHERE l.memory = m AND l.rid = h.rid AND NOT l.dead))"""
+        OR EXISTS (SELECT 1 FROM held l WHERE l.memory = m AND l.rid = h.rid AND NOT l.dead)))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +138,12 @@ def _hide(connection: apsw.Connection, effective: Sequence[Row], gone: Sequence[
     """Drop the bodies of replaced changes, but keep those that only another node's changes replace."""
     namers = _Namers(effective)
     untils = [(row.rid, namers.until(row.change.dot)) for row in gone]
-    connection.executemany("DELETE FROM body WHERE rid = ?", [(rid,) for rid, until in untils if not until])
-    connection.executemany(
-        "INSERT INTO hidden SELECT ?1, ?2 FROM body WHERE rid = ?1", [(rid, until) for rid, until in untils if until]
-    )
+    for table in ("body", "absent"):
+        connection.executemany(f"DELETE FROM {table} WHERE rid = ?", [(rid,) for rid, until in untils if not until])
+        connection.executemany(
+            f"INSERT OR IGNORE INTO hidden SELECT ?1, ?2 FROM {table} WHERE rid = ?1",
+            [(rid, until) for rid, until in untils if until],
+        )
 
 
 class _Namers:
@@ -330,7 +333,10 @@ def _records(verified: Verified) -> list[bytes]:
 
 
 def _restore_bodies(log: LogRows, verified: Verified) -> list[bytes]:
-    """Put back bodies of living changes that are missing or damaged; return the memories they belong to."""
+    """Put back bodies of living changes that are missing or damaged; return the memories they belong to.
+
+    What is elsewhere by choice stays there, unless it is wanted back.
+    """
     layout, bodies = verified.layout, verified.segment.bodies
     base = rid_of(log.number, verified.segment.first)
     sent = {base + at: at for at in np.flatnonzero(layout.lengths).tolist()}
@@ -342,6 +348,7 @@ def _restore_bodies(log: LogRows, verified: Verified) -> list[bytes]:
         body = bodies[start : start + int(layout.lengths[sent[rid]])]
         if body != sealed:
             log.connection.execute("INSERT OR REPLACE INTO body VALUES(?,?)", (rid, body))
+            log.connection.execute("DELETE FROM absent WHERE rid = ?", (rid,))
             memories.append(memory)
     return memories
 

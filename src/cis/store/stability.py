@@ -42,11 +42,23 @@ def reportable(reader: Reader, space: SpaceId) -> VersionVector:
     return VersionVector({replica: seq for replica, seq in sorted(seqs.items()) if seq > 0})
 
 
-def save_report(connection: apsw.Connection, space: SpaceId, node: NodeId, vector: VersionVector) -> None:
-    """Keep what a member reports to hold, in place of what it reported before."""
+def save_report(
+    connection: apsw.Connection,
+    space: SpaceId,
+    node: NodeId,
+    vector: VersionVector,
+    number: bytes = b"",
+    known: Iterable[tuple[NodeId, bytes]] = (),
+) -> None:
+    """Keep what a member reports to hold, in place of what it reported before.
+
+    ``number`` is that of its policy, empty where it keeps everything, and ``known`` are those it has heard of others
+    (`cis.store.keeping`).
+    """
     rows = b"".join(replica + seq.to_bytes(8, "big") for replica, seq in sorted(vector.seqs.items()))
     connection.execute(
-        "INSERT OR REPLACE INTO report SELECT no, ?2, ?3, 0 FROM space WHERE id = ?1", (space, node, rows)
+        "INSERT OR REPLACE INTO report SELECT no, ?2, ?3, 0, ?4, ?5 FROM space WHERE id = ?1",
+        (space, node, rows, number, b"".join(member + theirs for member, theirs in known)),
     )
 
 
@@ -54,7 +66,7 @@ def reported(reader: Reader, space: SpaceId, node: NodeId) -> VersionVector | No
     """Return what a member last reported to hold; None where it never did."""
     query = "SELECT vector FROM report WHERE node = ?2 AND space = (SELECT no FROM space WHERE id = ?1)"
     rows = reader.connection.execute(query, (space, node)).get
-    return _vector(rows) if rows else None
+    return vector_of(rows) if rows else None
 
 
 def count_silence(connection: apsw.Connection, space: SpaceId, members: Iterable[NodeId], now_ms: int) -> None:
@@ -84,7 +96,7 @@ def stable_floor(connection: apsw.Connection, space: SpaceId, retired_ms: int = 
     floor = reportable(Reader(connection, {}), space)
     query = "SELECT vector FROM report WHERE silent_ms <= ?2 AND space = (SELECT no FROM space WHERE id = ?1)"
     for (rows,) in fetch(connection, query, (space, retired_ms)):
-        floor = floor.meet(_vector(rows))
+        floor = floor.meet(vector_of(rows))
     return floor
 
 
@@ -107,7 +119,7 @@ def drop_hidden(connection: apsw.Connection, space: SpaceId, floor: VersionVecto
         bounds = (rid_of(number, 1), rid_of(number, floor.contiguous(ReplicaId(replica))), DROPPED_AT_ONCE)
         query = "SELECT rid FROM hidden WHERE until BETWEEN ? AND ? LIMIT ?"
         rids.extend(rid for (rid,) in fetch(connection, query, bounds))
-    for table in ("body", "hidden") if rids else ():
+    for table in ("body", "absent", "hidden") if rids else ():
         connection.execute(f"DELETE FROM {table} WHERE rid IN (SELECT value FROM carray(?))", (apsw.carray(rids),))
     return len(rids) >= DROPPED_AT_ONCE
 
@@ -133,7 +145,8 @@ def give_up_unbacked(connection: apsw.Connection, space: SpaceId, stated: Versio
     return True
 
 
-def _vector(rows: bytes) -> VersionVector:
+def vector_of(rows: bytes) -> VersionVector:
+    """Return what a report states, as it is kept."""
     starts = range(0, len(rows), _ROW)
     return VersionVector(
         {

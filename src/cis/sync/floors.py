@@ -20,6 +20,10 @@ class Standing:
     floor: VersionVector = field(default_factory=VersionVector)
     owes: bool = False
     """whether it took over a floor, and has not compared again since it had everything below"""
+    partial: bool = False
+    """whether it does not keep all bodies, and so does not hand on all it has the headers of"""
+    unwanted: tuple[int, ...] = ()
+    """kinds of changes whose bodies it wants none of"""
 
     @property
     def witnessed(self) -> VersionVector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from cis.model import ReplicaId, SpaceId
@@ -28,5 +28,10 @@ class Index(Protocol):
     def standings(self) -> Mapping[SpaceId, Standing]:
         """Return what is held of every space the peer may see, and up to where that is stable."""
 
-    def segment(self, space: SpaceId, replica: ReplicaId, first: int, last: int) -> tuple[bytes, int] | None:
-        """Return (frame, last number in it) of a segment that holds ``first``, None where there is none."""
+    def segment(
+        self, space: SpaceId, replica: ReplicaId, first: int, last: int, unwanted: Collection[int] = ()
+    ) -> tuple[bytes, int] | None:
+        """Return (frame, last number in it) of a segment that holds ``first``, None where there is none.
+
+        Bodies of changes of the kinds ``unwanted`` are left out.
+        """

@@ -58,6 +58,8 @@ class Fetch:
     replica: ReplicaId
     first: int
     last: int
+    unwanted: tuple[int, ...] = ()
+    """kinds of changes whose bodies are to be left out"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ class Report:
     """spaces in which whole states must be compared before all can be exchanged (`cis.sync.floors`)"""
     stated: dict[SpaceId, VersionVector] = field(default_factory=dict)
     """what the peer holds when the session has ended well: what it stated, and what it lacked"""
+    partial: tuple[SpaceId, ...] = ()
+    """spaces of which the peer does not keep all bodies: it may have held back what it has the headers of"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +180,8 @@ class Session:
         """what the peer states to hold"""
         self._membership = membership
         self._membership_digest = membership.digest()  # the log may grow meanwhile; both sides judge by this
+        self._unwanted: dict[SpaceId, tuple[int, ...]] = {}
+        """by space, kinds whose bodies the peer wants none of"""
         self._own = own
         self._phase = Phase.SUMMARY
         self._awaited: set[SpaceId] = set()
@@ -236,12 +242,20 @@ class Session:
         rest.first = last + 1
         if frame is not None and rest.first <= rest.last:
             heapq.heappush(self._flow.queue, rest)
+        if frame is None and self._standings[rest.space].partial:
+            self._stop(rest)
         sends: list[Effect] = []
         if frame is not None:
             self.report.bytes_sent += len(frame)
             self.report.segments_sent += 1
             sends.append(SendFrame(frame))
         return [*self._next_fetch(), *sends, *self._finish()]
+
+    def _stop(self, reached: _Range) -> None:
+        """Send nothing more of a log: to skip what is not whole here would look as if it had been collected."""
+        log = (reached.space, reached.replica)
+        self._flow.queue = [one for one in self._flow.queue if (one.space, one.replica) != log]
+        heapq.heapify(self._flow.queue)
 
     # --- handlers ------------------------------------------------------------------------------------------
 
@@ -302,6 +316,9 @@ class Session:
         mine, theirs = own.vector, peer.vector
         self.theirs[space] = theirs
         self.report.stated[space] = mine.join(theirs)
+        self._unwanted[space] = peer.unwanted
+        if peer.partial:
+            self.report.partial += (space,)
         if forks(mine, theirs):
             self.report.refused = "a log ends differently here and there: its author's disk was cloned or rolled back"
         if must_compare(own, peer) or must_compare(peer, own):
@@ -333,7 +350,7 @@ class Session:
         if self._flow.fetching or not self._flow.queue or under_way >= WINDOW_BYTES:
             return []
         head = self._flow.fetching = heapq.heappop(self._flow.queue)
-        return [Fetch(head.space, head.replica, head.first, head.last)]
+        return [Fetch(head.space, head.replica, head.first, head.last, self._unwanted[head.space])]
 
     def _finish(self) -> list[Effect]:
         """Announce the end once there is no more to send; finish once both have, and all is acknowledged."""

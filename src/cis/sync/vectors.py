@@ -28,6 +28,8 @@ def to_wire(space: SpaceId, standing: Standing) -> list[Vector]:
             list(floor[page * PAGE : (page + 1) * PAGE]),
             more=page < pages - 1,
             owes=standing.owes,
+            partial=standing.partial,
+            unwanted=list(standing.unwanted),
         )
         for page in range(pages)
     ]
@@ -36,7 +38,8 @@ def to_wire(space: SpaceId, standing: Standing) -> list[Vector]:
 def from_wire(pages: Iterable[Vector]) -> Standing:
     """Return what messages state; the later of two statements of one replica holds, ranges are joined."""
     floor: dict[ReplicaId, int] = {}
-    owes = False
+    owes = partial = False
+    unwanted: set[int] = set()
     seqs: dict[ReplicaId, int] = {}
     heads: dict[ReplicaId, bytes] = {}
     ranges: list[tuple[ReplicaId, int, int]] = []
@@ -44,10 +47,12 @@ def from_wire(pages: Iterable[Vector]) -> Standing:
         seqs.update((ReplicaId(replica), seq) for replica, seq, _ in page.seqs)
         heads.update((ReplicaId(replica), head) for replica, _, head in page.seqs if head)
         owes |= page.owes
+        partial |= page.partial
+        unwanted.update(page.unwanted)
         floor.update((ReplicaId(replica), seq) for replica, seq in page.floor)
         ranges += [(ReplicaId(replica), first, last) for replica, first, last in page.beyond if first <= last]
     vector = replace(VersionVector.gathered(seqs, ranges), heads=heads)
-    return Standing(vector, VersionVector(floor), owes)
+    return Standing(vector, VersionVector(floor), owes, partial, tuple(sorted(unwanted)))
 
 
 def forks(mine: VersionVector, theirs: VersionVector) -> list[ReplicaId]:

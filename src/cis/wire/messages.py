@@ -24,12 +24,14 @@ SPACES_MAX = 256
 ENTRIES_MAX = 1024
 IDS_MAX = 16_384
 RECORDS_MAX = 64
+KINDS_MAX = 16
 SEALED_SIGNAL_BYTES_MAX = 8448
 """A signal of the greatest length, sealed."""
 
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Space = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 Replica = Annotated[bytes, msgspec.Meta(min_length=40, max_length=40)]
+ChangeKind = Annotated[int, msgspec.Meta(ge=0, lt=256)]
 Head = Annotated[bytes, msgspec.Meta(max_length=8)]
 Seq = Annotated[int, msgspec.Meta(ge=1, lt=1 << 40)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
@@ -66,7 +68,9 @@ class Vector(msgspec.Struct, array_like=True, tag=5, frozen=True):
     """The version vector of one space, the dots beyond gaps, and the stable floor; ``more`` until the last page.
 
     ``owes`` while a floor that was taken over is to be compared once more.
-    Beside each number stands the beginning of the link the log has there, so that a fork shows.
+    Beside each number stands the beginning of the link the log has there, so that a fork shows. ``partial`` where the
+    sender does not keep all bodies, and so does not hand on all it has the headers of; of those of the kinds
+    ``unwanted`` it wants none sent.
     """
 
     space: Space
@@ -75,6 +79,8 @@ class Vector(msgspec.Struct, array_like=True, tag=5, frozen=True):
     floor: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(max_length=REPLICAS_MAX)] = []
     more: bool = False
     owes: bool = False
+    partial: bool = False
+    unwanted: Annotated[list[ChangeKind], msgspec.Meta(max_length=KINDS_MAX)] = []
 
 
 class Acknowledge(msgspec.Struct, array_like=True, tag=6, frozen=True):

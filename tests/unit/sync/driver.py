@@ -96,8 +96,10 @@ class Side:
             self._fetch(fetch)
 
     def _fetch(self, effect: Fetch) -> None:
-        segment = self._segments.segment(effect.replica, effect.first, effect.last)
-        assert segment is not None
+        segment = self._segments.segment(effect.replica, effect.first, effect.last, effect.unwanted)
+        if segment is None:
+            self.perform(self.session.fetched(effect, None, effect.last))
+            return
         last = segment.first + len(segment.records) // 40 - 1
         self.perform(self.session.fetched(effect, encode(segment), last))
 

@@ -1,12 +1,13 @@
-"""Operations on spaces: listed and made; and what a space is called, also by who cannot read its name."""
+"""Operations on spaces: listed, made, how much is kept; what a space is called, also by who cannot read its name."""
 
 from __future__ import annotations
 
-from cis.api.membership.trust_schema import CreateSpace, ListSpaces, SpaceInfo, SpaceMember
+from cis.api.membership.trust_schema import CreateSpace, KeepSpace, Kept, ListSpaces, SpaceInfo, SpaceMember
 from cis.api.peers.network_schema import RoleName
 from cis.errors import UsageError
 from cis.model import NodeId, SpaceId
 from cis.node.local import LocalNode
+from cis.store.keeping import Keep, count_absent, holders, keep_of, set_keep
 from cis.trust import PRIVATE
 from cis.wire.membership import Role
 
@@ -52,6 +53,14 @@ class SpaceNames:
         return {name: ROLE_NAMES[role] for name, role in sorted(found) if role is not None}
 
 
+def elsewhere(local: LocalNode) -> dict[str, int]:
+    """Return how many bodies of each space are on other devices by choice, where not everything is kept."""
+    names = SpaceNames(local)
+    with local.store.snapshot() as reader:
+        partial = [space for space in names.spaces if keep_of(reader.connection, space).partial]
+        return {names.name(space): count_absent(reader.connection, space) for space in partial}
+
+
 class SpaceOperations:
     """Lists and makes spaces; blocking."""
 
@@ -76,8 +85,19 @@ class SpaceOperations:
         space = self._local.create_space(request.name, members)
         return self._info(space, SpaceNames(self._local))
 
+    def keep(self, request: KeepSpace) -> SpaceInfo:
+        """Take up what is to be kept of a space; bodies come and go later, as others tell what they hold."""
+        names = SpaceNames(self._local)
+        space, local = names.find(request.space), self._local
+        wanted = Keep(vectors=request.keeps.vectors)
+        local.store.execute(lambda connection: set_keep(connection, space, wanted, local.entropy)).result()
+        return self._info(space, names)
+
     def _info(self, space: SpaceId, names: SpaceNames) -> SpaceInfo:
         cluster, holdings = self._local.cluster, self._local.store.holdings(space)
+        with self._local.store.snapshot() as reader:
+            keep, elsewhere = keep_of(reader.connection, space), count_absent(reader.connection, space)
+            holding = holders(reader.connection, space, self._local.identity.node)
         membership = cluster.membership
         roles = [(member.name, membership.space_role(member.node, space)) for member in membership.members()]
         role = membership.space_role(self._local.identity.node, space)
@@ -91,6 +111,9 @@ class SpaceOperations:
             memories=holdings.memories,
             changes=holdings.changes,
             bytes=holdings.bytes,
+            keeps=Kept(vectors=keep.vectors),
+            elsewhere=elsewhere,
+            kept_by=tuple(sorted(map(cluster.name_of, holding))),
         )
 
     def _private(self) -> SpaceInfo:

@@ -247,6 +247,15 @@ class SpaceMember(msgspec.Struct, frozen=True):
     role: RoleName
 
 
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a device keeps of a space: headers always, and of bodies all but what is left out here."""
+
+    vectors: bool = True
+
+
+EVERYTHING = Kept()
+
+
 class SpaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A space: ``name`` is the beginning of its id where this node cannot read it; sizes are of what is stored here."""
 
@@ -261,6 +270,12 @@ class SpaceInfo(msgspec.Struct, frozen=True, kw_only=True):
     memories: int
     changes: int
     bytes: int
+    keeps: Kept = EVERYTHING
+    """what this device keeps of it; the rest is on others"""
+    elsewhere: int = 0
+    """bodies that are not on this device by choice"""
+    kept_by: tuple[str, ...] = ()
+    """other members that reported to keep everything, of late"""
 
 
 class ListSpaces(Request[tuple[SpaceInfo, ...]], frozen=True, kw_only=True):
@@ -284,3 +299,11 @@ class ShareSpace(Request[Granted], frozen=True, kw_only=True):
     space: str
     node: str
     role: Literal["writer", "reader", "blind"] = "writer"
+
+
+class KeepSpace(Request[SpaceInfo], frozen=True, kw_only=True):
+    """Have this device keep that much of a space from now on; the rest is let go once others surely hold it."""
+
+    path: ClassVar[str] = "space/keep"
+    space: str
+    keeps: Kept = EVERYTHING

@@ -67,6 +67,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """nodes shut out for breaking the protocol, by name, and for how many more seconds"""
     renamed: tuple[Renamed, ...] = ()
     """memories that took another key when this node joined its cluster, since it was started; the first thousand"""
+    elsewhere: dict[str, int] = {}
+    """bodies that are not on this device by choice, by space, for those of which it does not keep everything"""
 
 
 class GetStatus(Request[NodeStatus], frozen=True, kw_only=True):

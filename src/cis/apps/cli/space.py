@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
-from cis.api.membership.trust_schema import CreateSpace, ListSpaces, ShareSpace, SpaceInfo
+from cis.api.membership.trust_schema import (
+    EVERYTHING,
+    CreateSpace,
+    KeepSpace,
+    Kept,
+    ListSpaces,
+    ShareSpace,
+    SpaceInfo,
+)
 from cis.apps.cli.printing import say, show_json, show_table, size
 from cis.apps.cli.shared import Json, group, node_of
 from cis.errors import UsageError
@@ -62,6 +71,41 @@ def share(
         say(f"{granted.name} {'is' if granted.changed else 'was already'} {role} in {name}")
 
 
+@app.command("keep")
+def keep(
+    context: typer.Context,
+    name: Name,
+    everything: Annotated[bool, typer.Option("--all", help="Keep everything, and fetch what is lacking.")] = False,
+    without_vectors: Annotated[
+        bool,
+        typer.Option("--without-vectors", help="Leave out what models made of texts: found by words alone."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Say how much of a space this device keeps; without an option, show it.
+
+    What is left out stays with other members, and only goes from here when one that keeps everything has told that it
+    holds it. What was written on this device stays here in any case.
+
+    Example: cis space keep public --without-vectors
+    """
+    if everything and without_vectors:
+        raise UsageError("--all leaves nothing out: give it alone")
+    with node_of(context) as node:
+        if everything or without_vectors:
+            found = node.call(KeepSpace(space=name, keeps=Kept(vectors=not without_vectors)))
+        else:
+            spaces = node.call(ListSpaces())
+            found = _find(spaces, name)
+    if json:
+        show_json(found)
+        return
+    say(f"{found.name}: this device keeps {described(found.keeps)}")
+    if found.keeps != EVERYTHING or found.elsewhere:
+        say(f"on other devices alone: {found.elsewhere} bodies")
+        say(f"kept in full by: {', '.join(found.kept_by) or 'nobody that this device knows of, so nothing goes yet'}")
+
+
 @app.command("list")
 def list_spaces(context: typer.Context, json: Json = False) -> None:
     """List the spaces this node holds, with their members and how much is stored, readable here or not.
@@ -73,11 +117,24 @@ def list_spaces(context: typer.Context, json: Json = False) -> None:
     if json:
         show_json(found)
         return
-    header = ("space", "this node", "memories", "changes", "size", "", "members")
+    header = ("space", "this node", "memories", "changes", "size", "kept here", "", "members")
     show_table(header, [_row(one) for one in found])
 
 
 def _row(one: SpaceInfo) -> tuple[str, ...]:
     state = "not readable here" if not one.readable else "" if one.usable else "waits for a new key"
     members = ", ".join(f"{member.name} ({member.role})" for member in one.members) or "this node alone"
-    return one.name, one.role or "", str(one.memories), str(one.changes), size(one.bytes), state, members
+    kept = described(one.keeps) + (f", {one.elsewhere} elsewhere" if one.elsewhere else "")
+    return one.name, one.role or "", str(one.memories), str(one.changes), size(one.bytes), kept, state, members
+
+
+def described(keeps: Kept) -> str:
+    """Return in words what is kept of a space."""
+    return "everything" if keeps.vectors else "all but vectors"
+
+
+def _find(spaces: Iterable[SpaceInfo], name: str) -> SpaceInfo:
+    found = [one for one in spaces if one.name == name]
+    if not found:
+        raise UsageError(f"{name!r} is no space of this node: cis space list shows them")
+    return found[0]

@@ -61,6 +61,8 @@ def _parts(found: NodeStatus) -> Iterator[tuple[str, Sequence[str]]]:
     if found.peers:
         yield "in step", (_in_step(found.peers),)
     yield "memories", (f"{found.memories} public",)
+    partial = found.elsewhere.items()
+    yield "kept here", [f"{name}: not everything; {count} bodies on other devices alone" for name, count in partial]
     yield from _limits(found)
     yield "problem", list(problem_lines(found))
 
