@@ -25,7 +25,7 @@ def test_a_cluster_is_safe_at_every_step_and_agrees_once_healed(seed: int) -> No
         assert outcome.counts[what] > 0, what
 
 
-@pytest.mark.parametrize("name", ["byzantine", "clocks", "crash", "line", "partition", "restore"])
+@pytest.mark.parametrize("name", ["byzantine", "clocks", "crash", "line", "partial", "partition", "restore"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_each_fault_by_itself_is_survived(name: str, seed: int) -> None:
     assert run(name, seed).wrongs == ()

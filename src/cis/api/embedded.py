@@ -121,6 +121,7 @@ class EmbeddedNode:
     def status(self) -> NodeStatus:
         """Say what can be said without the network."""
         cluster, removal = self.local.cluster, removal_of(self.local)
+        left_out, unbacked = elsewhere(self.local)
         return NodeStatus(
             running=False,
             name=cluster.me.name,
@@ -133,7 +134,8 @@ class EmbeddedNode:
             memories=self.local.public_count(),
             removed_by=removal[0] if removal else None,
             removed_ms=removal[1] if removal else None,
-            elsewhere=elsewhere(self.local),
+            elsewhere=left_out,
+            unbacked=unbacked,
         )
 
     def _handler(self, request: Request[Any]) -> Any:  # noqa: ANN401 - the handler of whichever request

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from cis.discovery.provider import Provider
-from cis.errors import CisError, Fault
+from cis.errors import Fault
 from cis.gossip import Gossip
 from cis.gossip.config import GossipConfig
 from cis.model import NodeId, SpaceId
@@ -28,7 +28,6 @@ from cis.node.describing import Describing
 from cis.node.dialling import BAN_S
 from cis.node.examining import Examiner
 from cis.node.freshness import Freshness
-from cis.node.hearing import Message
 from cis.node.local import LocalNode
 from cis.node.measuring import Measuring
 from cis.node.meeting import Around, Meeting
@@ -38,7 +37,7 @@ from cis.node.presence import Presence
 from cis.node.recovery import Recovery
 from cis.node.rounds import Rounds
 from cis.node.signalling import Signpost
-from cis.node.stability import ROUND_S, STABILITY, Stability, space_of
+from cis.node.stability import Stability
 from cis.node.table import LINKS_PER_NODE_MAX
 from cis.node.topics import Topics
 from cis.node.upkeep import Upkeep
@@ -50,8 +49,6 @@ from cis.wire.messages import encode
 
 _log = logging.getLogger(__name__)
 
-HASTENED_S = 10.0
-"""A round that is due soon comes within about so long."""
 LEAVING_S = 0.5
 """How long a node that stops gives its last words to its neighbours."""
 
@@ -129,7 +126,7 @@ class Driver:
         self.judge_again = self._upkeep.judge_again
         self.quarantined = self._meeting.quarantine.nodes
         self.stability = Stability(local, collects=options.collects)
-        self._rounds = Rounds(HASTENED_S, self._rng)
+        self._rounds = Rounds(self.stability, self.topics, self._rng)
         self.recovery = Recovery(local, lambda: list(self.links.values()))
         self._stop = asyncio.Event()
         self._ended = False
@@ -187,7 +184,7 @@ class Driver:
         freshness = Freshness(self.endpoint.use_certificate, self.local.clock_ms, self.outreach.candidates)
         self._group.create_task(freshness.run())
         self._group.create_task(self._upkeep.run())
-        self._group.create_task(self._keep_stable())
+        self._group.create_task(self._rounds.run())
         self._group.create_task(self.presence.run(lambda: bool(self.core.overlay.neighbours), self.wait_changed))
 
     async def _live(self) -> None:
@@ -289,23 +286,6 @@ class Driver:
         self._group.create_task(_contained(work)).add_done_callback(lambda _: work.close())
 
     # --- what comes from elsewhere ---------------------------------------------------------------------------------
-
-    async def _keep_stable(self) -> None:
-        """Collect what all members have had, and tell them what this node holds, now and then."""
-        self.topics.read_system(STABILITY, self._on_report)
-        while True:
-            await self._rounds.wait(ROUND_S * self._rng.uniform(0.5, 1.5))
-            try:
-                reports = await asyncio.to_thread(self.stability.round)
-            except CisError:
-                _log.warning("history was not collected this time", exc_info=True)
-                continue
-            for report in reports:
-                self.topics.tell_system(STABILITY, report, space_of(report))
-
-    def _on_report(self, message: Message) -> None:
-        if self.stability.take(message.author, message.payload):
-            self._rounds.hasten()
 
     def keeping_changed(self) -> None:
         """Tell the others soon that this device keeps other bodies than before, and fetch what is wanted back."""

@@ -175,7 +175,7 @@ class Stability:
 def _report(reader: Reader, space: SpaceId) -> bytes:
     connection = reader.connection
     known = known_partial(connection, space)[:MEMBERS_MAX]
-    seqs = list(reportable(reader, space).seqs.items())
+    seqs: list[tuple[bytes, int]] = list(reportable(reader, space).seqs.items())
     return msgspec.msgpack.encode(_Report(space, seqs, stated_number(connection, space), known))
 
 

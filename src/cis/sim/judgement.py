@@ -7,7 +7,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from cis.model import Dot, MemoryId, VersionVector
-from cis.model.change import SEQ_BITS
+from cis.model.change import BODILESS, SEQ_BITS
+from cis.sim.keeping import nowhere
 from cis.sim.ledger import BEARING, Fact, alive, name
 from cis.sim.recalling import may_be_late
 from cis.sim.ways import knows_key
@@ -61,6 +62,9 @@ def settle(oracle: Oracle, nodes: Sequence[SimNode]) -> None:
         return
     for node in nodes:
         oracle.check_whole(node, to_the_end=True)
+    for dot in nowhere(nodes, nodes):
+        if not oracle.ledger.is_named(oracle.ledger.facts[dot][0]):
+            oracle.found("lost", f"{name(*dot)} was let go and is nowhere")
     oracle.membership.check_links(nodes)
     claims = oracle.shadows[nodes[0].number].claims
     _judge_writes(oracle, nodes, claims)
@@ -106,7 +110,8 @@ def _judge_state(oracle: Oracle, nodes: Sequence[SimNode], facts: Sequence[Fact]
     by_memory: dict[MemoryId, list[Fact]] = {}
     for fact in facts:
         by_memory.setdefault(fact.memory, []).append(fact)
-    living = {dot: one for of in by_memory.values() for dot, one in alive(of).items() if one.kind in BEARING}
+    known = {dot: one for of in by_memory.values() for dot, one in alive(of).items()}
+    living = {dot: one for dot, one in known.items() if one.kind in BEARING}
     meant = [fact for fact in facts if fact.dot in oracle.ledger.intents]
     over = set().union(*(oracle.ledger.over(fact) for fact in meant))
     for fact in meant:
@@ -119,7 +124,7 @@ def _judge_state(oracle: Oracle, nodes: Sequence[SimNode], facts: Sequence[Fact]
             )
     if oracle.ledger.forked:
         return  # what the other branch did is in the hashes
-    wanted = state_hash(living.values())
+    wanted = state_hash(one for one in known.values() if one.kind not in BODILESS)
     for node in nodes:
         if node.store.reader.state_hash(node.cluster.public) != wanted:
             oracle.found("divergences", f"the state hash of m{node.number} is not the model's")

@@ -31,6 +31,7 @@ from cis.store.database import fetch
 from cis.store.engine import Engine
 from cis.store.incarnation import current_replica
 from cis.store.jobs import Job
+from cis.store.keeping import let_go
 from cis.store.log import LogReader
 from cis.store.merge import Merger
 from cis.store.placing import Placer
@@ -292,6 +293,20 @@ def states_not_compared() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def let_go_unheld() -> Iterator[None]:
+    """A device lets go whatever it does not keep as soon as it has it, its own included."""
+
+    def hasty(connection: apsw.Connection, space: SpaceId, _: NodeId) -> VersionVector:
+        return VersionVector(Reader(connection, {}).vector(space).seqs)
+
+    def careless(connection: apsw.Connection, space: SpaceId, own: NodeId) -> bool:
+        return let_go(connection, space, NodeId(bytes(len(own))))
+
+    with mock.patch("cis.store.keeping.held_elsewhere", hasty), mock.patch("cis.node.stability.let_go", careless):
+        yield
+
+
 @dataclass(frozen=True)
 class Planted:
     """A plant, where it is looked for, and the first seed known to find it."""
@@ -324,6 +339,7 @@ PLANTS: dict[str, Planted] = {
     "held-forgotten": Planted(held_forgotten, "clocks"),
     "collected-early": Planted(collected_early, "collect"),
     "states-not-compared": Planted(states_not_compared, "collect", seed=110),
+    "let-go-unheld": Planted(let_go_unheld, "partial", seed=3, nodes=5),
     "order-broken": Planted(order_broken, "chaos"),
     "read-twice": Planted(read_twice, "chaos"),
     "cuts-joined-by-min": Planted(trust_plants.cuts_joined_by_min, "byzantine", seed=2, nodes=5),

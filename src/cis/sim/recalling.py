@@ -18,7 +18,8 @@ def recall(oracle: Oracle, node: SimNode, memory: MemoryId, *, to_the_end: bool)
     if oracle.shadows[node.number].catching_up:
         return
     living = [held[dot] for dot in oracle.shadows[node.number].living(memory)[1]]
-    if any(one.dot not in oracle.ledger.intents or one.dot.replica in oracle.ledger.forked for one in held.values()):
+    values = [one for one in held.values() if one.kind is not Kind.VECTOR]
+    if any(one.dot not in oracle.ledger.intents or one.dot.replica in oracle.ledger.forked for one in values):
         return  # the Byzantine member's own
     recalled = node.store.reader.recall_by_id(memory, node.cluster.public)
     parts = {} if recalled is None else {part.change.dot: part.content for part in recalled.parts}

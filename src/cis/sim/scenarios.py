@@ -17,7 +17,19 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=86_400.0)]
 FaultName = Literal[
-    "partition", "crash", "leave", "restore", "clock", "cut", "rest", "evil", "revoke", "feud", "demote", "rotate"
+    "partition",
+    "crash",
+    "leave",
+    "restore",
+    "clock",
+    "cut",
+    "rest",
+    "evil",
+    "revoke",
+    "feud",
+    "demote",
+    "rotate",
+    "keep",
 ]
 
 
@@ -57,6 +69,8 @@ class Chaos(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     broadcasts: Count = 20
     large: Share = 0.02
     """of the writes, those of more than 64 KiB"""
+    vectors: Share = 0.0
+    """of the writes, those whose text is embedded behind them, by a model of no meaning"""
     byzantine: bool = False
     link: LinkTerms = LinkTerms()
     faults: Mapping[FaultName, Count] = {}

@@ -12,8 +12,10 @@ from cis.model import Kind
 from cis.node import events
 from cis.sim.decrees import Decrees
 from cis.sim.disk import fail_next_commit
+from cis.sim.keeping import embed, keep
 from cis.sim.wires import DETECTION_S
 from cis.store.author import Write
+from cis.store.keeping import Keep
 from cis.wire.content import Content
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ SKEWS_MS = (0, -10 * MINUTE_MS, 10 * MINUTE_MS, 11 * MINUTE_MS, -HOUR_MS, HOUR_M
 LARGE_BYTES = (66_000, 250_000)
 PRIVATE = 0.1
 """The share of writes that are private."""
+KEEPING_ALL = 0.35
+"""How often a device that thinks again of what it keeps comes to keep everything."""
 WISHES = (
     (Kind.PUT, "register"),
     (Kind.PUT, "register"),
@@ -66,6 +70,7 @@ class Storm:
             "feud": decrees.feud,
             "demote": decrees.demote,
             "rotate": decrees.rotate,
+            "keep": self._keep,
         }
         scenario = world.scenario
         scale = max(1.0, len(world.nodes) / scenario.nodes)
@@ -112,6 +117,8 @@ class Storm:
                 self._world.count("writes")
                 intent = oracle.ledger.intend(write.kind, write.content, outcome.dot, list(seen.values()))
                 oracle.acknowledged(node, memory, outcome.dot, intent, seen)
+                if self._world.scenario.vectors and self._rng.random() < self._world.scenario.vectors:
+                    embed(node, write.content.key)
 
     def _wish(self, node: SimNode) -> Write:
         rng = self._rng
@@ -215,6 +222,12 @@ class Storm:
             self._world.count("clock_jumps")
             node.skew_ms = self._rng.choice(SKEWS_MS)
             self._world.note("clock", node, node.skew_ms)
+
+    def _keep(self) -> None:
+        """A device leaves vectors to others from now on, or keeps everything."""
+        node = self._someone()
+        if node is not None:
+            keep(node, Keep(vectors=self._rng.random() < KEEPING_ALL))
 
     def _cut(self) -> None:
         """A connection breaks."""

@@ -16,6 +16,7 @@ from cis.peers import Target
 from cis.sim.byzantine import Byzantine
 from cis.sim.conversing import address_of
 from cis.sim.disk import Crash, back_up, put_back, trust_power
+from cis.sim.keeping import keep
 from cis.sim.kernel import Kernel
 from cis.sim.ledger import Ledger
 from cis.sim.members import gather
@@ -25,6 +26,7 @@ from cis.sim.oracle import Oracle
 from cis.sim.scenarios import Chaos
 from cis.sim.ways import Ways, drawn_acquaintances, drawn_profile
 from cis.store.engine import Commit
+from cis.store.keeping import Keep
 
 EVIL_ADMIN = 0.4
 """In how many runs the Byzantine member is an admin."""
@@ -122,6 +124,8 @@ class World:
         self.network.profile = LinkProfile()
         for node in self.nodes:
             node.skew_ms = 0
+            if node.up and node.number % 2:
+                keep(node, Keep())  # who keeps everything again has everything in the end
             if node.up:
                 trust_power(node.store)
                 node.store.rest()

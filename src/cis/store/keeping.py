@@ -69,6 +69,12 @@ def keep_of(connection: apsw.Connection, space: SpaceId) -> Keep:
     return _decode(stored) if stored is not None else EVERYTHING
 
 
+def without_vectors(connection: apsw.Connection) -> list[SpaceId]:
+    """Return the spaces of which this device keeps no vectors."""
+    query = "SELECT s.id, m.value FROM space s JOIN meta m ON m.name = 'keep ' || lower(hex(s.id)) ORDER BY s.no"
+    return [SpaceId(space) for space, policy in fetch(connection, query) if not _decode(policy).vectors]
+
+
 def set_keep(connection: apsw.Connection, space: SpaceId, keep: Keep, entropy: Entropy) -> bool:
     """Take up a policy, under a new number; what it keeps that is not here is wanted. False where nothing changes."""
     before = keep_of(connection, space)

@@ -75,10 +75,8 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY(replica, low)) WITHOUT ROWID;
     """,
     """
-    -- bodies that are elsewhere by choice; name is what is known of the content, where it was read before; wanted: it
-    -- is to come back. A body beside such a row was fetched to be read, at used_ms
-    CREATE TABLE absent(rid INTEGER PRIMARY KEY, name BLOB, wanted INT NOT NULL DEFAULT 0,
-        used_ms INT NOT NULL DEFAULT 0);
+    -- bodies that are elsewhere by choice; wanted: such a one is to come back
+    CREATE TABLE absent(rid INTEGER PRIMARY KEY, wanted INT NOT NULL DEFAULT 0);
     -- the number of the policy a member reported, empty where it keeps everything; and those it had heard of others
     ALTER TABLE report ADD COLUMN number BLOB NOT NULL DEFAULT x'';
     ALTER TABLE report ADD COLUMN known BLOB NOT NULL DEFAULT x'';

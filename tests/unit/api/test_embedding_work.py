@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -23,6 +24,7 @@ from cis.model import Kind, NodeId
 from cis.node.home import Home
 from cis.node.local import LocalNode
 from cis.store.author import Write, Written
+from cis.store.keeping import Keep, set_keep
 from cis.wire.content import Content
 from tests.unit.api.embedders import Senses
 
@@ -288,3 +290,16 @@ def test_a_vector_left_over_by_a_deletion_elsewhere_is_taken_back(
     start(model)
     wait(lambda: told)
     assert [(one.kind, one.content) for one in told[0]] == [(Kind.VECTOR, Content("gone"))]
+
+
+def test_what_is_kept_without_vectors_is_not_embedded_nor_waited_for(
+    local: LocalNode, start: Callable[..., EmbeddingWork], model: Senses
+) -> None:
+    policy = Keep(vectors=False)
+    local.store.execute(lambda connection: set_keep(connection, local.cluster.public, policy, os.urandom)).result()
+    put(local, "light", "dark")
+    put(local, "secret", "dark", "private")
+    work = start(model)
+    wait(lambda: vectors_of(local, "secret", "private"))
+    assert waiting(local, work) == 0
+    assert model.texts == ["secret\ndark"]

@@ -16,6 +16,8 @@ from cis.api.membership.trust_schema import (
     CreateSpace,
     EditAccess,
     GrantRole,
+    KeepSpace,
+    Kept,
     ListDecisions,
     ListSpaces,
     PlanRevocation,
@@ -257,3 +259,20 @@ def test_a_removed_node_can_still_look_at_what_it_has_and_change_nothing(cluster
     ):
         with pytest.raises(Denied):
             cluster.ask(request)
+
+
+def test_a_device_says_how_much_of_a_space_it_keeps_and_whether_somebody_keeps_all_of_it(cluster: Cluster) -> None:
+    assert cluster.spaces()["public"].keeps.vectors
+    assert cluster.node.status().elsewhere == {}
+    kept = cluster.ask(KeepSpace(space="public", keeps=Kept(vectors=False)))
+    assert (kept.keeps.vectors, kept.elsewhere, kept.kept_by) == (False, 0, ())
+    assert not cluster.spaces()["public"].keeps.vectors
+    assert (cluster.node.status().elsewhere, cluster.node.status().unbacked) == ({"public": 0}, ("public",))
+    cluster.ask(KeepSpace(space="public"))
+    assert (cluster.spaces()["public"].keeps.vectors, cluster.node.status().elsewhere) == (True, {})
+
+
+@pytest.mark.parametrize("space", ["private", "nowhere"])
+def test_of_no_other_space_than_a_shared_one_anything_is_left_to_others(cluster: Cluster, space: str) -> None:
+    with pytest.raises(UsageError, match=space):
+        cluster.ask(KeepSpace(space=space, keeps=Kept(vectors=False)))

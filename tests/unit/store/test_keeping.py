@@ -95,7 +95,7 @@ def report(teller: Store, *listeners: Store, knows: bool = True) -> None:
             theirs = stated_number(reader.connection, SPACE)
         known = [(node(listener), theirs)] if knows and theirs else []
         listener.execute(
-            lambda connection, known=known: save_report(connection, SPACE, node(teller), held, number, known)  # type: ignore[misc] # bound now
+            lambda connection, known=known: save_report(connection, SPACE, node(teller), held, number, known)
         ).result(WAIT_S)
 
 
@@ -146,7 +146,7 @@ def test_a_body_that_was_left_out_though_this_device_wants_it_is_missing(full: S
     embed(full, "k")
     with full.snapshot() as reader:
         log = LogReader(reader.connection, SPACE)
-        merge(third, *[log.segment(full.replica, one, one, (Kind.VECTOR,)) for one in (1, 2)])  # type: ignore[list-item] # there are
+        merge(third, *[log.segment(full.replica, one, one, (Kind.VECTOR,)) for one in (1, 2)])
     assert (unheld(third), absent(third)) == (1, 0)
 
 
@@ -208,7 +208,7 @@ def test_nobody_leans_on_a_member_that_is_partial_itself_or_was_silent_for_long(
     report(full, partial)
     for days in range(HOLDER_SILENT_MS_MAX // 86_400_000 + 2):
         now_ms = days * 86_400_000
-        partial.execute(lambda connection, at=now_ms: count_silence(connection, SPACE, [node(full)], at)).result(WAIT_S)  # type: ignore[misc] # bound now
+        partial.execute(lambda connection, at=now_ms: count_silence(connection, SPACE, [node(full)], at)).result(WAIT_S)
     let_all_go(partial)
     assert has_vector(partial, "k")
 

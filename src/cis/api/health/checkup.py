@@ -224,6 +224,16 @@ def _search(scene: Scene) -> Finding | None:
     return "ok", f"by words and meaning ({found.model}){waiting}", ""
 
 
+def _kept(scene: Scene) -> Finding | None:
+    """Whether what this device leaves to others is kept by somebody."""
+    if scene.node is None or not scene.node.elsewhere:
+        return None
+    if scene.node.unbacked:
+        found = f"not everything is to be kept, and nobody is known who does, of: {scene.some(scene.node.unbacked)}"
+        return "warn", found, "connect a member that keeps everything; until then all stays here: cis space list"
+    return "ok", f"{sum(scene.node.elsewhere.values())} bodies are on other devices by choice: cis space list", ""
+
+
 HEALTH: Checks = (
     ("environment", environment),
     ("node", _node),
@@ -250,6 +260,7 @@ HEALTH: Checks = (
     ("keys of the cluster", renewal),
     ("keys members have", lacking),
     ("search", _search),
+    ("kept here", _kept),
     ("store", _integrity),
     ("disk", disk),
 )

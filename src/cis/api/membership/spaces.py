@@ -53,12 +53,17 @@ class SpaceNames:
         return {name: ROLE_NAMES[role] for name, role in sorted(found) if role is not None}
 
 
-def elsewhere(local: LocalNode) -> dict[str, int]:
-    """Return how many bodies of each space are on other devices by choice, where not everything is kept."""
-    names = SpaceNames(local)
+def elsewhere(local: LocalNode) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return of the spaces of which not everything is kept how many bodies are on other devices by choice.
+
+    Behind it stand those of which no other member is known to keep everything.
+    """
+    names, own = SpaceNames(local), local.identity.node
     with local.store.snapshot() as reader:
-        partial = [space for space in names.spaces if keep_of(reader.connection, space).partial]
-        return {names.name(space): count_absent(reader.connection, space) for space in partial}
+        connection = reader.connection
+        partial = [space for space in names.spaces if keep_of(connection, space).partial]
+        unbacked = tuple(names.name(space) for space in partial if not holders(connection, space, own))
+        return {names.name(space): count_absent(connection, space) for space in partial}, unbacked
 
 
 class SpaceOperations:
@@ -113,7 +118,7 @@ class SpaceOperations:
             bytes=holdings.bytes,
             keeps=Kept(vectors=keep.vectors),
             elsewhere=elsewhere,
-            kept_by=tuple(sorted(map(cluster.name_of, holding))),
+            kept_by=tuple(sorted(cluster.name_of(node) for node, held in holding.items() if held.seqs)),
         )
 
     def _private(self) -> SpaceInfo:

@@ -30,6 +30,7 @@ from cis.embedding.choosing import EmbeddingOptions, embedder_of, may_embed, why
 from cis.errors import CisError, TimedOut, Unavailable
 from cis.model import SpaceId
 from cis.node.local import LocalNode
+from cis.store.keeping import without_vectors
 from cis.store.priority import be_nice
 from cis.store.texts import points
 
@@ -147,7 +148,7 @@ class EmbeddingWork:
             return 0
         count, counted_s = self._counted
         if count <= MANY or time.monotonic() > counted_s + COUNTED_S:
-            count = self._local.store.count_unembedded(model.name, self._skipped(model))
+            count = self._local.store.count_unembedded(model.name, _left(self._local, self._skipped(model)))
             self._counted = count, time.monotonic()
         return max(0, count - self._due.aside)
 
@@ -254,7 +255,7 @@ class EmbeddingWork:
         store, name = self._local.store, model.name
         self._stored(lambda: take_back(store))
         for limit in CONSIDERED:
-            waiting = self._stored(partial(store.unembedded, name, limit, self._skipped(model)))
+            waiting = self._stored(partial(store.unembedded, name, limit, _left(self._local, self._skipped(model))))
             due, later_s = self._due.choose(waiting, time.monotonic(), self._hurried)
             if len(waiting) < limit or len(due) >= ROUND_TEXTS_MAX:
                 break
@@ -323,6 +324,12 @@ class EmbeddingWork:
     def _worked(self) -> None:
         with self._changed:
             self._problem, self._failures, self._retry_s = "", 0, 0.0
+
+
+def _left(local: LocalNode, skipped: Iterable[SpaceId]) -> tuple[SpaceId, ...]:
+    """Return the spaces nothing of which is embedded: the model may not see them, or no vectors are to be kept."""
+    with local.store.snapshot() as reader:
+        return (*skipped, *without_vectors(reader.connection))
 
 
 def _within(seconds: float, call: Callable[[], Floats]) -> Floats:

@@ -69,6 +69,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """memories that took another key when this node joined its cluster, since it was started; the first thousand"""
     elsewhere: dict[str, int] = {}
     """bodies that are not on this device by choice, by space, for those of which it does not keep everything"""
+    unbacked: tuple[str, ...] = ()
+    """of these, those of which no other member is known to keep everything"""
 
 
 class GetStatus(Request[NodeStatus], frozen=True, kw_only=True):
