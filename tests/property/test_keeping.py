@@ -17,7 +17,7 @@ import pytest
 from cis.model import Dot, Kind, NodeId, VersionVector, node_of
 from cis.model.change import BODILESS
 from cis.store.author import Write
-from cis.store.keeping import Keep, known_partial, let_go, set_keep, stated_number
+from cis.store.keeping import Keep, known_partial, let_go, lettable, set_keep, stated_number
 from cis.store.log import LogReader
 from cis.store.stability import reportable, save_report
 from cis.store.store import Store
@@ -88,7 +88,10 @@ class Devices:
 
     def let_go(self) -> None:
         store = self.chance.choice(self.stores)
-        store.execute(lambda connection: let_go(connection, SPACE, node_of(store.replica))).result(WAIT_S)
+        own = node_of(store.replica)
+        with store.snapshot() as reader:
+            rids = lettable(reader.connection, SPACE, own)
+        store.execute(lambda connection: let_go(connection, SPACE, own, rids)).result(WAIT_S)
 
     def sync(self) -> None:
         """Bring one device what another holds whole, as a session does."""

@@ -20,7 +20,7 @@ from cis.node.local import LocalNode
 from cis.node.syncing import standing
 from cis.node.topics import SYSTEM_PREFIX
 from cis.store.collection import START, collect, raise_floor, truncate
-from cis.store.keeping import NUMBER_LENGTH, known_partial, let_go, stated_number
+from cis.store.keeping import LET_GO_AT_ONCE, NUMBER_LENGTH, known_partial, let_go, lettable, stated_number
 from cis.store.read import Reader
 from cis.store.stability import (
     RETIRED_MS,
@@ -149,8 +149,11 @@ class Stability:
     def let_go(self, space: SpaceId) -> None:
         """Let bodies go that this device does not keep, as far as others surely hold them; in steps."""
         own = self._local.identity.node
-        while self._local.store.execute(partial(let_go, space=space, own=own)).result():
-            pass
+        with self._local.store.snapshot() as reader:
+            rids = lettable(reader.connection, space, own)
+        for at in range(0, len(rids), LET_GO_AT_ONCE):
+            some = rids[at : at + LET_GO_AT_ONCE]
+            self._local.store.execute(partial(let_go, space=space, own=own, rids=some)).result()
 
     def _others(self, space: SpaceId) -> list[NodeId]:
         """Whose reports are waited for: the members', but for who keeps a space blind and cannot report.

@@ -31,7 +31,6 @@ from cis.store.database import fetch
 from cis.store.engine import Engine
 from cis.store.incarnation import current_replica
 from cis.store.jobs import Job
-from cis.store.keeping import let_go
 from cis.store.log import LogReader
 from cis.store.merge import Merger
 from cis.store.placing import Placer
@@ -300,10 +299,8 @@ def let_go_unheld() -> Iterator[None]:
     def hasty(connection: apsw.Connection, space: SpaceId, _: NodeId) -> VersionVector:
         return VersionVector(Reader(connection, {}).vector(space).seqs)
 
-    def careless(connection: apsw.Connection, space: SpaceId, own: NodeId) -> bool:
-        return let_go(connection, space, NodeId(bytes(len(own))))
-
-    with mock.patch("cis.store.keeping.held_elsewhere", hasty), mock.patch("cis.node.stability.let_go", careless):
+    everything = mock.patch("cis.store.keeping.held_elsewhere", hasty)
+    with everything, mock.patch("cis.store.keeping.node_of", return_value=None):
         yield
 
 

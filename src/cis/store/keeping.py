@@ -29,17 +29,18 @@ NUMBER_LENGTH = 8
 HOLDER_SILENT_MS_MAX = 30 * 86_400_000
 """What a member silent for longer has reported is not leant on."""
 LET_GO_AT_ONCE = 4096
-"""Rows looked at per step, so that a step holds the writer for some ten milliseconds."""
+"""Rows per step, so that a step holds the writer for some ten milliseconds."""
 _LETTABLE = """
-    SELECT h.rid, substr(h.record, 9, 16) AS m FROM {source} CROSS JOIN head h ON h.rid = n.value
+    SELECT h.rid, substr(h.record, 9, 16) AS m FROM carray(?) n CROSS JOIN head h ON h.rid = n.value
     WHERE EXISTS (SELECT 1 FROM body b WHERE b.rid = h.rid)
     AND NOT EXISTS (SELECT 1 FROM absent a WHERE a.rid = h.rid)
     AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = h.rid)
     AND NOT EXISTS (SELECT 1 FROM hidden k WHERE k.rid = h.rid)
     AND (EXISTS (SELECT 1 FROM live l WHERE l.memory = m AND l.rid = h.rid)
         OR EXISTS (SELECT 1 FROM live0 l WHERE l.memory = m AND l.rid = h.rid))"""
-_OF_ROWS = _LETTABLE.format(source="carray(?1) n")
-_VECTORS = "SELECT rid FROM head WHERE rid BETWEEN ? AND ? AND substr(record, 33, 1) = ? ORDER BY rid LIMIT ?"
+_VECTORS = """
+    SELECT rid FROM head h WHERE rid BETWEEN ? AND ? AND substr(record, 33, 1) = ?
+    AND EXISTS (SELECT 1 FROM body b WHERE b.rid = h.rid) ORDER BY rid"""
 
 
 class Keep(msgspec.Struct, array_like=True, frozen=True):
@@ -83,12 +84,11 @@ def set_keep(connection: apsw.Connection, space: SpaceId, keep: Keep, entropy: E
     number = entropy(NUMBER_LENGTH) if keep.partial else b""
     row = (_name(space), msgspec.msgpack.encode(msgspec.structs.replace(keep, number=number)))
     connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", row)
-    if keep.vectors:
-        connection.execute(
-            "UPDATE absent SET wanted = 1 WHERE rid >> ?2 IN "
-            "(SELECT r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1)",
-            (space, SEQ_BITS),
-        )
+    connection.execute(
+        "UPDATE absent SET wanted = ?3 WHERE rid >> ?2 IN "
+        "(SELECT r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1)",
+        (space, SEQ_BITS, keep.vectors),
+    )
     return True
 
 
@@ -136,21 +136,25 @@ def held_elsewhere(
     return joined
 
 
-def let_go(connection: apsw.Connection, space: SpaceId, own: NodeId) -> bool:
-    """Let some bodies go that the policy does not keep and that may go; True while there may be more.
+def lettable(connection: apsw.Connection, space: SpaceId, own: NodeId) -> list[int]:
+    """Return the rows whose body the policy does not keep and that may go; scans the headers of the space."""
+    found: list[int] = []
+    if keep_of(connection, space).partial:
+        for number, last in _bounds(connection, space, own).items():
+            bounds = (rid_of(number, 1), last, bytes((Kind.VECTOR,)))
+            found += [rid for (rid,) in fetch(connection, _VECTORS, bounds)]
+    return found
 
-    In the caller's transaction, whose view of the reports it judges by.
-    """
-    keep = keep_of(connection, space)
-    if not keep.partial:
-        return False
-    elsewhere = held_elsewhere(connection, space, own)
-    query = "SELECT r.no, r.id FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ? AND s.replicated"
-    for number, replica in fetch(connection, query, (space,)):
-        last = elsewhere.contiguous(ReplicaId(replica))
-        if node_of(ReplicaId(replica)) != own and last and _let_go_of_log(connection, number, last):
-            return True
-    return False
+
+def let_go(connection: apsw.Connection, space: SpaceId, own: NodeId, rids: Sequence[int]) -> None:
+    """Let the bodies of rows go that were found `lettable`, as far as they still are, in the caller's transaction."""
+    if not keep_of(connection, space).partial:
+        return
+    bounds = _bounds(connection, space, own)
+    chosen = array("q", [rid for rid in rids if rid <= bounds.get(rid >> SEQ_BITS, 0)])
+    found = fetch(connection, _LETTABLE, (apsw.carray(chosen),)) if chosen else []
+    if found:
+        _part_with(connection, space, found)
 
 
 def leave_out(connection: apsw.Connection, rids: Iterable[int]) -> None:
@@ -170,27 +174,21 @@ def count_absent(connection: apsw.Connection, space: SpaceId) -> int:
     return count
 
 
-def _let_go_of_log(connection: apsw.Connection, number: int, last: int) -> bool:
-    after = rid_of(number, 1)
-    while True:
-        bounds = (after, rid_of(number, last), bytes((Kind.VECTOR,)), LET_GO_AT_ONCE)
-        rids = array("q", [rid for (rid,) in fetch(connection, _VECTORS, bounds)])
-        if not rids:
-            return False
-        found = fetch(connection, _OF_ROWS, (apsw.carray(rids),))
-        if found:
-            _part_with(connection, number, found)
-            return True
-        after = rids[-1] + 1
+def _bounds(connection: apsw.Connection, space: SpaceId, own: NodeId) -> dict[int, int]:
+    """Return by others' logs the row up to which bodies may go: what was written here never does."""
+    elsewhere = held_elsewhere(connection, space, own)
+    query = "SELECT r.no, r.id FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ? AND s.replicated"
+    logs = [(number, ReplicaId(replica)) for number, replica in fetch(connection, query, (space,))]
+    return {number: rid_of(number, elsewhere.contiguous(log)) for number, log in logs if node_of(log) != own}
 
 
-def _part_with(connection: apsw.Connection, number: int, rows: Sequence[tuple[int, bytes]]) -> None:
+def _part_with(connection: apsw.Connection, space: SpaceId, rows: Sequence[tuple[int, bytes]]) -> None:
     leave_out(connection, (rid for rid, _ in rows))
     gone = apsw.carray(array("q", [rid for rid, _ in rows]))
     connection.execute("DELETE FROM body WHERE rid IN (SELECT value FROM carray(?))", (gone,))
     memories = b"".join(sorted({memory for _, memory in rows}))
-    query = "INSERT INTO journal(space, replica, memories) SELECT space, 0, ?2 FROM replica WHERE no = ?1"
-    connection.execute(query, (number, memories))
+    query = "INSERT INTO journal(space, replica, memories) SELECT no, 0, ?2 FROM space WHERE id = ?1"
+    connection.execute(query, (space, memories))
 
 
 def _names(known: bytes, node: NodeId, number: bytes) -> bool:

@@ -18,6 +18,7 @@ from cis.store.keeping import (
     count_absent,
     held_elsewhere,
     let_go,
+    lettable,
     set_keep,
     stated_number,
 )
@@ -100,8 +101,9 @@ def report(teller: Store, *listeners: Store, knows: bool = True) -> None:
 
 
 def let_all_go(store: Store) -> None:
-    while store.execute(lambda connection: let_go(connection, SPACE, node(store))).result(WAIT_S):
-        pass
+    with store.snapshot() as reader:
+        rids = lettable(reader.connection, SPACE, node(store))
+    store.execute(lambda connection: let_go(connection, SPACE, node(store), rids)).result(WAIT_S)
 
 
 def session(one: Store, two: Store) -> tuple[Side, Side]:
@@ -344,3 +346,24 @@ def test_who_keeps_everything_again_lacks_what_it_let_go_until_others_gave_it(fu
     report(full, partial)
     let_all_go(partial)
     assert not has_vector(partial, "k")
+
+
+def test_who_thinks_better_of_keeping_everything_lacks_nothing_by_it(full: Store, partial: Store) -> None:
+    arrived(full, partial)
+    report(full, partial)
+    let_all_go(partial)
+    keep(partial, Keep())
+    keep(partial, WITHOUT_VECTORS)
+    assert (absent(partial), unheld(partial)) == (1, 0)
+
+
+def test_what_may_go_is_judged_again_when_it_goes(full: Store, partial: Store) -> None:
+    arrived(full, partial)
+    report(full, partial)
+    with partial.snapshot() as reader:
+        rids = lettable(reader.connection, SPACE, node(partial))
+    assert len(rids) == 1
+    keep(full, WITHOUT_VECTORS)
+    report(full, partial)
+    partial.execute(lambda connection: let_go(connection, SPACE, node(partial), rids)).result(WAIT_S)
+    assert has_vector(partial, "k")
