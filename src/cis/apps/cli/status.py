@@ -56,13 +56,13 @@ def _parts(found: NodeStatus) -> Iterator[tuple[str, Sequence[str]]]:
                 "what it holds stays here; to come back: an admin's `cis invite`, then `cis join` here",
             ),
         )
+    partial = found.elsewhere.items()
+    yield "kept here", [f"{name}: not everything; {count} bodies on other devices alone" for name, count in partial]
     if found.running:
         yield "connected", list(_connected(found))
     if found.peers:
         yield "in step", (_in_step(found.peers),)
     yield "memories", (f"{found.memories} public",)
-    partial = found.elsewhere.items()
-    yield "kept here", [f"{name}: not everything; {count} bodies on other devices alone" for name, count in partial]
     yield from _limits(found)
     yield "problem", list(problem_lines(found))
 
