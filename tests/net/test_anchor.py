@@ -353,6 +353,26 @@ async def test_who_connects_and_asks_for_nothing_is_cut_off(monkeypatch: pytest.
         writer.close()
 
 
+_ASKS = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [_ASKS + b"Transfer-Encoding: chunked\r\n\r\nno size\r\n", _ASKS + b"\r\n" + b"\xff\xff\r\n\r\n", b"\xff\r\n\r\n"],
+    ids=["a body", "a second request", "a request"],
+)
+async def test_what_breaks_off_in_the_middle_is_a_strangers_mistake_and_no_traceback(
+    said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with anchored() as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(said)
+        async with asyncio.timeout(20):
+            assert b" 400 " in await reader.read()
+        writer.close()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 async def test_the_name_an_anchor_was_given_is_what_claims_are_made_for() -> None:
     """So no other anchor can draw a claim for this one out of a node, whatever it says of itself."""
     member = Member()

@@ -31,7 +31,9 @@ def test_the_wheel_has_what_runs_and_the_sdist_what_builds_it(built: dict[str, P
     for path in built.values():
         check_contents(path)
     wheel, sdist = names_in(built[".whl"]), names_in(built[".gz"])
-    sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "cis").rglob("*.py")}
+    kinds = {".py", ".html", ".css", ".js", ".svg"}
+    files = [path for path in (ROOT / "src" / "cis").rglob("*") if path.suffix in kinds]
+    sources = {str(path.relative_to(ROOT / "src")) for path in files}
     assert sources <= set(wheel)
     assert {f"src/{name}" for name in sources} <= set(sdist)
     assert {"LICENSE", "README.md", "CHANGELOG.md", "Makefile", "requirements/lock.txt", "tests/test_tidy.py"} <= set(

@@ -9,22 +9,12 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cis.api.exchange import (
-    FORMATS,
-    Count,
-    Element,
-    Entry,
-    Problem,
-    Vector,
-    read_entries,
-    read_jsonl,
-    read_markdown,
-    read_mcp_memory,
-    validate,
-    write_jsonl,
-    write_markdown,
-    write_mcp_memory,
-)
+from cis.api.exchange.detect import FORMATS, read_entries
+from cis.api.exchange.entry import Count, Element, Entry, Vector, validate
+from cis.api.exchange.jsonl import read_jsonl, write_jsonl
+from cis.api.exchange.markdown import read_markdown, write_markdown
+from cis.api.exchange.mcp_memory import read_mcp_memory, write_mcp_memory
+from cis.api.exchange.source import Problem
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 

@@ -167,6 +167,18 @@ def test_a_content_is_read_or_refused(plaintext: bytes) -> None:
     assert decode_content(encode_content(content)) == content
 
 
+def test_a_content_with_more_levels_than_can_be_followed_is_refused() -> None:
+    """A later version may add fields; whoever wrote this must not keep others from listing what else there is."""
+    fields = ["key", b"value", 0, "note", [], 0, b"", "", 0, 0]
+    for depth in (10, 100_000):
+        plain = msgspec.msgpack.encode([*fields, msgspec.Raw(b"\x91" * depth + b"\xc0")]) + b"\x80"
+        if depth == 10:
+            assert decode_content(plain).key == "key"
+        else:
+            with pytest.raises(ValueError, match="nested"):
+                decode_content(plain)
+
+
 CONTENTS = st.builds(
     Content,
     key=st.text(

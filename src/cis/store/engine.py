@@ -305,7 +305,8 @@ class Engine:
         if self._merger.holding:
             self._promote_due()
         while self._unfolded and idle():
-            self._fold_once()
+            if not self._tidy(lambda: compact(self._connection)):
+                self._unfolded = 0
         if idle():
             self._tidy(lambda: trim_journal(self._connection, self._around.indexed()))
 
@@ -318,10 +319,6 @@ class Engine:
 
         if self._tidy(promote):
             self._tell(round_)
-
-    def _fold_once(self) -> None:
-        if not self._tidy(lambda: compact(self._connection)):
-            self._unfolded = 0
 
     def _tidy(self, step: Callable[[], bool]) -> bool:
         """Run a step of upkeep in a transaction; what fails is tried again later."""

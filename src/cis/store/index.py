@@ -176,24 +176,23 @@ class Indexer:
             self._wake.clear()
             if self._closing:  # looked at after the clearing, which may have swallowed that word
                 break
+            stopped: StoreError | None = None
             try:
                 self._work()
             except StoreError as error:
                 _log.warning("indexing stopped, and goes on with the next commit: %s", error)
-                self._refuse(error)
+                stopped = error
             except Exception as error:  # noqa: BLE001 - the index only follows; its thread outlives whatever it meets
                 _log.exception("indexing stopped; it goes on with the next commit")
-                self._refuse(StoreError(f"internal error in the index: {error!r}; `cis memory reindex` mends it"))
+                stopped = StoreError(f"internal error in the index: {error!r}; `cis memory reindex` mends it")
+            if stopped is not None:  # nobody knows when the next commit comes, so nobody waits for it
+                for errands in (self._soon, self._late):
+                    errands.refuse(stopped)
             self._wake.wait(None if self._forget_at is None else max(0.0, self._forget_at - time.monotonic()))
         for errands in (self._soon, self._late):
             errands.close()
         self._connection.close()
         self._source.close()
-
-    def _refuse(self, error: StoreError) -> None:
-        """Answer whoever waits for an errand: nobody knows when the next commit comes."""
-        for errands in (self._soon, self._late):
-            errands.refuse(error)
 
     def _work(self) -> None:
         """Do all there is to do, what others wait for first."""
