@@ -42,7 +42,7 @@ _ERRORS: dict[type, int] = {
 }
 _LASTING = (1, 1, 5, 50)
 """How many operations fail in a row."""
-LIVES_MAX = 200
+LIVES_MAX = 50
 """Places at which one life is made to fail, before another is lived."""
 _FULL, _POWER = 0.3, 0.4
 

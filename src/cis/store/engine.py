@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from cis.store.replicas import LogEnd
     from cis.trust.sealing import Entropy, SpaceKeys
     from cis.trust.signing import Verified
 
@@ -214,20 +213,18 @@ class Engine:
     def _mind_own_log(self, told: Iterable[tuple[Verified, Applied | PeerFault]]) -> None:
         """Go on under a new incarnation where this replica's log was cut, or others know more of it than this store.
 
-        Then either this store was rolled back or cloned, or somebody means to replace what is yet to be written.
+        More is known where it lies behind a gap, was named, or is stable. Then either this store was rolled back or
+        cloned, or somebody means to replace what is yet to be written.
         """
-        own = self._signer.replica()
+        own, awaits = self._signer.replica(), self._merger.awaits
         lived = any(verified.replica == own and _is_news(outcome) for verified, outcome in told)
-        if lived or any(self._is_surpassed(end) for end in self._replicas.of(own)):
+        ends = self._replicas.of(own)
+        if lived or any(end.beyond or end.floor > end.seq or awaits(end.number) for end in ends):
             _log.warning("others know what this replica never wrote: it goes on under a new incarnation")
             self._signer.renew(self._connection)
         elif any(self._around.limit(space, own) is not None for space in self._replicas.spaces_of(own)):
             _log.warning("what this node wrote was cut off with its removal: it goes on under a new incarnation")
             self._signer.renew(self._connection)
-
-    def _is_surpassed(self, end: LogEnd) -> bool:
-        """Tell whether more is known of an own log than it holds: what lies behind a gap, was named, or is stable."""
-        return end.beyond or end.floor > end.seq or self._merger.awaits(end.number)
 
     def _save_clock(self) -> None:
         clocks = {_SHARED_CLOCK: self._clock, _PRIVATE_CLOCK: self._private_clock}
@@ -305,8 +302,7 @@ class Engine:
         if self._merger.holding:
             self._promote_due()
         while self._unfolded and idle():
-            if not self._tidy(lambda: compact(self._connection)):
-                self._unfolded = 0
+            self._fold_once()
         if idle():
             self._tidy(lambda: trim_journal(self._connection, self._around.indexed()))
 
@@ -319,6 +315,10 @@ class Engine:
 
         if self._tidy(promote):
             self._tell(round_)
+
+    def _fold_once(self) -> None:
+        if not self._tidy(lambda: compact(self._connection)):
+            self._unfolded = 0
 
     def _tidy(self, step: Callable[[], bool]) -> bool:
         """Run a step of upkeep in a transaction; what fails is tried again later."""

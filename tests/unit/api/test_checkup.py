@@ -168,6 +168,7 @@ PHONE = PeerSync(
         ({}, 0, "ok", "1 of 1"),
         ({"spaces": (SpaceSync("public", in_step=False, behind_here=3, behind_there=0),)}, 0, "warn", "not in step"),
         ({"asked": False}, 0, "warn", "do not say"),
+        ({"asked": False, "connected": False}, 0, "ok", "no member"),
         ({}, 2, "warn", "without their value"),
     ],
 )

@@ -187,6 +187,7 @@ async def test_localhost_is_this_machine_too(tmp_path: Path) -> None:
         ("/api/live", b"", 400),
         ("/api/live", b"\xff", 400),
         ("/api/live", b"[" * 100_000, 400),
+        ("/api/live", b'{"' + b"\xed\xa0\x80" + b'": 1}', 400),
         ("/api/live", b'{"more": 1}', 400),
         ("/api/save", b'{"key": "k", "text": 1}', 400),
         ("/api/nothing", b"{}", 404),

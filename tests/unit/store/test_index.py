@@ -211,6 +211,7 @@ def test_an_indexer_that_is_closed_as_it_looks_for_work_ends(store: Store) -> No
         indexer._wake.set()
 
     indexer._wake = Interrupted(close)
-    woken.set()
+    for event in (woken, indexer._wake):  # whichever it waits for
+        event.set()
     indexer._thread.join(WAIT_S)
     assert not indexer._thread.is_alive()

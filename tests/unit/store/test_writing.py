@@ -15,7 +15,7 @@ import pytest
 from cis.crdt import Policy, Shape
 from cis.errors import StoreError, UsageError
 from cis.model import Kind, SpaceId
-from cis.store import rows
+from cis.store import engine, rows
 from cis.store.author import Write
 from cis.store.compaction import SLICE
 from cis.store.engine import Commit
@@ -386,3 +386,15 @@ def test_what_goes_while_it_is_read_is_read_as_it_was(store: Store, monkeypatch:
     recalled = store.reader.recall(SPACE, "k")
     assert recalled is not None
     assert recalled.latest.content == Content("k", b"v")
+
+
+def test_a_writer_that_never_rests_folds_between_two_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "FOLD_AT_ROWS", 0)
+    monkeypatch.setattr(engine.Engine, "rest", lambda *_: None)
+    with open_store(tmp_path / "s", Author(1)) as store:
+        write(store, put("a", "1"))
+        write(store, put("b", "2"))
+        unfolded = store.execute(lambda connection: connection.execute("SELECT count(*) FROM live0").get)
+        assert unfolded.result(WAIT_S) == 0

@@ -194,6 +194,8 @@ def _in_step(scene: Scene) -> Finding | None:
     if scene.sync.bodies_missing:
         found = f"{scene.sync.bodies_missing} memories came without their value"
         return "warn", found, "cis p2p sync --full fetches them from whoever holds them"
+    if not asked:
+        return "ok", "compared with no member: none is connected", ""
     return "ok", f"{len(asked)} of {len(scene.sync.members)} other members asked, and in step", ""
 
 

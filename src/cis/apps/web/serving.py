@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -29,6 +29,7 @@ from cis.apps.web.gate import Gate
 from cis.errors import CisError, Denied, Unavailable, UsageError
 
 _log = logging.getLogger(__name__)
+_Question = TypeVar("_Question")
 
 HOST = "127.0.0.1"
 BODY_BYTES_MAX = 2 << 20
@@ -74,8 +75,6 @@ class WebServer:
             if not self._gate.is_ours(asked):
                 raise Denied(f"this is not asked by the page of `cis web`: open {self._address} itself")
             return await (self._answer_post(asked) if asked.method == "POST" else self._give_file(asked))
-        except msgspec.MsgspecError as error:
-            return _refusal(400, UsageError(f"not a question of the page: {error}"))
         except CisError as error:
             return _refusal(status_of(error), plain(error))
         except Exception:  # noqa: BLE001 - the boundary of one request: a defect met in it ends that request alone
@@ -90,14 +89,14 @@ class WebServer:
         if (body := asked.body) is None:
             return _refusal(413, UsageError(f"that is more than {BODY_BYTES_MAX:,} bytes"))
         if asked.path == ENTRY_PATH:
-            return self._enter(msgspec.json.decode(body, type=Entry))
+            return self._enter(_read(body, Entry))
         if not self._gate.admits(asked, time.monotonic()):
             return _refusal(401, Denied(f"this browser was not let in: {USED}"))
         name = asked.path.removeprefix(QUESTIONS_PATH)
         if not asked.path.startswith(QUESTIONS_PATH) or name not in QUESTIONS:
             return _refusal(404, UsageError("there is no such question"))
         kind, ask = QUESTIONS[name]
-        return _json(200, await ask(self._node, msgspec.json.decode(body, type=kind)))
+        return _json(200, await ask(self._node, _read(body, kind)))
 
     def _enter(self, entry: Entry) -> Answer:
         session = self._gate.enter(entry.token, time.monotonic())
@@ -138,6 +137,13 @@ def _listening(port: int) -> socket.socket:
         raise Unavailable(f"cannot listen on {HOST}, port {port}: {why}; without --port a free one is taken") from error
     listener.setblocking(False)
     return listener
+
+
+def _read(body: bytes, kind: type[_Question]) -> _Question:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"not a question of the page: {error}") from error
 
 
 def _json(status: int, value: Any, *headers: tuple[str, str]) -> Answer:  # noqa: ANN401 - anything msgspec encodes
