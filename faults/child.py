@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import random
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +120,7 @@ def disk_of(orders: Orders) -> Iterator[None]:
 
 if __name__ == "__main__":
     given = msgspec.json.decode(sys.argv[1], type=Orders)
+    faulthandler.register(signal.SIGUSR1)
     logging.basicConfig(level=os.environ.get("CIS_FAULTS_LOG", "WARNING"))
     with disk_of(given):
         asyncio.run(main(given))

@@ -1,6 +1,8 @@
 """No memory is left: a running node may take no more address space for a while.
 
 It may refuse writes, and it may end, as it would where the system ends it: what it acknowledged is there all the same.
+It may stand still as well, and is then ended: a thread that lacks the memory to begin leaves whoever started it waiting
+for ever (CPython's ``Thread.start``).
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ async def _squeeze(crowd: Crowd, count: int) -> None:
         await crowd.while_writing(SQUEEZE_MAX_S)
         if not victim.ended:
             resource.prlimit(victim.pid, resource.RLIMIT_AS, limits)
+            if not await crowd.answers(victim):
+                crowd.counts["nodes that stood still, and were ended"] += 1
+                await victim.end()
+                await crowd.start(victim)
 
 
 def _taken(pid: int) -> int:

@@ -32,6 +32,7 @@ from faults.report import Report, Task
 
 ROOT = Path(__file__).resolve().parents[1]
 START_S, STATE_S, STOP_S, CONVERGENCE_S = 90.0, 60.0, 60.0, 240.0
+ANSWER_S = 20.0
 _POLL_S = 0.1
 
 
@@ -93,6 +94,7 @@ class Node:
                 env={**os.environ, **self.variables, "PYTHONPATH": path},
             )
         ready = asyncio.Event()
+        self._states = asyncio.Queue()
         self._reading = group.create_task(self._read(self._process, ready))
         async with asyncio.timeout(START_S):
             await ready.wait()
@@ -185,6 +187,15 @@ class Crowd:
             while any(len(node.acknowledged) == was for node, was in zip(nodes, before, strict=True)):
                 await asyncio.sleep(_POLL_S)
 
+    async def answers(self, node: Node) -> bool:
+        """Tell whether a node answers within a bound."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await node.state()
+        except (TimeoutError, OSError):  # gone, perhaps
+            return False
+        return True
+
     async def converge(self) -> None:
         """Have the writing end, and wait until all hold the same."""
         for node in self.nodes:
@@ -194,7 +205,19 @@ class Crowd:
                 while len({await node.state() for node in self.nodes}) > 1:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            self.report.broken.append(f"they do not hold the same after {CONVERGENCE_S:.0f} s")
+            self.report.broken.append("they do not come to hold the same, or one does not answer")
+            await self._ask_why()
+
+    async def _ask_why(self) -> None:
+        """Have each say in its log where all its threads are."""
+        for node in self.nodes:
+            before = node.told()
+            node.signal(signal.SIGUSR1)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_S):
+                    while node.told() == before:
+                        await asyncio.sleep(_POLL_S)
+            self.report.broken.append(f"{node.home.name} is at: {node.told()}")
 
 
 Disturb = Callable[[Crowd, int], Awaitable[None]]
