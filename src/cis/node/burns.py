@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 
 from cis.errors import Denied
 from cis.trust.codes import BURNS_MAX, Burns
+from cis.trust.files import replace_private
 
 _log = logging.getLogger(__name__)
 _BYTES_MAX = 4096
@@ -58,8 +58,4 @@ class BurnFile:
 
     def _save(self, burns: Burns) -> None:
         """Write it whole; where the disk refuses, the exchange must not go on uncounted, so that is raised."""
-        fresh = self._path.with_suffix(".json-new")
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.encode(burns))
-        fresh.replace(self._path)
+        replace_private(self._path, msgspec.json.encode(burns))
