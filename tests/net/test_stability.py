@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cis.node import driver, stability
+from cis.node import rounds, stability
 from cis.node.local import LocalNode
 from tests.net.cluster import cluster, delete, meet, put, running, state, until, value
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture(autouse=True)
 def quick_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "ROUND_S", 0.1)
+    monkeypatch.setattr(rounds, "ROUND_S", 0.1)
 
 
 def heads(local: LocalNode) -> int:

@@ -124,10 +124,10 @@ class World:
         self.network.profile = LinkProfile()
         for node in self.nodes:
             node.skew_ms = 0
-            if node.up and node.number % 2:
-                keep(node, Keep())  # who keeps everything again has everything in the end
             if node.up:
                 trust_power(node.store)
+                if node.number % 2:
+                    keep(node, Keep())  # who keeps everything again has everything in the end
                 node.store.rest()
             else:
                 self.start(node)

@@ -43,7 +43,7 @@ def test_null_is_a_value_and_otherwise_an_absent_field(tmp_path: Path) -> None:
         (b'{"key":"a","value":NaN}', "no NaN"),
         (b'{"key":"a","value":1e999}', "infinity"),
         (b'{"key":"a","value":' + b"9" * 5000 + b"}", "not JSON"),
-        (b'{"key":"a","value":"\\ud800"}', "no Unicode"),
+        (b'{"key":"a","value":"\\ud800"}', "half a character"),
         (b'{"key":"a","value":"\xff"}', "not UTF-8"),
         (b'{"key":"a","value":' + b"[" * 100_000, "nested deeper"),
         (b'{"key":"a","value":"*","form":"bytes"}', "not base64"),

@@ -61,7 +61,8 @@ def utf8_size(text: str, what: str = "a value") -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise UsageError(f"{what} that is no Unicode text (position {error.start}): rename or re-encode it") from error
+        fault = f"{what} holds half a character (a lone surrogate, position {error.start})"
+        raise UsageError(f"{fault}: write valid Unicode") from error
 
 
 def check_json(value: object) -> JsonValue:
