@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from cis.api.python.streams import Stream
     from cis.api.python.synchronous import Client, Space
     from cis.api.python.values import Value
-    from cis.errors import CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
+    from cis.errors import Changed, CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
 
 __all__ = [
     "AsyncClient",
     "AsyncSpace",
     "AsyncStream",
+    "Changed",
     "CisError",
     "Client",
     "Conflict",
@@ -59,7 +60,7 @@ __all__ = [
     "open",
 ]
 
-_ERRORS = ("CisError", "Denied", "StoreError", "TimedOut", "Unavailable", "UsageError")
+_ERRORS = ("Changed", "CisError", "Denied", "StoreError", "TimedOut", "Unavailable", "UsageError")
 _ASYNCHRONOUS = ("AsyncClient", "AsyncSpace")
 _SYNCHRONOUS = ("Client", "Space")
 _NETWORK = ("NodeStatus", "PeerInfo", "SyncResult")

@@ -4,6 +4,7 @@
 
     CisError
     ├── UsageError        the request itself is wrong: change it
+    ├── Changed           what it was made for is no longer so: read again, and decide anew
     ├── Denied            trust, roles or file modes forbid it: ask whoever may allow it
     ├── Unavailable       a daemon, peer or resource is not there now: start it, or try again
     │   └── TimedOut      it did not answer within the stated bound
@@ -43,6 +44,10 @@ class UsageError(CisError):
     """The request cannot be carried out as it was put."""
 
     exit_code = 2
+
+
+class Changed(CisError):
+    """A memory is no longer what the write was made for; nothing was written."""
 
 
 class Denied(CisError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from cis.crdt import refs_for_add, refs_for_count, refs_for_put, refs_for_remove
-from cis.errors import CisError, UsageError
+from cis.errors import Changed, CisError, UsageError
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId, SpaceId, VersionVector
 from cis.model.change import BODILESS, CHANGES_PER_CHANGESET_MAX, VALUELESS
 from cis.store.annotating import annotate
@@ -50,7 +50,8 @@ class Write:
 
     Of COUNT the content's totals are the amounts to add and subtract; of ADD and REMOVE its value is the
     element; of DELETE and REMOVE nothing but key and value is looked at. With ``saw`` it is written as if no other
-    values were alive: those stay beside it. Without, everything alive was seen. Of VECTOR the value is the digest of
+    values were alive: those stay beside it. Without, everything alive was seen. With ``expected`` it is refused, as
+    `cis.errors.Changed`, where the values alive are not just those. Of VECTOR the value is the digest of
     the text (`cis.store.texts`), of form BYTES; without a vector it takes back those of a memory that is gone.
     """
 
@@ -58,6 +59,7 @@ class Write:
     kind: Kind
     content: Content
     saw: frozenset[Dot] | None = None
+    expected: frozenset[Dot] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,7 @@ class Author:
 
     def _line(self, write: Write, memory: MemoryId, state: _State, now_ms: int) -> _Line | None:
         alive = state.seen.get(memory, [])
+        _check_expected(write, alive)
         seen = alive if write.saw is None else [stored for stored in alive if _was_seen(stored.change, write.saw)]
         _check_type(write, seen)
         content, kind = write.content, write.kind
@@ -280,6 +283,17 @@ def _element(write: Write) -> _Element:
 def _was_seen(change: Change, saw: frozenset[Dot]) -> bool:
     """Tell whether a write that saw those values replaces the change: vectors go with any of them."""
     return change.dot in saw or change.kind is Kind.VECTOR
+
+
+def changed(key: str) -> Changed:
+    """Return the error for a memory that is no longer what a write was made for."""
+    return Changed(f"{key!r} has changed since it was read: nothing was written; read it again")
+
+
+def _check_expected(write: Write, alive: list[Stored]) -> None:
+    values = (stored.change for stored in alive if stored.change.kind not in VALUELESS)
+    if write.expected is not None and write.expected != {change.dot for change in values}:
+        raise changed(write.content.key)
 
 
 def _check_type(write: Write, seen: list[Stored]) -> None:

@@ -6,7 +6,9 @@ import base64
 import math
 import struct
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, get_ident
 from typing import Any, Literal
 
 import msgspec
@@ -35,7 +37,7 @@ from cis.api.memories.memory_schema import (
     SetMemory,
 )
 from cis.api.peers.network_schema import GetStatus, ListPeers
-from cis.errors import Unavailable, UsageError
+from cis.errors import Changed, Unavailable, UsageError
 from cis.model import Kind
 from cis.node.home import Home
 from cis.node.local import LocalNode
@@ -315,3 +317,45 @@ def test_what_is_exported_is_what_is_taken_in(node: EmbeddedNode, tmp_path: Path
 def test_what_needs_the_network_says_how_to_start_it(node: EmbeddedNode) -> None:
     with pytest.raises(Unavailable, match="cis up"):
         node.call(ListPeers())
+
+
+def test_a_write_for_one_version_replaces_only_that(node: EmbeddedNode) -> None:
+    with pytest.raises(Changed, match="read it again"):
+        node.call(SetMemory(key="k", value="one", version="0123456789ab"))
+    node.call(SetMemory(key="k", value="one", version=""))
+    with pytest.raises(Changed):
+        node.call(SetMemory(key="k", value="two", version=""))
+    first = get(node, "k").version
+    node.call(SetMemory(key="k", value="two", version=first))
+    for request in (SetMemory(key="k", value="three", version=first), DeleteMemory(key="k", version=first)):
+        with pytest.raises(Changed):
+            node.call(request)
+    assert get(node, "k").value == "two"
+    assert node.call(DeleteMemory(key="k", version=get(node, "k").version)).changed
+    assert node.call(SetMemory(key="k", value="again", version="")).changed
+
+
+def test_of_many_that_write_for_one_version_at_once_one_succeeds(node: EmbeddedNode) -> None:
+    writers, rounds = 8, 5
+    node.call(SetMemory(key="k", value="0"))
+
+    def attempt(version: str, at_once: Barrier) -> bool:
+        at_once.wait()
+        try:
+            return node.call(SetMemory(key="k", value=str(get_ident()), version=version)).changed
+        except Changed:
+            return False
+
+    with ThreadPoolExecutor(writers) as pool:
+        for _ in range(rounds):
+            arguments = ([get(node, "k").version] * writers, [Barrier(writers)] * writers)
+            assert Counter(pool.map(attempt, *arguments)) == {True: 1, False: writers - 1}
+
+
+def test_a_time_that_passed_is_a_change_too(node: EmbeddedNode, clock: Clock) -> None:
+    node.call(SetMemory(key="k", value="brief", ttl_s=10))
+    version = get(node, "k").version
+    clock.ms += 11_000
+    with pytest.raises(Changed):
+        node.call(SetMemory(key="k", value="late", version=version))
+    assert node.call(SetMemory(key="k", value="new", version="")).changed

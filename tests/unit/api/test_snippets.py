@@ -13,7 +13,7 @@ from cis.api.memories.snippets import LENGTH_MAX, Words
 def memory(value: Any, key: str = "k", tags: tuple[str, ...] = ()) -> Memory:
     return Memory(
         key=key, space="public", type="register", form="text", value=value, category="note", tags=tags, author="solo",
-        author_did="did:key:z", updated_ms=0, hlc=0, expires_ms=None, conflicts=0, vector=None, id="00",
+        author_did="did:key:z", updated_ms=0, hlc=0, expires_ms=None, conflicts=0, vector=None, id="00", version="00",
     )  # fmt: skip
 
 

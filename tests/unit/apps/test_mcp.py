@@ -39,6 +39,7 @@ def memory(key: str = "k", value: Any = "v", space: str = "public", **more: Any)
     made = {
         "form": "text", "type": "register", "category": "note", "tags": (), "author": "ana", "author_did": DID,
         "updated_ms": 1_700_000_000_000, "hlc": 1, "expires_ms": None, "conflicts": 0, "vector": None, "id": "00",
+            "version": "00",
     }  # fmt: skip
     return Memory(key=key, value=value, space=space, **{**made, **more})
 
@@ -355,6 +356,19 @@ class TestProtocol:
                     group.cancel_scope.cancel()
             answer = await client.call_tool("memory_store", {"key": "k", "value": "v"})
             assert not answer.is_error
+
+    async def test_an_agent_replaces_only_what_it_has_read(self, home: Path) -> None:
+        async with Client(served(home)) as client:
+            wanted = {"key": "port", "value": "8080", "if_version": "new"}
+            assert not (await client.call_tool("memory_store", wanted)).is_error
+            assert (await client.call_tool("memory_store", wanted)).is_error
+            read = (await client.call_tool("memory_get", {"key": "port"})).structured_content["version"]
+            told = [
+                (await client.call_tool("memory_store", {"key": "port", "value": value, "if_version": read})).is_error
+                for value in ("9090", "7070")
+            ]
+            assert told == [False, True]
+            assert (await client.call_tool("memory_get", {"key": "port"})).structured_content["value"] == "9090"
 
     async def test_counters_and_sets_are_typed_and_json_stays_json(self, home: Path) -> None:
         async with Client(served(home)) as client:

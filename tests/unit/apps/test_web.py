@@ -25,7 +25,7 @@ from cis.apps.web.asking import QUESTIONS
 from cis.apps.web.files import HEADERS, load_files
 from cis.apps.web.gate import IDLE_S, SESSIONS_MAX, TOKENS_MAX, Gate
 from cis.apps.web.serving import BODY_BYTES_MAX, WebServer, serve_web
-from cis.errors import CisError, Unavailable, UsageError
+from cis.errors import Changed, Unavailable, UsageError
 
 LIMIT_S = 60.0
 STATIC = resources.files("cis.apps.web") / "static"
@@ -309,11 +309,11 @@ async def test_saving_replaces_only_what_was_read(page: Page) -> None:
     read = await page.ask("memory", key="k")
     page.node.call(SetMemory(key="k", value="of another"))
     for version, told in ((None, "already"), (read["version"], "has changed it since")):
-        with pytest.raises(CisError, match=told):
+        with pytest.raises(Changed, match=told):
             await page.ask("save", key="k", text="two", version=version)
     assert page.node.call(GetMemory(key="k")).value == "of another"
     await page.ask("erase", key="k")
-    with pytest.raises(CisError, match="deleted"):
+    with pytest.raises(Changed, match="deleted"):
         await page.ask("save", key="k", text="two", version=read["version"])
     assert await page.ask("memory", key="k") is None
 

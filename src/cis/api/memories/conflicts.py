@@ -17,7 +17,7 @@ from cis.api.memories.memory_schema import Conflict, ListConflicts, ResolveConfl
 from cis.api.memories.recalling import Value, current, values_of
 from cis.api.memories.values import TYPES, pack, value_of
 from cis.crdt import Policy, Shape
-from cis.errors import CisError, UsageError
+from cis.errors import Changed, CisError, UsageError
 from cis.model import Dot, Kind, MemoryId, did_of, hlc_ms, node_of, short_id
 from cis.store.author import Write, Written
 from cis.wire.content import Content
@@ -65,7 +65,7 @@ class ConflictOperations:
         return tuple(found)
 
     def resolve(self, request: ResolveConflict) -> Saved:
-        """End a conflict; `UsageError` for a value it has not, `CisError` where it is none, or has others by now."""
+        """End a conflict; `UsageError` for a value it has not, `CisError` for none, `Changed` where it has others."""
         space = self._local.cluster.space(request.space)
         with self._readers.snapshot() as reader:
             recalled = current(reader.recall(space, request.key), self._policy, self._local.clock_ms())
@@ -74,7 +74,7 @@ class ConflictOperations:
             seen = frozenset(stored.change.dot for stored in reader.rows.live(recalled.memory))
         values = values_of(recalled)
         if request.seen is not None and set(request.seen) != {value.id for value in values}:
-            raise CisError(
+            raise Changed(
                 f"the values of {request.key!r} have changed since they were numbered, so nothing was changed: "
                 f"`{listing(request.key, request.space)}` shows them anew"
             )

@@ -25,14 +25,14 @@ from cis.api.memories.memory_schema import (
     Version,
 )
 from cis.api.memories.past import of_people, resolutions
-from cis.api.memories.recalling import current, values_of
-from cis.api.memories.values import TYPES, memory_of, pack, value_of, version_of
+from cis.api.memories.recalling import current, values_of, version_of
+from cis.api.memories.values import TYPES, memory_of, pack, past_of, value_of
 from cis.api.reading import Readers
 from cis.crdt import Policy, Shape
 from cis.errors import CisError, UsageError
-from cis.model import Kind, SpaceId, hlc_ms
+from cis.model import Dot, Kind, SpaceId, hlc_ms
 from cis.node.local import LocalNode
-from cis.store.author import Write, Written
+from cis.store.author import Write, Written, changed
 from cis.store.read import Recalled
 from cis.wire.content import COUNT_MAX, Content
 
@@ -49,7 +49,9 @@ class MemoryOperations:
 
     def set(self, request: SetMemory) -> Saved:
         """Set a memory; a counter or a set is not replaced by a value without being deleted first."""
-        before = self.recall(self._space(request.space), request.key)
+        space = self._space(request.space)
+        whole, before = self._found(space, request.key)
+        expected = _expected(request, whole, before)
         if before is not None:
             _require_one_type(request, before)
             if before.shape is not Shape.REGISTER:
@@ -67,7 +69,7 @@ class MemoryOperations:
             vector=vector,
             vector_model=request.vector_model if vector else "",
         )
-        return self._save(request, [Write(self._space(request.space), Kind.PUT, content)])
+        return self._save(request, [Write(space, Kind.PUT, content, expected=expected)])
 
     def get(self, request: GetMemory) -> Memory | None:
         """Return one memory."""
@@ -76,8 +78,9 @@ class MemoryOperations:
 
     def delete(self, request: DeleteMemory) -> Saved:
         """Delete a memory."""
-        content = Content(request.key)
-        return self._save(request, [Write(self._space(request.space), Kind.DELETE, content)])
+        space = self._space(request.space)
+        expected = None if request.version is None else _expected(request, *self._found(space, request.key))
+        return self._save(request, [Write(space, Kind.DELETE, Content(request.key), expected=expected)])
 
     def increment(self, request: IncrementMemory) -> Saved:
         """Add to a counter."""
@@ -130,7 +133,7 @@ class MemoryOperations:
             told = [(reader.part(one), one.rid in alive) for one in known[: request.limit]]
         ended = resolutions([part.change for part, _ in told])
         return tuple(
-            version_of(
+            past_of(
                 part,
                 self._local.cluster,
                 shown=part.change.dot in shown,
@@ -142,9 +145,13 @@ class MemoryOperations:
 
     def recall(self, space: SpaceId, key: str) -> Recalled | None:
         """Return a memory that has not expired."""
+        return self._found(space, key)[1]
+
+    def _found(self, space: SpaceId, key: str) -> tuple[Recalled | None, Recalled | None]:
+        """Return a memory with all its values, and as it is shown now."""
         with self._readers.snapshot() as reader:
-            recalled = reader.recall(space, key)
-        return current(recalled, self._policy, self._local.clock_ms())
+            whole = reader.recall(space, key)
+        return whole, current(whole, self._policy, self._local.clock_ms())
 
     def _space(self, name: str) -> SpaceId:
         return self._local.cluster.space(name)
@@ -184,6 +191,17 @@ class MemoryOperations:
 
 
 _Keyed = SetMemory | DeleteMemory | IncrementMemory | AddToMemory | RemoveFromMemory
+
+
+def _expected(
+    request: SetMemory | DeleteMemory, whole: Recalled | None, before: Recalled | None
+) -> frozenset[Dot] | None:
+    """Return the values that must still be all when a write is made for one version; `Changed` if that is past."""
+    if request.version is None:
+        return None
+    if request.version != (version_of(before) if before is not None else ""):
+        raise changed(request.key)
+    return frozenset(part.change.dot for part in (*whole.parts, *whole.siblings)) if whole is not None else frozenset()
 
 
 def _require_type(request: _Keyed, recalled: Recalled, shape: Shape) -> None:

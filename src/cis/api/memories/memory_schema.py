@@ -26,7 +26,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """A memory as shown.
 
     ``value`` is text, JSON, a number (counter) or a list (set); bytes are ``{"base64": …}``. ``conflicts``
-    counts the concurrent values kept beside it. Times are Unix milliseconds.
+    counts the concurrent values kept beside it. Times are Unix milliseconds. ``version`` is another after every change.
     """
 
     key: str
@@ -44,6 +44,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     conflicts: int
     vector: VectorInfo | None
     id: str
+    version: str
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +58,11 @@ class Saved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SetMemory(Request[Saved], frozen=True, kw_only=True):
-    """Set a memory; ``value`` is a string for text, any JSON for json, a base64 string for bytes."""
+    """Set a memory; ``value`` is a string for text, any JSON for json, a base64 string for bytes.
+
+    With ``version`` only where the memory is still at that one, "" where there is none; else `Changed` is raised. That
+    holds for what has reached this node: what is written elsewhere meanwhile becomes a conflict, as ever.
+    """
 
     path: ClassVar[str] = "memory/set"
     key: str
@@ -70,6 +75,7 @@ class SetMemory(Request[Saved], frozen=True, kw_only=True):
     vector: str | None = None
     """base64 of float32, little-endian"""
     vector_model: str = ""
+    version: str | None = None
 
 
 class GetMemory(Request[Memory | None], frozen=True, kw_only=True):
@@ -81,11 +87,12 @@ class GetMemory(Request[Memory | None], frozen=True, kw_only=True):
 
 
 class DeleteMemory(Request[Saved], frozen=True, kw_only=True):
-    """Delete a memory, here and everywhere."""
+    """Delete a memory, here and everywhere; with ``version`` only where it is still at that one."""
 
     path: ClassVar[str] = "memory/delete"
     key: str
     space: str = "public"
+    version: str | None = None
 
 
 class IncrementMemory(Request[Saved], frozen=True, kw_only=True):

@@ -14,6 +14,8 @@ from cis.crdt import Policy, Shape
 from cis.model import Kind, hlc_ms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cis.store.read import Part, Recalled
 
 ID_BYTES = 6
@@ -41,14 +43,16 @@ class Value:
     @property
     def id(self) -> str:
         """The name of this very value, the same on all nodes."""
-        digest = blake2b(digest_size=ID_BYTES, person=b"cis/1 value")
-        for dot in sorted(part.change.dot for part in self.parts):
-            digest.update(dot.replica + dot.seq.to_bytes(8, "big"))
-        return digest.hexdigest()
+        return _name_of(self.parts)
 
     def expired(self, now_ms: int) -> bool:
         """Tell whether its time to live has passed."""
         return 0 < self.expires_ms <= now_ms
+
+
+def version_of(recalled: Recalled) -> str:
+    """Return the name of all that is shown of a memory, its other values too: another after any change of them."""
+    return _name_of((*recalled.parts, *recalled.siblings))
 
 
 def values_of(recalled: Recalled) -> list[Value]:
@@ -77,6 +81,13 @@ def current(recalled: Recalled | None, policy: Policy, now_ms: int) -> Recalled 
     shown, *others = living
     siblings = () if policy is Policy.LWW else tuple(part for other in others for part in other.parts)
     return replace(recalled, shape=shown.shape, parts=shown.parts, siblings=siblings)
+
+
+def _name_of(parts: Iterable[Part]) -> str:
+    digest = blake2b(digest_size=ID_BYTES, person=b"cis/1 value")
+    for dot in sorted(part.change.dot for part in parts):
+        digest.update(dot.replica + dot.seq.to_bytes(8, "big"))
+    return digest.hexdigest()
 
 
 def _rank(part: Part) -> tuple[int, bytes, int]:

@@ -9,7 +9,7 @@ from typing import Any
 from cis.api.exchange.json_text import check_json, parse_json
 from cis.api.exchange.rows import bytes_of
 from cis.api.memories.memory_schema import Form, Memory, Type, VectorInfo, Version
-from cis.api.memories.recalling import SHAPES, Value, values_of
+from cis.api.memories.recalling import SHAPES, Value, values_of, version_of
 from cis.crdt import Shape
 from cis.errors import UsageError
 from cis.model import did_of, hlc_ms, node_of, short_id
@@ -86,10 +86,11 @@ def memory_of(recalled: Recalled, cluster: Cluster) -> Memory:
         conflicts=len(values_of(recalled)) - 1 if recalled.siblings else 0,
         vector=VectorInfo(told.vector_model, len(told.vector) // 4) if told is not None else None,
         id=recalled.memory.hex(),
+        version=version_of(recalled),
     )
 
 
-def version_of(part: Part, cluster: Cluster, *, shown: bool, alive: bool, resolves: int) -> Version:
+def past_of(part: Part, cluster: Cluster, *, shown: bool, alive: bool, resolves: int) -> Version:
     """Return one change as it is listed."""
     value, form = _single(part)
     node = node_of(part.change.dot.replica)

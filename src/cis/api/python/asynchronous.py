@@ -83,12 +83,14 @@ class AsyncSpace:
         ttl_s: float | None = None,
         vector: Iterable[float] | None = None,
         vector_model: str = "",
+        version: str | None = None,
     ) -> Saved:
         """Set a memory, durable when this returns: a `str` as text, `bytes` as bytes, all else as JSON.
 
         ``ttl_s`` is in seconds. ``vector`` is an embedding of your own, of the model ``vector_model``; without one the
         node makes its own where it has a model. `UsageError` for a key above 512 bytes, a value above 256 KiB, what is
-        not JSON, and a key that is a counter or a set.
+        not JSON, and a key that is a counter or a set. With ``version`` it is set only where the memory is still at
+        that one, "" for where there is none; else `Changed` is raised.
         """
         travelling, form = values.packed(value)
         request = SetMemory(
@@ -101,6 +103,7 @@ class AsyncSpace:
             ttl_s=values.lifetime(ttl_s),
             vector=values.packed_vector(vector),
             vector_model=vector_model,
+            version=version,
         )
         return await self._node.call(request)
 
@@ -109,9 +112,9 @@ class AsyncSpace:
         found = await self._node.call(GetMemory(key=key, space=self._space))
         return None if found is None else values.shown(found)
 
-    async def delete(self, key: str) -> bool:
-        """Delete a memory, here and everywhere; False where there was none."""
-        return (await self._node.call(DeleteMemory(key=key, space=self._space))).changed
+    async def delete(self, key: str, *, version: str | None = None) -> bool:
+        """Delete a memory, here and everywhere; False where there was none; ``version`` as for `set`."""
+        return (await self._node.call(DeleteMemory(key=key, space=self._space, version=version))).changed
 
     async def incr(self, key: str, by: int = 1, *, category: str | None = None) -> int:
         """Add to a counter, made where there is none, and return what it comes to here.

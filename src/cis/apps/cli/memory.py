@@ -32,6 +32,10 @@ Category = Annotated[
     str | None,
     typer.Option("--category", "-c", help="context, preference, task, result, error, skill, note, or your own."),
 ]
+IfVersion = Annotated[
+    str | None,
+    typer.Option("--if-version", help="Only where it is still what `get --json` told as version.", show_default=False),
+]
 Elements = Annotated[list[str], typer.Argument(help="One or more elements.", show_default=False)]
 
 
@@ -47,6 +51,8 @@ def set_memory(
     ttl: Annotated[str | None, typer.Option(help="Forget it after this time: 90s, 10m, 2h, 7d.")] = None,
     vector: Annotated[Path | None, typer.Option(help="Its embedding: float32, raw or .npy.")] = None,
     vector_model: Annotated[str, typer.Option(help="What made the vector.")] = "unknown",
+    new: Annotated[bool, typer.Option("--new", help="Only where there is no such memory.")] = False,
+    if_version: IfVersion = None,
     space: Space = "public",
     json: Json = False,
 ) -> None:
@@ -54,6 +60,8 @@ def set_memory(
 
     Example: cis memory set editor "dark mode" --category preference
     """
+    if new and if_version is not None:
+        raise UsageError("--new and --if-version exclude each other: a new memory has no version")
     from cis.api.memories.vectors import read_vector
 
     taken, form = read_value(value, file, as_json=as_json)
@@ -67,6 +75,7 @@ def set_memory(
         ttl_s=seconds_of(ttl) if ttl else None,
         vector=read_vector(vector) if vector else None,
         vector_model=vector_model,
+        version="" if new else if_version,
     )
     with node_of(context) as node:
         _done(node.call(request), json, "set")
@@ -95,13 +104,15 @@ def get_memory(
 
 
 @app.command("delete")
-def delete_memory(context: typer.Context, key: Key, space: Space = "public", json: Json = False) -> None:
+def delete_memory(
+    context: typer.Context, key: Key, if_version: IfVersion = None, space: Space = "public", json: Json = False
+) -> None:
     """Delete a memory, here and on all nodes.
 
     Example: cis memory delete editor
     """
     with node_of(context) as node:
-        saved = node.call(DeleteMemory(key=key, space=space))
+        saved = node.call(DeleteMemory(key=key, space=space, version=if_version))
     if not saved.changed:
         raise CisError(f"there is no memory {key!r} in {space}: `cis memory list` shows what there is")
     _done(saved, json, "deleted")

@@ -12,6 +12,8 @@ from cis.errors import UsageError
 LIST_MAX = 50
 SEARCH_MAX = 30
 ELEMENTS_MAX = 100
+NEW = "new"
+"""The version of a memory that is not there yet."""
 
 Key = Annotated[
     str, Meta(description="Its name, with / as separator by custom, such as project/decisions/db.", min_length=1)
@@ -41,6 +43,9 @@ class Store(Arguments, frozen=True, kw_only=True):
     ] = "note"
     tags: Annotated[tuple[str, ...], Meta(description="Words to find it by.", max_length=32)] = ()
     ttl_seconds: Annotated[float, Meta(description="Forget it after this many seconds; 0 keeps it.", ge=0)] = 0
+    if_version: Annotated[
+        str, Meta(description=f"Only where it is still at this version, as read; {NEW}: where there is none.")
+    ] = ""
     space: Space = ""
 
 

@@ -48,6 +48,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     updated: str
     expires: str | None
     conflicts: Annotated[int, Meta(description="Values written at the same time elsewhere: see memory_conflicts.")]
+    version: Annotated[str, Meta(description="Another after every change: if_version of memory_store takes it.")]
 
 
 def moment(milliseconds: int) -> str:
@@ -90,6 +91,7 @@ def fields_of(memory: Memory, length_max: int, offset: int = 0) -> dict[str, Any
         "updated": moment(memory.updated_ms),
         "expires": moment(memory.expires_ms) if memory.expires_ms else None,
         "conflicts": memory.conflicts,
+        "version": memory.version,
     }
 
 

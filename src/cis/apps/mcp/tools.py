@@ -77,6 +77,7 @@ def _store(node: Node, given: arguments.Store, scope: Scope) -> Answer:
         category=given.category,
         tags=given.tags,
         ttl_s=given.ttl_seconds or None,
+        version="" if given.if_version == arguments.NEW else given.if_version or None,
     )
     try:
         return _stored(node.call(request))
@@ -215,8 +216,8 @@ TOOLS = (
         "memory_store",
         "Remember something",
         "Remember a fact, decision, preference or result under a key, for all agents and devices of this user. "
-        "Storing under a key that exists replaces value, category and tags, and settles a conflict. Keep no passwords "
-        "or keys in it.",
+        "Storing under a key that exists replaces value, category and tags, and settles a conflict; with if_version "
+        "only what you read is replaced. Keep no passwords or keys in it.",
         arguments.Store,
         answers.Stored,
         _store,

@@ -25,7 +25,7 @@ from cis.api.peers.reach_notes import Note, notes_of
 from cis.api.python.remote import AsyncRemoteNode
 from cis.api.telemetry.telemetry_schema import GetTopology, Topology
 from cis.apps.web import shown
-from cis.errors import CisError, UsageError
+from cis.errors import Changed, UsageError
 
 LISTED = 50
 CONFLICTS_MAX = 20
@@ -120,16 +120,16 @@ class SaveMemory(Question, frozen=True, kw_only=True):
 
 
 async def save(node: AsyncRemoteNode, asked: SaveMemory) -> Saved:
-    """Write a memory; `CisError` where it has changed since it was read."""
+    """Write a memory; `Changed` where it has changed since it was read."""
     before = await node.call(GetMemory(key=asked.key, space=asked.space))
     if before is not None and asked.version is None:
-        raise CisError(f"there is a memory of that key in {asked.space} already: open it to change it")
-    if before is not None and str(before.hlc) != asked.version:
-        raise CisError(f"{before.author} has changed it since you opened it: nothing was saved; open it anew to see")
+        raise Changed(f"there is a memory of that key in {asked.space} already: open it to change it")
+    if before is not None and before.version != asked.version:
+        raise Changed(f"{before.author} has changed it since you opened it: nothing was saved; open it anew to see")
     if before is not None and before.type != "register":
         raise UsageError(f"it is a {before.type} by now: cis memory incr, add and remove change such")
     if before is None and asked.version is not None:
-        raise CisError("it was deleted since you opened it: nothing was saved; make it anew if it should be")
+        raise Changed("it was deleted since you opened it: nothing was saved; make it anew if it should be")
     left_s = before.expires_ms / 1000 - time.time() if before is not None and before.expires_ms else None
     return await node.call(
         SetMemory(
@@ -140,6 +140,7 @@ async def save(node: AsyncRemoteNode, asked: SaveMemory) -> Saved:
             category=asked.category,
             tags=asked.tags,
             ttl_s=max(1.0, left_s) if left_s is not None else None,
+            version=asked.version or "",
         )
     )
 

@@ -75,7 +75,7 @@ def shown(one: Memory | Sibling, key: str, space: str, chars_max: int | None = N
         updated_ms=one.updated_ms,
         expires_ms=one.expires_ms,
         conflicts=one.conflicts if isinstance(one, Memory) else 0,
-        version=str(one.hlc) if isinstance(one, Memory) else one.id,
+        version=one.version if isinstance(one, Memory) else one.id,
     )
 
 
