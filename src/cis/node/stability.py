@@ -20,7 +20,16 @@ from cis.node.local import LocalNode
 from cis.node.syncing import standing
 from cis.node.topics import SYSTEM_PREFIX
 from cis.store.collection import START, collect, raise_floor, truncate
-from cis.store.keeping import LET_GO_AT_ONCE, NUMBER_LENGTH, known_partial, let_go, lettable, stated_number
+from cis.store.keeping import (
+    LET_GO_AT_ONCE,
+    NUMBER_LENGTH,
+    known_partial,
+    let_go,
+    lettable,
+    nameable,
+    stated_number,
+)
+from cis.store.names import keep_names, take_names
 from cis.store.read import Reader
 from cis.store.stability import (
     RETIRED_MS,
@@ -147,13 +156,22 @@ class Stability:
         return bool(fresh)
 
     def let_go(self, space: SpaceId) -> None:
-        """Let bodies go that this device does not keep, as far as others surely hold them; in steps."""
-        own = self._local.identity.node
-        with self._local.store.snapshot() as reader:
+        """Let bodies go that this device does not keep, as far as others surely hold them; in steps.
+
+        Values are first opened, each once, and named: it is by their names that they are judged, and listed afterwards.
+        """
+        own, store = self._local.identity.node, self._local.store
+        with store.snapshot() as reader:
+            rids = nameable(reader.connection, space, own)
+        for at in range(0, len(rids), LET_GO_AT_ONCE):
+            with store.snapshot() as reader:
+                names = take_names(reader, rids[at : at + LET_GO_AT_ONCE])
+            store.execute(partial(keep_names, names=names)).result()
+        with store.snapshot() as reader:
             rids = lettable(reader.connection, space, own)
         for at in range(0, len(rids), LET_GO_AT_ONCE):
             some = rids[at : at + LET_GO_AT_ONCE]
-            self._local.store.execute(partial(let_go, space=space, own=own, rids=some)).result()
+            store.execute(partial(let_go, space=space, own=own, rids=some)).result()
 
     def _others(self, space: SpaceId) -> list[NodeId]:
         """Whose reports are waited for: the members', but for who keeps a space blind and cannot report.

@@ -65,6 +65,10 @@ class Changeset(NamedTuple):
         """Return the hash of a change's body, or the leaf of a change that was collected."""
         return self.slots[HASH_LENGTH * place : HASH_LENGTH * (place + 1)]
 
+    def signs(self, place: int, sealed: bytes) -> bool:
+        """Tell whether that is the body its author signed for a change that was not collected."""
+        return hash_body(sealed) == self.slot(place)
+
 
 class Piece(NamedTuple):
     """Some changesets of a log, with the headers held of their changes."""
@@ -142,7 +146,13 @@ class LogRows:
             "AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = b.rid)"
         )
         bodies = fetch(self.connection, query, (row.rid, row.rid + row.changes - 1))
-        return any(hash_body(sealed) != row.slot(rid - row.rid) for rid, sealed in bodies)
+        return any(not row.signs(rid - row.rid, sealed) for rid, sealed in bodies)
+
+    def is_signed(self, seq: int, sealed: bytes) -> bool:
+        """Tell whether this is the body of a change whose header is held."""
+        rid = rid_of(self.number, seq)
+        rows = self.changesets(seq, seq) if self.heads(rid, rid) else []
+        return bool(rows) and rows[0].first <= seq and rows[0].signs(seq - rows[0].first, sealed)
 
     def links_before(self, row: Changeset) -> list[bytes]:
         """Return the link the changeset says to follow, and the one it does follow here, where they are known."""

@@ -39,7 +39,7 @@ MEMORIES_AT_ONCE = 256
 """Memories looked at per step, so that a step holds the writer for some ten milliseconds."""
 START = bytes(MEMORY_ID_LENGTH)
 _LOG_TABLES = (
-    "live", "live0", "held", "changeset", "head", "body", "absent", "dead", "collectable", "hidden", "tail"
+    "live", "live0", "held", "changeset", "head", "body", "absent", "name", "dead", "collectable", "hidden", "tail"
 )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def drop(connection: apsw.Connection, gone: Sequence[Stored]) -> None:
             slots[at] = hash_leaf(one.header[: RECORD.size], one.header[RECORD.size :], bytes(slots[at]))
         connection.execute("UPDATE changeset SET hashes = ? WHERE rid = ?", (bytes(slots), first))
     rids = apsw.carray(array("q", [one.rid for one in ordered]))
-    for table in ("head", "body", "absent", "dead", "hidden"):
+    for table in ("head", "body", "absent", "name", "dead", "hidden"):
         connection.execute(f"DELETE FROM {table} WHERE rid IN (SELECT value FROM carray(?))", (rids,))
     for table in ("live", "live0", "held", "collectable"):
         connection.executemany(

@@ -49,7 +49,7 @@ def _bury(connection: apsw.Connection) -> bool:
         (gone,),
     )
     chosen = "SELECT value FROM carray(?)" if not connection.changes() else _UNHIDDEN
-    for table in ("body", "absent"):
+    for table in ("body", "absent", "name"):
         connection.execute(f"DELETE FROM {table} WHERE rid IN ({chosen})", (gone,))
     connection.execute("DELETE FROM dead WHERE rid IN (SELECT value FROM carray(?))", (gone,))
     return True

@@ -112,12 +112,12 @@ class Indexing:
             recalled = self._reader.recalled(memory, shared, alive, Policy.CRDT)
             if recalled is None:
                 self._note_dangling(memory, space, alive)
-            elif recalled.latest.content is None:
+            elif (about := recalled.latest.about) is None:
                 connection.execute("INSERT INTO unread VALUES(?,?)", (memory, space))
             else:
                 before = known.get(memory)
                 row = rows[memory] = _row(recalled, space, before.no if before is not None else next(fresh))
-                texts[row.no] = recalled.key, _text(recalled), " ".join(recalled.latest.content.tags)
+                texts[row.no] = recalled.key, _text(recalled), " ".join(about.tags)
                 vectors += _vectors(recalled, row)
         self._save_rows(known, rows, texts)
         return self._save_vectors(known, rows, vectors)
@@ -233,22 +233,22 @@ def _numbers(numbers: Iterable[int]) -> Any:  # noqa: ANN401 - apsw names no typ
 
 
 def _row(recalled: Recalled, space: int, number: int) -> _Row:
-    latest = recalled.latest
-    assert latest.content is not None
-    text = embeddable(recalled)
+    latest, text = recalled.latest, embeddable(recalled)
+    about = latest.about
+    assert about is not None
     return _Row(
         no=number,
         memory=recalled.memory,
         space=space,
         key=recalled.key,
-        category=latest.content.category,
-        tags="\n".join(latest.content.tags),
+        category=about.category,
+        tags="\n".join(about.tags),
         shape=recalled.shape.value,
         hlc=latest.change.hlc,
         author=latest.change.dot.replica,
         expires_ms=_expires_ms(recalled),
         siblings=len(recalled.siblings),
-        size=sum(len(part.content.value) for part in recalled.parts if part.content),
+        size=sum(map(_size, recalled.parts)),
         digest=digest_of(text) if text is not None else None,
     )
 
@@ -259,8 +259,12 @@ def _expires_ms(recalled: Recalled) -> int:
     return max(times) if all(times) else 0
 
 
+def _size(part: Part) -> int:
+    return part.name.size if part.name is not None else len(part.content.value) if part.content is not None else 0
+
+
 def _part_expires_ms(part: Part) -> int:
-    ttl_ms = part.content.ttl_ms if part.content is not None else 0
+    ttl_ms = part.about.ttl_ms if part.about is not None else 0
     return hlc_ms(part.change.hlc) + ttl_ms if ttl_ms else 0
 
 

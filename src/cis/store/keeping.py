@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import apsw
 import msgspec
 
+from cis.errors import UsageError
 from cis.model import Kind, NodeId, ReplicaId, SpaceId, VersionVector, node_of
 from cis.model.change import SEQ_BITS
 from cis.model.ids import NODE_ID_LENGTH
 from cis.store.database import fetch
+from cis.store.names import Name, named, names_here, unnamed
 from cis.store.replicas import rid_of
 from cis.store.stability import vector_of
+from cis.wire.content import KEY_BYTES_MAX, WORD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,8 +33,11 @@ HOLDER_SILENT_MS_MAX = 30 * 86_400_000
 """What a member silent for longer has reported is not leant on."""
 LET_GO_AT_ONCE = 4096
 """Rows per step, so that a step holds the writer for some ten milliseconds."""
+CHOICES_MAX = 64
+"""Prefixes, and categories, of one policy."""
 _LETTABLE = """
-    SELECT h.rid, substr(h.record, 9, 16) AS m FROM carray(?) n CROSS JOIN head h ON h.rid = n.value
+    SELECT h.rid, substr(h.record, 9, 16) AS m, substr(h.record, 33, 1), (SELECT name FROM name WHERE rid = h.rid)
+    FROM carray(?) n CROSS JOIN head h ON h.rid = n.value
     WHERE EXISTS (SELECT 1 FROM body b WHERE b.rid = h.rid)
     AND NOT EXISTS (SELECT 1 FROM absent a WHERE a.rid = h.rid)
     AND NOT EXISTS (SELECT 1 FROM dead d WHERE d.rid = h.rid)
@@ -43,16 +49,46 @@ _VECTORS = """
     AND EXISTS (SELECT 1 FROM body b WHERE b.rid = h.rid) ORDER BY rid"""
 
 
+_ABSENT = """
+    SELECT a.rid, substr(h.record, 33, 1), n.name FROM absent a JOIN head h ON h.rid = a.rid
+    LEFT JOIN name n ON n.rid = a.rid WHERE a.rid >> ?2 IN
+    (SELECT r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1)"""
+_USELESS_NAMES = """
+    DELETE FROM name WHERE rid >> ?2 IN (SELECT r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1)
+    AND NOT EXISTS (SELECT 1 FROM absent a WHERE a.rid = name.rid)"""
+
+
 class Keep(msgspec.Struct, array_like=True, frozen=True):
-    """A device's policy for one space; the default keeps everything. ``number`` is drawn with each that does not."""
+    """A device's policy for one space; the default keeps everything. ``number`` is drawn with each that does not.
+
+    With ``names`` no value is kept, only what is listed of it; with ``prefixes`` or ``categories`` those values alone
+    whose memory's key begins with one, or whose category is one. That is of whole values: what counters and sets are
+    made of is kept in any case.
+    """
 
     number: bytes = b""
     vectors: bool = True
+    names: bool = False
+    prefixes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
     @property
     def partial(self) -> bool:
         """Whether anything is left out."""
-        return not self.vectors
+        return not self.vectors or self.selective
+
+    @property
+    def selective(self) -> bool:
+        """Whether values are left out."""
+        return self.names or bool(self.prefixes or self.categories)
+
+    def wants(self, kind: int, name: Name | None) -> bool:
+        """Tell whether the body of a change is kept; of which there is no name, it is."""
+        if kind == Kind.VECTOR:
+            return self.vectors
+        if kind != Kind.PUT or not self.selective or name is None:
+            return True
+        return name.key.startswith(self.prefixes) or name.category in self.categories
 
     @property
     def unwanted(self) -> tuple[int, ...]:
@@ -77,19 +113,35 @@ def without_vectors(connection: apsw.Connection) -> list[SpaceId]:
 
 
 def set_keep(connection: apsw.Connection, space: SpaceId, keep: Keep, entropy: Entropy) -> bool:
-    """Take up a policy, under a new number; what it keeps that is not here is wanted. False where nothing changes."""
+    """Take up a policy, under a new number; what it keeps that is not here is wanted. False where nothing changes.
+
+    Raises `UsageError` where a prefix or a category is none, or there are too many.
+    """
+    _check(keep)
     before = keep_of(connection, space)
     if msgspec.structs.replace(before, number=b"") == msgspec.structs.replace(keep, number=b""):
         return False
     number = entropy(NUMBER_LENGTH) if keep.partial else b""
     row = (_name(space), msgspec.msgpack.encode(msgspec.structs.replace(keep, number=number)))
     connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", row)
-    connection.execute(
-        "UPDATE absent SET wanted = ?3 WHERE rid >> ?2 IN "
-        "(SELECT r.no FROM replica r JOIN space s ON s.no = r.space WHERE s.id = ?1)",
-        (space, SEQ_BITS, keep.vectors),
-    )
+    absent = fetch(connection, _ABSENT, (space, SEQ_BITS))
+    wanted = [(keep.wants(kind[0], named(name or b"")), rid) for rid, kind, name in absent]
+    connection.executemany("UPDATE absent SET wanted = ? WHERE rid = ?", wanted)
+    if not keep.selective:
+        connection.execute(_USELESS_NAMES, (space, SEQ_BITS))
     return True
+
+
+def _check(keep: Keep) -> None:
+    for what, words, bytes_max in (
+        ("prefix", keep.prefixes, KEY_BYTES_MAX),
+        ("category", keep.categories, WORD_BYTES_MAX),
+    ):
+        if len(words) > CHOICES_MAX:
+            raise UsageError(f"{len(words)} of one kind: a policy has at most {CHOICES_MAX} prefixes, and categories")
+        for word in words:
+            if not (word.isprintable() and 0 < len(word.encode()) <= bytes_max):
+                raise UsageError(f"{what} {word[:40]!r}: give 1 to {bytes_max} bytes of printable UTF-8")
 
 
 def stated_number(connection: apsw.Connection, space: SpaceId) -> bytes:
@@ -137,24 +189,37 @@ def held_elsewhere(
 
 
 def lettable(connection: apsw.Connection, space: SpaceId, own: NodeId) -> list[int]:
-    """Return the rows whose body the policy does not keep and that may go; scans the headers of the space."""
-    found: list[int] = []
-    if keep_of(connection, space).partial:
-        for number, last in _bounds(connection, space, own).items():
-            bounds = (rid_of(number, 1), last, bytes((Kind.VECTOR,)))
-            found += [rid for (rid,) in fetch(connection, _VECTORS, bounds)]
+    """Return the rows whose body the policy does not keep and that may go; scans the headers of the space.
+
+    Of values those alone that have a name here (`cis.store.names`).
+    """
+    keep, found = keep_of(connection, space), list[int]()
+    bounds = _bounds(connection, space, own) if keep.partial else {}
+    if not keep.vectors:
+        for number, last in bounds.items():
+            found += [rid for (rid,) in fetch(connection, _VECTORS, (rid_of(number, 1), last, bytes((Kind.VECTOR,))))]
+    if keep.selective:
+        found += [rid for rid, name in names_here(connection, bounds) if not keep.wants(Kind.PUT, name)]
     return found
+
+
+def nameable(connection: apsw.Connection, space: SpaceId, own: NodeId) -> list[int]:
+    """Return the values that may go, should the policy not keep them, and have no name yet by which to tell."""
+    selective = keep_of(connection, space).selective
+    return unnamed(connection, _bounds(connection, space, own)) if selective else []
 
 
 def let_go(connection: apsw.Connection, space: SpaceId, own: NodeId, rids: Sequence[int]) -> None:
     """Let the bodies of rows go that were found `lettable`, as far as they still are, in the caller's transaction."""
-    if not keep_of(connection, space).partial:
+    keep = keep_of(connection, space)
+    if not keep.partial:
         return
     bounds = _bounds(connection, space, own)
     chosen = array("q", [rid for rid in rids if rid <= bounds.get(rid >> SEQ_BITS, 0)])
     found = fetch(connection, _LETTABLE, (apsw.carray(chosen),)) if chosen else []
-    if found:
-        _part_with(connection, space, found)
+    going = [(rid, memory) for rid, memory, kind, name in found if not keep.wants(kind[0], named(name or b""))]
+    if going:
+        _part_with(connection, space, going)
 
 
 def leave_out(connection: apsw.Connection, rids: Iterable[int]) -> None:

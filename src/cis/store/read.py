@@ -14,6 +14,7 @@ from cis.model import Change, Dot, Hlc, Kind, MemoryId, ReplicaId, SpaceId, Vers
 from cis.model.change import BODILESS, SEQ_BITS, VALUELESS
 from cis.model.ids import MEMORY_ID_LENGTH
 from cis.store.database import fetch
+from cis.store.names import Name, decode_name
 from cis.store.replicas import rid_of
 from cis.store.rows import Rows, Stored
 from cis.trust.sealing import Opener, SpaceKeys, Unreadable
@@ -33,10 +34,24 @@ _ALIVE_BUT = """
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One change of a memory with its plaintext; ``content`` is None where it cannot be read."""
+    """One change of a memory with its plaintext; ``content`` is None where it cannot be read.
+
+    ``name`` is what is kept of a value that is elsewhere by choice.
+    """
 
     change: Change
     content: Content | None
+    name: Name | None = None
+
+    @property
+    def about(self) -> Content | Name | None:
+        """What tells key, category, tags and time to live, whether the value is here or elsewhere."""
+        return self.content if self.content is not None else self.name
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the value is on other devices by choice."""
+        return self.content is None and self.name is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,12 @@ class Recalled:
     @property
     def key(self) -> str:
         """The memory's key, or "" where no part can be read."""
-        return next((part.content.key for part in (*self.parts, *self.siblings) if part.content), "")
+        return next((part.about.key for part in (*self.parts, *self.siblings) if part.about), "")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether what is shown is on other devices by choice."""
+        return any(part.elsewhere for part in self.parts)
 
     def expired(self, now_ms: int) -> bool:
         """Tell whether the latest part's time to live has passed."""
@@ -69,7 +89,7 @@ class Recalled:
     def expires_ms(self) -> int:
         """Unix milliseconds from which the memory is hidden, 0 for never."""
         latest = self.latest
-        ttl_ms = latest.content.ttl_ms if latest.content else 0
+        ttl_ms = latest.about.ttl_ms if latest.about else 0
         return hlc_ms(latest.change.hlc) + ttl_ms if ttl_ms else 0
 
 
@@ -124,11 +144,15 @@ class Reader:
         return Recalled(space, memory, shown.shape, parts, siblings, vectors)
 
     def part(self, stored: Stored) -> Part:
-        """Open a change's body; unreadable bodies yield a part without content."""
+        """Open a change's body; unreadable bodies yield a part without content, those elsewhere one with a name."""
         try:
             return Part(stored.change, self.open(stored))
         except Unreadable:
-            return Part(stored.change, None)
+            return Part(stored.change, None, self._name(stored))
+
+    def _name(self, stored: Stored) -> Name | None:
+        keys = self._keys.get(self.space(stored.space)) if stored.name else None
+        return decode_name(stored.name, stored.change.memory, keys.memory_id) if keys is not None else None
 
     def open(self, stored: Stored) -> Content:
         """Return the plaintext of a change, or raise `Unreadable`."""

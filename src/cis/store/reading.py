@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cis.errors import StoreError
 from cis.model import Hlc, MemoryId, ReplicaId, SpaceId
 from cis.store.database import INDEX_NAME, fetch, open_reader, queried, translated
+from cis.store.fetched import Fetched
 from cis.store.read import Holdings, Reader, holdings
 from cis.store.texts import digest_of, embeddable
 from cis.store.vectors import VectorIndex
@@ -57,6 +58,7 @@ class Reading:
     def __init__(self, folder: Path, key: bytes, clock_ms: Callable[[], int]) -> None:
         self.path = folder / "memory.db"
         self.keys: dict[SpaceId, SpaceKeys] = {}
+        self.fetched = Fetched()
         self._index_path = folder / INDEX_NAME
         self._key = key
         self._clock_ms = clock_ms

@@ -144,6 +144,7 @@ def _hide(connection: apsw.Connection, effective: Sequence[Row], gone: Sequence[
             f"INSERT OR IGNORE INTO hidden SELECT ?1, ?2 FROM {table} WHERE rid = ?1",
             [(rid, until) for rid, until in untils if until],
         )
+    connection.executemany("DELETE FROM name WHERE rid = ?", [(rid,) for rid, until in untils if not until])
 
 
 class _Namers:
@@ -348,7 +349,8 @@ def _restore_bodies(log: LogRows, verified: Verified) -> list[bytes]:
         body = bodies[start : start + int(layout.lengths[sent[rid]])]
         if body != sealed:
             log.connection.execute("INSERT OR REPLACE INTO body VALUES(?,?)", (rid, body))
-            log.connection.execute("DELETE FROM absent WHERE rid = ?", (rid,))
+            for table in ("absent", "name"):
+                log.connection.execute(f"DELETE FROM {table} WHERE rid = ?", (rid,))
             memories.append(memory)
     return memories
 

@@ -11,6 +11,7 @@ import apsw
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, Ref, ReplicaId
 from cis.model.ids import REPLICA_ID_LENGTH
 from cis.store.database import fetch, one_state
+from cis.store.names import names_of_absent
 from cis.store.replicas import split_rid
 from cis.wire.segment import HEADER, RECORD, record_references, unpack_reference
 
@@ -43,6 +44,8 @@ class Stored:
     salt: bytes
     header: bytes
     """record and references: the associated data of the seal"""
+    name: bytes = b""
+    """what is kept of a body that is elsewhere by choice (`cis.store.names`)"""
 
 
 class Rows:
@@ -105,12 +108,17 @@ class Rows:
             firsts = array("q", sorted({first for _, _, first in heads}))
             rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
             sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
+            bare = array("q", [rid for rid, *_ in heads if rid not in sealed] if bodies else ())
+            names = names_of_absent(self.connection, bare)
         changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}
-        return [self._stored(rid, record, first, *changesets[first], sealed.get(rid)) for rid, record, first in heads]
+        return [
+            self._stored(rid, record, first, *changesets[first], sealed.get(rid), names.get(rid, b""))
+            for rid, record, first in heads
+        ]
 
     def _stored(
         self, rid: int, record: bytes, first: int, header: tuple[int, int, int, int, int, bytes, bytes],
-        refs: bytes, body: bytes | None,
+        refs: bytes, body: bytes | None, name: bytes,
     ) -> Stored:  # fmt: skip
         number, seq = split_rid(rid)
         space, replica = self.replica(number)
@@ -118,7 +126,7 @@ class Rows:
         _, epoch, _, _, _, salt, _ = header
         names = tuple(_references(record, refs, replica))
         change = Change(Dot(replica, seq), Hlc(stamp), MemoryId(memory), Kind(kind), names, body)
-        return Stored(change, rid, space, rid - first, epoch, salt, record)
+        return Stored(change, rid, space, rid - first, epoch, salt, record, name)
 
     def history(self, memory: MemoryId) -> list[Stored]:
         """Return every change of the memory whose header is still kept, oldest row first; scans the log."""

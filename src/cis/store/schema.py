@@ -81,6 +81,10 @@ MEMORY_MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE report ADD COLUMN number BLOB NOT NULL DEFAULT x'';
     ALTER TABLE report ADD COLUMN known BLOB NOT NULL DEFAULT x'';
     """,
+    """
+    -- what is listed of values that are elsewhere by choice, and by what it is judged which may be (`cis.store.names`)
+    CREATE TABLE name(rid INTEGER PRIMARY KEY, name BLOB NOT NULL);
+    """,
 )
 
 INDEX_MIGRATIONS: tuple[str, ...] = (

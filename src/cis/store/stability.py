@@ -119,7 +119,7 @@ def drop_hidden(connection: apsw.Connection, space: SpaceId, floor: VersionVecto
         bounds = (rid_of(number, 1), rid_of(number, floor.contiguous(ReplicaId(replica))), DROPPED_AT_ONCE)
         query = "SELECT rid FROM hidden WHERE until BETWEEN ? AND ? LIMIT ?"
         rids.extend(rid for (rid,) in fetch(connection, query, bounds))
-    for table in ("body", "absent", "hidden") if rids else ():
+    for table in ("body", "absent", "name", "hidden") if rids else ():
         connection.execute(f"DELETE FROM {table} WHERE rid IN (SELECT value FROM carray(?))", (apsw.carray(rids),))
     return len(rids) >= DROPPED_AT_ONCE
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cis.store.admission import Judge, Limit
 
 _ROWS = "SELECT rid, header, refs, hashes, link, signature, previous FROM changeset WHERE"
-_RID_TABLES = ("changeset", "head", "body", "absent", "dead", "hidden", "tail")
+_RID_TABLES = ("changeset", "head", "body", "absent", "name", "dead", "hidden", "tail")
 
 
 @dataclass(frozen=True, slots=True)
