@@ -7,7 +7,8 @@
     ├── Changed           what it was made for is no longer so: read again, and decide anew
     ├── Denied            trust, roles or file modes forbid it: ask whoever may allow it
     ├── Unavailable       a daemon, peer or resource is not there now: start it, or try again
-    │   └── TimedOut      it did not answer within the stated bound
+    │   ├── TimedOut      it did not answer within the stated bound
+    │   └── Elsewhere     a value is on other devices by choice, and cannot be had from them now: connect one
     ├── StoreError        a file of the store cannot be used: the text names the file and the remedy
     └── PeerFault         a peer broke the protocol: the connection is closed with the reason
 
@@ -66,6 +67,12 @@ class TimedOut(Unavailable):
     """Something the request needs did not answer within its bound."""
 
     exit_code = 5
+
+
+class Elsewhere(Unavailable):
+    """A value is on other devices by choice, and none that has it is connected."""
+
+    exit_code = 6
 
 
 class StoreError(CisError):

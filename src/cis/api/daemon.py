@@ -37,6 +37,7 @@ from cis.api.membership.tickets import TicketOperations
 from cis.api.membership.trust_facts import trust_facts
 from cis.api.membership.trust_schema import KeepSpace, RevokeMember
 from cis.api.membership.trusting import TrustOperations
+from cis.api.memories.elsewhere import NO_SOCKET
 from cis.api.memories.memory_schema import WatchMemories
 from cis.api.memories.search_options import search_options_of
 from cis.api.memories.watching import Feed, WatchOperations
@@ -174,6 +175,8 @@ class _Daemon:
         self._feed = Feed(self._node.local)
         if self._settings.p2p.enabled:
             self._driver = Driver(self._node.local, options_of(self._settings, self._node.local.home.folder))
+        self._node.fetching.why_not = NO_SOCKET
+        self._node.fetching.source = self._driver.holding if self._driver is not None else None
         self._glance = GlanceOperations(self._node, self._driver, self._own_problem)
         self._server = control_server(self._handlers())
         for number in (signal.SIGINT, signal.SIGTERM):

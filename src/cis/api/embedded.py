@@ -21,6 +21,7 @@ from cis.api.memories.browsing import BrowsingOperations
 from cis.api.memories.compacting import CompactOperations
 from cis.api.memories.conflicts import ConflictOperations
 from cis.api.memories.counting import CountingOperations
+from cis.api.memories.elsewhere import Fetching
 from cis.api.memories.embedding_work import EmbeddingWork
 from cis.api.memories.expiring import Expiring
 from cis.api.memories.indexing import IndexOperations
@@ -67,20 +68,21 @@ class EmbeddedNode:
         self.local = local
         self.policy = policy
         self.readers = Readers(local.store)
+        self.fetching = Fetching(local, self.readers)
         self.expiring = Expiring(local, self.readers)
         self.work = EmbeddingWork(local, search.embedding, embedder=embedder, delay_s=EMBED_AFTER_S)
         self.handlers: dict[type[Request[Any]], Handler] = {
             **memory_handlers(
-                MemoryOperations(local, policy, self.readers),
+                MemoryOperations(local, policy, self.readers, self.fetching),
                 BrowsingOperations(local, policy, self.readers),
-                TransferOperations(local, policy, self.readers),
+                TransferOperations(local, policy, self.readers, self.fetching),
             ),
             **search_handlers(
                 SearchOperations(local, policy, self.readers, self.work, search.weights),
                 IndexOperations(local, self.work),
             ),
             **life_handlers(
-                ConflictOperations(local, policy, self.readers),
+                ConflictOperations(local, policy, self.readers, self.fetching),
                 CountingOperations(local, policy, self.readers),
                 CompactOperations(local, self.expiring),
             ),

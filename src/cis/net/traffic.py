@@ -33,7 +33,7 @@ _Key = tuple["NodeId | None", str]
 _Group = TypeVar("_Group")
 
 HELLO, OTHER = "hello", "other"
-PURPOSES = ("sync", "audit", "vectors", "records", "signal", "gossip", "ping", HELLO, OTHER)
+PURPOSES = ("sync", "audit", "vectors", "bodies", "records", "signal", "gossip", "ping", HELLO, OTHER)
 """What streams are for; those of any other purpose count as ``other``."""
 PEERS_MAX = 1024
 """Beyond these, what was counted of the peer that began no stream for longest is counted as nobody's."""

@@ -28,6 +28,7 @@ from cis.node.describing import Describing
 from cis.node.dialling import BAN_S
 from cis.node.examining import Examiner
 from cis.node.freshness import Freshness
+from cis.node.holding import Holding
 from cis.node.local import LocalNode
 from cis.node.measuring import Measuring
 from cis.node.meeting import Around, Meeting
@@ -128,6 +129,7 @@ class Driver:
         self.stability = Stability(local, collects=options.collects)
         self._rounds = Rounds(self.stability, self.topics, self._rng)
         self.recovery = Recovery(local, lambda: list(self.links.values()))
+        self.holding = Holding(local, lambda: list(self.links.values()), self._spawn)
         self._stop = asyncio.Event()
         self._ended = False
         self._reported: deque[events.Event] = deque()

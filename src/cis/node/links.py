@@ -20,6 +20,7 @@ from cis.node import events
 from cis.node.auditing import AuditSummary, run_audit
 from cis.node.comparing import Vectors, answer_vectors, ask_vectors
 from cis.node.gossiping import GossipIn, GossipOut
+from cis.node.lending import Borrowing, answer_bodies, ask_bodies
 from cis.node.local import LocalNode
 from cis.node.paces import Quotas, Tally, gossip_pace, stream_pace, units_of_stream
 from cis.node.syncing import run_session
@@ -29,6 +30,8 @@ from cis.wire.messages import FRAME_BYTES_MAX, Open, Ping, Pong, Records, decode
 _log = logging.getLogger(__name__)
 
 STREAM_OPENING_S = 5.0
+LENDING_WAITING_MAX = 8
+"""Questions for values of one peer that are answered or wait for that."""
 _PING_BYTES_MAX = 64
 BLAMELESS = frozenset({Fault.NONE, Fault.BUSY, Fault.FORKED, Fault.EXCESSIVE, Fault.CUT})
 """What may go wrong through no fault of the peer's: the log of a cloned disk is passed on in good faith."""
@@ -69,6 +72,8 @@ class PeerLink:
         self._serving = asyncio.Lock()
         self._sessions_waiting = 0
         self._auditing = False
+        self._lending = asyncio.Lock()
+        self._lending_waiting = 0
         self._pings = 0
 
     async def serve(self) -> CloseReason:
@@ -142,6 +147,11 @@ class PeerLink:
         vectors = await ask_vectors(self.connection, self._around.local, own, self.node)
         self._around.report(events.Stated(self.id, vectors))
 
+    async def borrow(self, borrowing: Borrowing) -> None:
+        """Ask the peer for values that are not kept here; raises as `ask_bodies`."""
+        with self._in_use():
+            await ask_bodies(self.connection, borrowing)
+
     async def introduce(self, records: list[bytes]) -> None:
         """Tell the peer how to reach nodes: this one and others."""
         async with await self.connection.open_stream("records") as stream:
@@ -191,6 +201,8 @@ class PeerLink:
                     await self._answer_pings(stream)
                 case "vectors":
                     await answer_vectors(stream, self._around.local, self.node)
+                case "bodies":
+                    await self._serve_bodies(stream)
                 case "signal":
                     await self._around.signals(self.node, stream)
                 case "records":
@@ -222,6 +234,19 @@ class PeerLink:
                 await run_audit(self._around.local, stream, self.node, initiator=False)
         finally:
             self._auditing = False
+
+    async def _serve_bodies(self, stream: Stream) -> None:
+        """Lend values, to one question after the other; more than wait already are told to ask another member."""
+        if self._lending_waiting >= LENDING_WAITING_MAX:
+            stream.reset(Fault.BUSY)
+            return
+        self._lending_waiting += 1
+        try:
+            async with self._lending:
+                with self._in_use():
+                    await answer_bodies(stream, self._around.local, self.node)
+        finally:
+            self._lending_waiting -= 1
 
     async def _answer_pings(self, stream: Stream) -> None:
         while (frame := await stream.read_frame(_PING_BYTES_MAX)) is not None:

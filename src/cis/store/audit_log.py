@@ -148,11 +148,11 @@ class LogRows:
         bodies = fetch(self.connection, query, (row.rid, row.rid + row.changes - 1))
         return any(not row.signs(rid - row.rid, sealed) for rid, sealed in bodies)
 
-    def is_signed(self, seq: int, sealed: bytes) -> bool:
-        """Tell whether this is the body of a change whose header is held."""
+    def is_signed(self, seq: int, sealed: bytes) -> bool | None:
+        """Tell whether this is the body of a change; None where its header is not held."""
         rid = rid_of(self.number, seq)
         rows = self.changesets(seq, seq) if self.heads(rid, rid) else []
-        return bool(rows) and rows[0].first <= seq and rows[0].signs(seq - rows[0].first, sealed)
+        return rows[0].signs(seq - rows[0].first, sealed) if rows and rows[0].first <= seq else None
 
     def links_before(self, row: Changeset) -> list[bytes]:
         """Return the link the changeset says to follow, and the one it does follow here, where they are known."""

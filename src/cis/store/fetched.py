@@ -13,7 +13,7 @@ from cis.store.database import fetch
 from cis.store.replicas import rid_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cis.model import SpaceId
     from cis.store.read import Part, Reader, Recalled
@@ -51,14 +51,10 @@ class Fetched:
         return found
 
 
-def proven(reader: Reader, space: SpaceId, bodies: Mapping[Dot, bytes]) -> dict[Dot, bytes]:
-    """Return those of the bodies that are what was signed: their hash is in the log held here."""
-    logs = {log.replica: log for log in LogRows.of_space(reader.connection, space)}
-    return {
-        dot: sealed
-        for dot, sealed in bodies.items()
-        if dot.replica in logs and logs[dot.replica].is_signed(dot.seq, sealed)
-    }
+def is_proven(reader: Reader, space: SpaceId, dot: Dot, sealed: bytes) -> bool | None:
+    """Tell whether that is the body that was signed: its hash is in the log here; None where its header is not held."""
+    log = next((log for log in LogRows.of_space(reader.connection, space) if log.replica == dot.replica), None)
+    return log.is_signed(dot.seq, sealed) if log is not None else None
 
 
 def bodies_here(reader: Reader, space: SpaceId, dots: Iterable[Dot]) -> dict[Dot, bytes]:
@@ -77,21 +73,15 @@ def lacking(recalled: Recalled, *, whole: bool) -> list[Dot]:
     return [part.change.dot for part in parts if part.elsewhere]
 
 
-def filled(reader: Reader, recalled: Recalled, bodies: Mapping[Dot, bytes]) -> Recalled:
-    """Return a memory with the values that were fetched, as far as their changes are still there."""
+def opened(reader: Reader, parts: Sequence[Part], bodies: Mapping[Dot, bytes]) -> tuple[Part, ...]:
+    """Return parts with the values that were fetched, as far as their changes are still there."""
     numbers = dict(fetch(reader.connection, "SELECT id, no FROM replica"))
-    wanted = {
-        rid_of(numbers[part.change.dot.replica], part.change.dot.seq): bodies[part.change.dot]
-        for part in (*recalled.parts, *recalled.siblings)
-        if part.elsewhere and part.change.dot in bodies and part.change.dot.replica in numbers
-    }
+    dots = [part.change.dot for part in parts if part.elsewhere and part.change.dot in bodies]
+    wanted = {rid_of(numbers[dot.replica], dot.seq): bodies[dot] for dot in dots if dot.replica in numbers}
     stored = {one.change.dot: _with_body(one, wanted[one.rid]) for one in reader.rows.stored(wanted)}
-
-    def opened(part: Part) -> Part:
-        return reader.part(stored[part.change.dot]) if part.change.dot in stored else part
-
-    parts, siblings = (tuple(map(opened, some)) for some in (recalled.parts, recalled.siblings))
-    return replace(recalled, parts=parts, siblings=siblings)
+    return tuple(
+        reader.part(stored[part.change.dot]) if part.elsewhere and part.change.dot in stored else part for part in parts
+    )
 
 
 def _with_body(stored: Stored, sealed: bytes) -> Stored:

@@ -15,7 +15,7 @@ from cis.errors import Fault, PeerFault
 from cis.wire.audit import AuditMessage
 from cis.wire.decoding import Node
 from cis.wire.gossip import GossipMessage
-from cis.wire.segment import SEGMENT_TAG, Segment
+from cis.wire.segment import BODY_BYTES_MAX, SEGMENT_TAG, Segment
 
 FRAME_BYTES_MAX = 1 << 20
 REPLICAS_MAX = 4096
@@ -25,6 +25,8 @@ ENTRIES_MAX = 1024
 IDS_MAX = 16_384
 RECORDS_MAX = 64
 KINDS_MAX = 16
+BODIES_MAX = 64
+"""Bodies asked for in one question: what answers it has no more than some 20 MiB."""
 SEALED_SIGNAL_BYTES_MAX = 8448
 """A signal of the greatest length, sealed."""
 
@@ -134,6 +136,21 @@ class Taken(msgspec.Struct, array_like=True, tag=13, frozen=True):
     taken: bool
 
 
+class WantBodies(msgspec.Struct, array_like=True, tag=14, frozen=True):
+    """Asks for the sealed bodies of changes, to be read and not to be kept; answered by a `Body` for each, in order."""
+
+    space: Space
+    wanted: Annotated[list[tuple[Replica, Seq]], msgspec.Meta(min_length=1, max_length=BODIES_MAX)]
+
+
+class Body(msgspec.Struct, array_like=True, tag=15, frozen=True):
+    """The sealed body of a change; empty where the sender does not have it, or does not share its space."""
+
+    replica: Replica
+    seq: Seq
+    sealed: Annotated[bytes, msgspec.Meta(max_length=BODY_BYTES_MAX)] = b""
+
+
 Message = (
     Open
     | Summary
@@ -148,6 +165,8 @@ Message = (
     | Forward
     | Forwarded
     | Taken
+    | WantBodies
+    | Body
     | Segment
     | GossipMessage
     | AuditMessage

@@ -13,14 +13,25 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args
 
 import msgspec
 
-from cis.errors import Changed, CisError, Denied, PeerFault, StoreError, TimedOut, Unavailable, UsageError
+from cis.errors import Changed, CisError, Denied, Elsewhere, PeerFault, StoreError, TimedOut, Unavailable, UsageError
 
 BODY_BYTES_MAX = 32 << 20
 """The largest request or reply of the control API; batches of an import are cut well below."""
 
 Reply = TypeVar("Reply")
-_KINDS: tuple[type[CisError], ...] = (UsageError, Changed, Denied, TimedOut, Unavailable, StoreError, CisError)
-_STATUS = {UsageError: 400, Changed: 409, Denied: 403, TimedOut: 504, Unavailable: 503, StoreError: 500, CisError: 422}
+_KINDS: tuple[type[CisError], ...] = (
+    UsageError, Changed, Denied, TimedOut, Elsewhere, Unavailable, StoreError, CisError,
+)  # fmt: skip
+_STATUS = {
+    UsageError: 400,
+    Changed: 409,
+    Denied: 403,
+    TimedOut: 504,
+    Elsewhere: 503,
+    Unavailable: 503,
+    StoreError: 500,
+    CisError: 422,
+}
 
 
 class Request(msgspec.Struct, Generic[Reply], frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -30,6 +30,8 @@ class Fate(enum.Enum):
     DELETED = "deleted"
     HELD = "held"
     """dated ahead of this clock, and shown later"""
+    ELSEWHERE = "elsewhere"
+    """its value is on other devices by choice"""
     BARE = "bare"
     """its header came, its value did not"""
     SEALED = "sealed"
@@ -64,7 +66,9 @@ def trace(reader: Reader, keys: SpaceKeys, name: str, key: str, policy: Policy, 
     fate, why = Fate.SHOWN, ""
     latest, dots = whole.latest.change, tuple(part.change.dot for part in (*whole.parts, *whole.siblings))
     stored = next(one for one in live if one.change.dot == latest.dot)
-    if whole.latest.content is None:
+    if whole.latest.elsewhere:
+        fate = Fate.ELSEWHERE if current(whole, policy, now_ms) is not None else Fate.EXPIRED
+    elif whole.latest.content is None:
         fate, why = _unread(reader, stored)
     elif current(whole, policy, now_ms) is None:
         fate = Fate.EXPIRED

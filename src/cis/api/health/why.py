@@ -105,14 +105,17 @@ def judge_here(traces: Sequence[Trace], name_of: NameOf, now_ms: int) -> tuple[R
 
 def has_it(traces: Iterable[Trace]) -> bool:
     """Tell whether it is shown here in some space."""
-    return any(trace.fate is Fate.SHOWN for trace in traces)
+    return any(trace.fate in {Fate.SHOWN, Fate.ELSEWHERE} for trace in traces)
 
 
 def _fate(trace: Trace, name_of: NameOf) -> Row:
     by = f"{name_of(node_of(trace.latest.dot.replica))} on {_when(hlc_ms(trace.latest.hlc))}"
     match trace.fate:
-        case Fate.SHOWN:
-            return _row("memory", "ok", f"in {trace.name}, written by {by}")
+        case Fate.SHOWN | Fate.ELSEWHERE:
+            there = trace.fate is Fate.SHOWN
+            where = "" if there else "; its value is on other devices by choice"
+            fix = "" if there else f"cis memory get KEY fetches it; cis space keep {trace.name} --all keeps values here"
+            return _row("memory", "ok", f"in {trace.name}, written by {by}{where}", fix)
         case Fate.EXPIRED:
             found = f"in {trace.name}, written by {by}: its time to live passed on {_when(trace.expires_ms)}"
             return _row("memory", "bad", found, "write it again, with a longer --ttl or none: cis memory set KEY VALUE")
@@ -244,7 +247,7 @@ def _exchange(name: str, standing: Standing) -> Row:
 def _clock(case: Case) -> Row | None:
     """Whether what the member holds is dated ahead of its clock, so that it does not show it yet."""
     ahead_ms = hlc_ms(case.trace.latest.hlc) - (case.now_ms + case.standing.skew_ms)
-    if not case.holds or case.trace.fate is not Fate.SHOWN or ahead_ms <= CHANGE_FUTURE_LIMIT_MS:
+    if not case.holds or case.trace.fate not in {Fate.SHOWN, Fate.ELSEWHERE} or ahead_ms <= CHANGE_FUTURE_LIMIT_MS:
         return None
     found = f"dated {ahead_ms / 60_000:.0f} min ahead of the clock of {case.name}, where it is held back"
     return _row("clock", "bad", found, f"set the clock of {case.name}: timedatectl set-ntp true")

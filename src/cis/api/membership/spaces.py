@@ -94,7 +94,18 @@ class SpaceOperations:
         """Take up what is to be kept of a space; bodies come and go later, as others tell what they hold."""
         names = SpaceNames(self._local)
         space, local = names.find(request.space), self._local
-        wanted = Keep(vectors=request.keeps.vectors)
+        keeps = request.keeps
+        chosen = bool(keeps.prefixes or keeps.categories)
+        wanted = Keep(
+            vectors=keeps.vectors,
+            names=keeps.names and not chosen,
+            prefixes=tuple(sorted(set(keeps.prefixes))),
+            categories=tuple(sorted(set(keeps.categories))),
+        )
+        if wanted.selective and space not in local.cluster.keys.spaces:
+            raise UsageError(
+                f"{request.space} cannot be read here, so nothing can be told of its values: keep them all"
+            )
         local.store.execute(lambda connection: set_keep(connection, space, wanted, local.entropy)).result()
         return self._info(space, names)
 
@@ -116,7 +127,7 @@ class SpaceOperations:
             memories=holdings.memories,
             changes=holdings.changes,
             bytes=holdings.bytes,
-            keeps=Kept(vectors=keep.vectors),
+            keeps=Kept(vectors=keep.vectors, names=keep.names, prefixes=keep.prefixes, categories=keep.categories),
             elsewhere=elsewhere,
             kept_by=tuple(sorted(cluster.name_of(node) for node, held in holding.items() if held.seqs)),
         )

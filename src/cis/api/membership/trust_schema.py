@@ -248,9 +248,16 @@ class SpaceMember(msgspec.Struct, frozen=True):
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What a device keeps of a space: headers always, and of bodies all but what is left out here."""
+    """What a device keeps of a space: headers always, and of bodies all but what is left out here.
+
+    With ``names`` no value is kept; with ``prefixes`` or ``categories`` those alone whose memory's key begins with one,
+    or whose category is one. What is not kept is listed by its name all the same, and fetched when it is read.
+    """
 
     vectors: bool = True
+    names: bool = False
+    prefixes: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
 
 
 EVERYTHING = Kept()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cis.api.memories.differences import listing
+from cis.api.memories.elsewhere import Fetching
 from cis.api.memories.memory_schema import Conflict, ListConflicts, ResolveConflict, Saved, Sibling
 from cis.api.memories.recalling import Value, current, values_of
 from cis.api.memories.values import TYPES, pack, value_of
@@ -39,13 +40,17 @@ _MARKED = """
 class ConflictOperations:
     """Lists conflicts and ends them."""
 
-    def __init__(self, local: LocalNode, policy: Policy, readers: Readers) -> None:
+    def __init__(self, local: LocalNode, policy: Policy, readers: Readers, fetching: Fetching | None = None) -> None:
         self._local = local
         self._policy = policy
         self._readers = readers
+        self._fetching = fetching or Fetching(local, readers)
 
     def conflicts(self, request: ListConflicts) -> tuple[Conflict, ...]:
-        """List the memories with concurrent values; none are listed under lww, which hides them."""
+        """List the memories with concurrent values; none are listed under lww, which hides them.
+
+        Values on other devices are fetched where it is asked for one key, as far as they are to be had.
+        """
         if not 0 < request.limit <= LIMIT_MAX:
             raise UsageError(f"a limit of {request.limit}: it is 1 to {LIMIT_MAX}")
         spaces = self._local.cluster.spaces() if request.space is None else {}
@@ -61,17 +66,24 @@ class ConflictOperations:
         for one in recalled:
             shown = current(one, self._policy, self._local.clock_ms())
             if shown is not None and shown.siblings:
+                if request.key is not None:
+                    shown = self._fetching.as_far_as_possible(shown)
                 found.append(conflict_of(shown, self._local.cluster))
         return tuple(found)
 
     def resolve(self, request: ResolveConflict) -> Saved:
-        """End a conflict; `UsageError` for a value it has not, `CisError` for none, `Changed` where it has others."""
+        """End a conflict; `UsageError` for a value it has not, `CisError` where it is none, `Changed` where it has others.
+
+        To keep a value that is on other devices it is fetched: `Elsewhere` where it cannot be, and nothing is changed.
+        """
         space = self._local.cluster.space(request.space)
         with self._readers.snapshot() as reader:
             recalled = current(reader.recall(space, request.key), self._policy, self._local.clock_ms())
             if recalled is None or not recalled.siblings:
                 raise CisError(f"{request.key!r} in {request.space} is in no conflict: nothing was changed")
             seen = frozenset(stored.change.dot for stored in reader.rows.live(recalled.memory))
+        if request.form is None:
+            recalled = self._fetching.whole(recalled, beside=True)
         values = values_of(recalled)
         if request.seen is not None and set(request.seen) != {value.id for value in values}:
             raise Changed(
@@ -90,12 +102,13 @@ class ConflictOperations:
         if request.form is None and kept.shape is not Shape.REGISTER:
             others = {part.change.dot for value in values if value is not kept for part in value.parts}
             return Write(space, Kind.DELETE, Content(request.key), frozenset(others))
-        before = kept.latest.content
-        if before is None:
+        whole, before = kept.latest.content, kept.latest.about
+        if before is None or (request.form is None and whole is None):
             raise CisError("that value cannot be read here (its body or its key is missing): keep it where it can be")
         ttl_ms = max(1, kept.expires_ms - self._local.clock_ms()) if kept.expires_ms else 0
         if request.form is None:
-            return Write(space, Kind.PUT, msgspec.structs.replace(before, ttl_ms=ttl_ms), seen)
+            assert whole is not None
+            return Write(space, Kind.PUT, msgspec.structs.replace(whole, ttl_ms=ttl_ms), seen)
         value, form = pack(request.value, request.form)
         content = Content(request.key, value, form=form, category=before.category, tags=before.tags, ttl_ms=ttl_ms)
         return Write(space, Kind.PUT, content, seen)
@@ -125,7 +138,7 @@ def conflict_of(recalled: Recalled, cluster: Cluster) -> Conflict:
 
 def _sibling_of(value: Value, number: int, cluster: Cluster) -> Sibling:
     shown, form = value_of(value)
-    change, content = value.latest.change, value.latest.content
+    change, content = value.latest.change, value.latest.about
     node = node_of(change.dot.replica)
     return Sibling(
         number=number,
@@ -141,6 +154,7 @@ def _sibling_of(value: Value, number: int, cluster: Cluster) -> Sibling:
         updated_ms=hlc_ms(change.hlc),
         expires_ms=value.expires_ms or None,
         shown=number == 1,
+        elsewhere=value.elsewhere,
     )
 
 

@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from cis.api.memories.memory_schema import ELSEWHERE
+
 if TYPE_CHECKING:
     from cis.api.memories.memory_schema import Memory, Sibling
 
@@ -26,6 +28,8 @@ def lines_of(value: Sibling | Memory) -> list[str]:
     """Return a value as lines: text as it is, JSON with a field a line, a set with an element a line."""
     if value.form == "unreadable":
         return ["(cannot be read here)"]
+    if value.form == "elsewhere":
+        return [ELSEWHERE]
     if value.type == "set":
         return [_line(element) for element in value.value]
     if value.form == "bytes":
@@ -37,8 +41,8 @@ def lines_of(value: Sibling | Memory) -> list[str]:
 
 def kind_of(value: Sibling | Memory) -> str:
     """Return what sort of thing a value is: text, JSON, bytes, a counter, a set."""
-    if value.form == "unreadable":
-        return "unreadable"
+    if value.form in {"unreadable", "elsewhere"}:
+        return value.form
     if value.type == "register":
         return {"text": "text", "json": "JSON"}.get(value.form, value.form)
     return f"a {value.type}"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from cis.api.exchange.rows import bytes_of
 from cis.api.memories.differences import listing
+from cis.api.memories.elsewhere import Fetching
 from cis.api.memories.memory_schema import (
     PAGE_MAX,
     AddToMemory,
@@ -42,10 +43,11 @@ _NO_TTL = 0
 class MemoryOperations:
     """Writes and recalls; ``policy`` is how conflicting values are shown."""
 
-    def __init__(self, local: LocalNode, policy: Policy, readers: Readers) -> None:
+    def __init__(self, local: LocalNode, policy: Policy, readers: Readers, fetching: Fetching | None = None) -> None:
         self._local = local
         self._policy = policy
         self._readers = readers
+        self._fetching = fetching or Fetching(local, readers)
 
     def set(self, request: SetMemory) -> Saved:
         """Set a memory; a counter or a set is not replaced by a value without being deleted first."""
@@ -72,9 +74,9 @@ class MemoryOperations:
         return self._save(request, [Write(space, Kind.PUT, content, expected=expected)])
 
     def get(self, request: GetMemory) -> Memory | None:
-        """Return one memory."""
+        """Return one memory; `Elsewhere` where its value is on other devices and cannot be fetched."""
         recalled = self.recall(self._space(request.space), request.key)
-        return memory_of(recalled, self._local.cluster) if recalled is not None else None
+        return memory_of(self._fetching.whole(recalled), self._local.cluster) if recalled is not None else None
 
     def delete(self, request: DeleteMemory) -> Saved:
         """Delete a memory."""
@@ -131,7 +133,8 @@ class MemoryOperations:
             known = [one for one in stored if one.change.dot in people]
             known.sort(key=lambda one: (one.change.hlc, one.change.dot), reverse=True)
             told = [(reader.part(one), one.rid in alive) for one in known[: request.limit]]
-        ended = resolutions([part.change for part, _ in told])
+        parts = self._fetching.parts(space, [part for part, _ in told])
+        ended = resolutions([part.change for part in parts])
         return tuple(
             past_of(
                 part,
@@ -140,7 +143,7 @@ class MemoryOperations:
                 alive=living,
                 resolves=ended.get(part.change.dot, 0),
             )
-            for part, living in told
+            for part, (_, living) in zip(parts, told, strict=True)
         )
 
     def recall(self, space: SpaceId, key: str) -> Recalled | None:

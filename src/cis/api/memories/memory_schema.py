@@ -8,7 +8,10 @@ import msgspec
 
 from cis.api.control.protocol import Request
 
-Form = Literal["text", "json", "bytes", "unreadable"]
+Form = Literal["text", "json", "bytes", "unreadable", "elsewhere"]
+"""Of what is unreadable, or on other devices by choice, the value is null."""
+ELSEWHERE = "(on other devices)"
+"""What people are shown in place of a value that is elsewhere by choice and was not fetched."""
 Type = Literal["register", "counter", "set"]
 
 PAGE_MAX = 1000
@@ -26,7 +29,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """A memory as shown.
 
     ``value`` is text, JSON, a number (counter) or a list (set); bytes are ``{"base64": …}``. ``conflicts``
-    counts the concurrent values kept beside it. Times are Unix milliseconds. ``version`` is another after every change.
+    counts the concurrent values kept beside it. Times are Unix milliseconds. ``elsewhere`` where the value is on other
+    devices by choice: lists leave it there, getting the memory fetches it. ``version`` is another after every change.
     """
 
     key: str
@@ -45,6 +49,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     vector: VectorInfo | None
     id: str
     version: str
+    elsewhere: bool = False
 
 
 class Saved(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +229,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     shown: bool
     alive: bool
     resolves: int
+    elsewhere: bool = False
 
 
 class Sibling(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +251,7 @@ class Sibling(msgspec.Struct, frozen=True, kw_only=True):
     updated_ms: int
     expires_ms: int | None
     shown: bool
+    elsewhere: bool = False
 
 
 class Conflict(msgspec.Struct, frozen=True, kw_only=True):

@@ -37,13 +37,18 @@ class Value:
     @property
     def expires_ms(self) -> int:
         """Unix milliseconds from which the value is hidden, 0 for never."""
-        content = self.latest.content
-        return hlc_ms(self.latest.change.hlc) + content.ttl_ms if content and content.ttl_ms else 0
+        about = self.latest.about
+        return hlc_ms(self.latest.change.hlc) + about.ttl_ms if about and about.ttl_ms else 0
 
     @property
     def id(self) -> str:
         """The name of this very value, the same on all nodes."""
         return _name_of(self.parts)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is on other devices by choice."""
+        return any(part.elsewhere for part in self.parts)
 
     def expired(self, now_ms: int) -> bool:
         """Tell whether its time to live has passed."""

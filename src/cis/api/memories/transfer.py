@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ import msgspec
 
 from cis.api.exchange.entry import Count, Element, Entry, Vector, parts
 from cis.api.exchange.rows import entry_of_row, row_of_entry
+from cis.api.memories.elsewhere import Fetching
 from cis.api.memories.memory import ttl_ms_of
 from cis.api.memories.memory_schema import BATCH_MAX, BatchResult, ExportMemories, ImportBatch, RowProblem
 from cis.api.memories.recalling import Value, current, values_of
@@ -27,6 +29,8 @@ from cis.wire.content import COUNT_MAX, Content, Form
 
 READ_AT_ONCE = 128
 """Memories whose values are in memory at a time."""
+FETCHED_AT_ONCE = 64
+"""Memories whose values are fetched in one question, where they are on other devices."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _TWICE = "a memory of that key exists already; a counter's totals would count twice"
@@ -35,10 +39,11 @@ _TWICE = "a memory of that key exists already; a counter's totals would count tw
 class TransferOperations:
     """Takes in and gives out many memories."""
 
-    def __init__(self, local: LocalNode, policy: Policy, readers: Readers) -> None:
+    def __init__(self, local: LocalNode, policy: Policy, readers: Readers, fetching: Fetching | None = None) -> None:
         self._local = local
         self._policy = policy
         self._readers = readers
+        self._fetching = fetching or Fetching(local, readers)
 
     def take_in(self, request: ImportBatch) -> BatchResult:
         """Write a batch; a row that cannot be written is reported and the others are written all the same.
@@ -69,18 +74,27 @@ class TransferOperations:
         return BatchResult(len(done - failed.keys()), unchanged, tuple(problems))
 
     def give_out(self, request: ExportMemories) -> Iterator[dict[str, Any]]:
-        """Yield the rows of all memories, of one state of the store, in order of key."""
+        """Yield the rows of all memories, of one state of the store, in order of key.
+
+        Values on other devices are fetched, some at a time; `Elsewhere` where one cannot be: none is left out unsaid.
+        """
         space = self._local.cluster.space(request.space)
         now_ms = self._local.clock_ms()
         with self._readers.snapshot() as reader:
             there = self._shown(reader, reader.memories(space), space, now_ms)
             keyed = sorted((recalled.key, recalled.memory) for recalled in there if _wanted(recalled, request))
-            for recalled in self._shown(reader, [memory for _, memory in keyed], space, now_ms):
+            chosen = self._shown(reader, [memory for _, memory in keyed], space, now_ms)
+            for recalled in self._whole(chosen):
                 values = values_of(recalled)[::-1]
                 for value in values:
                     entry = self._entry_of(value, now_ms)
                     if entry is not None:
                         yield from _rows(replace(entry, beside=len(values) > 1), value)
+
+    def _whole(self, recalled: Iterator[Recalled]) -> Iterator[Recalled]:
+        """Yield memories with all their values."""
+        while some := list(itertools.islice(recalled, FETCHED_AT_ONCE)):
+            yield from self._fetching.whole_of_many(some, beside=True)
 
     def _shown(self, reader: Reader, memories: Sequence[MemoryId], space: SpaceId, now_ms: int) -> Iterator[Recalled]:
         """Yield what is shown of those memories, in their order; some are read at once, which is quicker by far."""
@@ -220,7 +234,7 @@ def _element(content: Content) -> Element:
 
 
 def _wanted(recalled: Recalled, request: ExportMemories) -> bool:
-    content = recalled.latest.content
+    content = recalled.latest.about
     in_category = request.category is None or (content is not None and content.category == request.category)
     return in_category and recalled.key.startswith(request.prefix) and recalled.key != ""
 

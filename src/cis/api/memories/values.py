@@ -54,7 +54,7 @@ def value_of(recalled: Recalled | Value) -> tuple[Any, Form]:
     """Return a memory's value, or one of several, as it goes into JSON, and its form."""
     contents = [part.content for part in recalled.parts if part.content is not None]
     if not contents:
-        return None, "unreadable"
+        return None, "elsewhere" if any(part.elsewhere for part in recalled.parts) else "unreadable"
     if recalled.shape is Shape.COUNTER:
         return sum(one.added - one.subtracted for one in contents), "json"
     if recalled.shape is Shape.SET:
@@ -67,7 +67,7 @@ def memory_of(recalled: Recalled, cluster: Cluster) -> Memory:
     """Return a memory as shown."""
     value, form = value_of(recalled)
     latest = recalled.latest
-    content = latest.content
+    content = latest.about
     node = node_of(latest.change.dot.replica)
     told = vector_of(recalled)
     return Memory(
@@ -87,6 +87,7 @@ def memory_of(recalled: Recalled, cluster: Cluster) -> Memory:
         vector=VectorInfo(told.vector_model, len(told.vector) // 4) if told is not None else None,
         id=recalled.memory.hex(),
         version=version_of(recalled),
+        elsewhere=recalled.elsewhere,
     )
 
 
@@ -100,7 +101,7 @@ def past_of(part: Part, cluster: Cluster, *, shown: bool, alive: bool, resolves:
         id=lone.id,
         form=form,
         value=value,
-        category=part.content.category if part.content else "",
+        category=part.about.category if part.about else "",
         author=cluster.name_of(node),
         author_did=did_of(node),
         device=short_id(node),
@@ -109,12 +110,13 @@ def past_of(part: Part, cluster: Cluster, *, shown: bool, alive: bool, resolves:
         shown=shown,
         alive=alive,
         resolves=resolves,
+        elsewhere=part.elsewhere,
     )
 
 
 def _single(part: Part) -> tuple[Any, Form]:
     if part.content is None:
-        return None, "unreadable"
+        return None, "elsewhere" if part.elsewhere else "unreadable"
     if part.change.kind.name == "COUNT":
         return part.content.added - part.content.subtracted, "json"
     return unpack(part.content)

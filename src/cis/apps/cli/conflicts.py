@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cis.api.memories.memory_schema import Conflict, ListConflicts, ResolveConflict, Sibling
+from cis.api.memories.memory_schema import ELSEWHERE, Conflict, ListConflicts, ResolveConflict, Sibling
 from cis.apps.cli import numbering
 from cis.apps.cli.printing import brief, moment, say, show_json, show_table, show_value, tell
 from cis.apps.cli.shared import AnySpace, Json, Key, Space, home_in, node_of
 from cis.apps.cli.values import read_value
-from cis.errors import CisError, UsageError
+from cis.errors import CisError, Elsewhere, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -41,6 +41,10 @@ def conflicts(
         found = node.call(ListConflicts(key=key, space=space, limit=limit))
     if number is not None:
         chosen = _one_value(found, number)
+        if chosen.elsewhere:
+            raise Elsewhere(
+                f"that value of {key!r} is on other devices: connect one that has it, `cis p2p connect NODE`"
+            )
         show_value(chosen.value, chosen.form)
         return
     numbering.remember(home_in(context), found)
@@ -131,6 +135,8 @@ def _rows(conflict: Conflict) -> list[tuple[Any, ...]]:
 def _brief(value: Sibling) -> str:
     from cis.api.memories.differences import kind_of
 
+    if value.elsewhere:
+        return ELSEWHERE
     return brief(value.value) if value.type == "register" else f"{kind_of(value)}: {brief(value.value)}"
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cis.api.memories.memory_schema import (
+    ELSEWHERE,
     CompactStore,
     ListMemories,
     Memory,
@@ -188,7 +189,7 @@ def _happening(event: WatchEvent) -> str:
     key = event.key or "(a memory)"
     if event.event == "expire":
         return f"{moment(event.at_ms)}  expired  {key}  ({event.author})"
-    value = "" if event.memory is None else f"  {brief(event.memory.value)[:200]}"
+    value = "" if event.memory is None else f"  {_value(event.memory)[:200]}"
     return f"{moment(event.at_ms)}  {event.kind or '':7}  {key}{value}  ({event.author})"
 
 
@@ -209,4 +210,8 @@ def _row(memory: Memory) -> tuple[str, ...]:
     marks = [memory.space] if memory.space != "public" else []
     marks += ["conflict"] if memory.conflicts else []
     changed = moment(memory.updated_ms)
-    return memory.key, memory.category, brief(memory.value), changed, memory.author, " ".join(marks)
+    return memory.key, memory.category, _value(memory), changed, memory.author, " ".join(marks)
+
+
+def _value(memory: Memory) -> str:
+    return ELSEWHERE if memory.elsewhere else brief(memory.value)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cis.api.memories.memory_schema import (
+    ELSEWHERE,
     AddToMemory,
     DeleteMemory,
     GetMemory,
@@ -228,7 +229,7 @@ def history(
                 moment(one.updated_ms),
                 one.author,
                 one.kind,
-                brief(one.value) if one.form != "unreadable" else "",
+                _value(one),
                 _standing(one),
             )
             for one in versions
@@ -239,6 +240,10 @@ def history(
 memories.register(app)
 finding.register(app)
 conflicts.register(app)
+
+
+def _value(version: Version) -> str:
+    return ELSEWHERE if version.elsewhere else brief(version.value) if version.form != "unreadable" else ""
 
 
 def _standing(version: Version) -> str:

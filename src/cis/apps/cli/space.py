@@ -80,20 +80,36 @@ def keep(
         bool,
         typer.Option("--without-vectors", help="Leave out what models made of texts: found by words alone."),
     ] = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="Leave out values: they are listed, and fetched when they are read.")
+    ] = False,
+    prefix: Annotated[
+        list[str] | None,
+        typer.Option("--prefix", "-p", help="Keep values only of keys that begin so; may be repeated."),
+    ] = None,
+    category: Annotated[
+        list[str] | None, typer.Option("--category", "-c", help="Keep values only of this category; may be repeated.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say how much of a space this device keeps; without an option, show it.
 
     What is left out stays with other members, and only goes from here when one that keeps everything has told that it
-    holds it. What was written on this device stays here in any case.
+    holds it. What was written on this device stays here in any case, and so do counters and sets. --prefix and
+    --category may be given together: a value is kept that is of one of them.
 
-    Example: cis space keep public --without-vectors
+    Example: cis space keep public --prefix work/ --without-vectors
     """
-    if everything and without_vectors:
+    keeps = Kept(
+        vectors=not without_vectors, names=names, prefixes=tuple(prefix or ()), categories=tuple(category or ())
+    )
+    if everything and keeps != EVERYTHING:
         raise UsageError("--all leaves nothing out: give it alone")
+    if names and (keeps.prefixes or keeps.categories):
+        raise UsageError("--names keeps no value, --prefix and --category some: give one or the others")
     with node_of(context) as node:
-        if everything or without_vectors:
-            found = node.call(KeepSpace(space=name, keeps=Kept(vectors=not without_vectors)))
+        if everything or keeps != EVERYTHING:
+            found = node.call(KeepSpace(space=name, keeps=keeps))
         else:
             spaces = node.call(ListSpaces())
             found = _find(spaces, name)
@@ -130,6 +146,11 @@ def _row(one: SpaceInfo) -> tuple[str, ...]:
 
 def described(keeps: Kept) -> str:
     """Return in words what is kept of a space."""
+    chosen = [f"under {prefix}" for prefix in keeps.prefixes] + [f"of {category}" for category in keeps.categories]
+    if keeps.names:
+        return "names alone" if keeps.vectors else "names alone, without vectors"
+    if chosen:
+        return f"values {', '.join(chosen)}" + ("" if keeps.vectors else ", without vectors") + ", and all names"
     return "everything" if keeps.vectors else "all but vectors"
 
 
