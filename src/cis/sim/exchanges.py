@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from cis.errors import CisError, Fault, PeerFault
 from cis.node import events
 from cis.sim.audits import AuditRun
+from cis.sim.lending import BorrowRun, LendRun
 from cis.sim.sessions import SessionRun
 from cis.wire.messages import Open, encode
 
 if TYPE_CHECKING:
+    from cis.node.lending import Borrowing
     from cis.sim.conversing import Conversation
     from cis.sim.node import SimNode
     from cis.sim.wires import End
@@ -21,6 +23,7 @@ FIRST_RUN = 4
 """Sessions and audits are numbered from here; the side that dialled takes the even numbers."""
 
 Ended = Callable[[str], None]
+Run = SessionRun | AuditRun | BorrowRun | LendRun
 
 
 class Exchanges:
@@ -29,10 +32,10 @@ class Exchanges:
     def __init__(self, node: SimNode, talk: Conversation) -> None:
         self._node = node
         self._talk = talk
-        self._runs: dict[tuple[events.LinkId, int], SessionRun | AuditRun] = {}
+        self._runs: dict[tuple[events.LinkId, int], Run] = {}
         self._own_session: dict[events.LinkId, int] = {}
 
-    def find(self, end: End, stream: int) -> SessionRun | AuditRun | None:
+    def find(self, end: End, stream: int) -> Run | None:
         """Return what goes on over a stream."""
         return self._runs.get((end.link, stream))
 
@@ -59,6 +62,20 @@ class Exchanges:
         end = self._talk.ends.get(link)
         if end is not None:
             self._begin_audit(end, self._open(end, "audit"), ended, own=True)
+
+    def borrow(self, link: events.LinkId, borrowing: Borrowing, ended: Callable[..., None]) -> None:
+        """Ask for values; ``ended`` is told whether all was answered."""
+        end = self._talk.ends[link]
+        run = BorrowRun(end, self._open(end, "bodies"), borrowing, partial(self._borrowed, end, ended))
+        self._runs[link, run.stream] = run
+        run.start()
+
+    def _borrowed(self, end: End, ended: Callable[..., None], run: BorrowRun, error: CisError | None) -> None:
+        self._runs.pop((end.link, run.stream), None)
+        if error is not None:
+            end.reset(run.stream)
+            self._talk.blame(end, error)
+        ended(whole=error is None)
 
     def on_reset(self, end: End, stream: int) -> None:
         """The other side gave a session or audit up."""
@@ -90,6 +107,10 @@ class Exchanges:
                     end.reset(stream)
                 else:
                     self._begin_audit(end, stream, lambda _: None, own=False)
+            case Open("bodies"):
+                place = (end.link, stream)
+                ended = partial(self._runs.pop, place, None)
+                self._runs[place] = LendRun(self._node, end, stream, self._talk.node_at(end), ended)
 
     def _begin_session(self, end: End, stream: int) -> None:
         self._node.world.count("sessions")

@@ -1,4 +1,4 @@
-"""Devices that leave vectors to others, and the law of it: what is elsewhere by choice is somewhere."""
+"""Devices that leave vectors and values to others, and the law of it: what is elsewhere by choice is somewhere."""
 
 from __future__ import annotations
 
@@ -55,9 +55,10 @@ def nowhere(nodes: Sequence[SimNode], has: Iterable[SimNode]) -> list[Dot]:
     """Return what some leave out and none of the others has."""
     wanted = sorted({dot for node in nodes for dot in left_out(node)})
     among = list(has)
-    return [dot for dot in wanted if not any(_holds(node, dot) for node in among)]
+    return [dot for dot in wanted if not any(holds(node, dot) for node in among)]
 
 
-def _holds(node: SimNode, dot: Dot) -> bool:
+def holds(node: SimNode, dot: Dot) -> bool:
+    """Tell whether a node has the body of a change."""
     query = "SELECT 1 FROM replica r JOIN body b ON b.rid = r.no << 40 | ? WHERE r.id = ?"
     return node.store.reader.connection.execute(query, (dot.seq, dot.replica)).get is not None

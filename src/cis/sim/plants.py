@@ -26,6 +26,7 @@ from cis.model.ids import INCARNATION_LENGTH
 from cis.node.hearing import Hearing, Judged
 from cis.node.syncing import StoreIndex
 from cis.sim import trust_plants
+from cis.store import keeping
 from cis.store.admission import Gate, check
 from cis.store.database import fetch
 from cis.store.engine import Engine
@@ -304,6 +305,19 @@ def let_go_unheld() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def let_go_nameless() -> Iterator[None]:
+    """A device that lets a value go does not keep its name."""
+    part_with = keeping._part_with  # noqa: SLF001 - a plant breaks what it finds
+
+    def forgetful(connection: apsw.Connection, space: SpaceId, rows: Sequence[tuple[int, bytes]]) -> None:
+        part_with(connection, space, rows)
+        connection.executemany("DELETE FROM name WHERE rid = ?", [(rid,) for rid, _ in rows])
+
+    with mock.patch("cis.store.keeping._part_with", forgetful):
+        yield
+
+
 @dataclass(frozen=True)
 class Planted:
     """A plant, where it is looked for, and the first seed known to find it."""
@@ -337,6 +351,7 @@ PLANTS: dict[str, Planted] = {
     "collected-early": Planted(collected_early, "collect"),
     "states-not-compared": Planted(states_not_compared, "collect", seed=110),
     "let-go-unheld": Planted(let_go_unheld, "partial", seed=3, nodes=5),
+    "let-go-nameless": Planted(let_go_nameless, "partial", nodes=5),
     "order-broken": Planted(order_broken, "chaos"),
     "read-twice": Planted(read_twice, "chaos"),
     "cuts-joined-by-min": Planted(trust_plants.cuts_joined_by_min, "byzantine", seed=2, nodes=5),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cis.model import Kind, MemoryId, node_of
 from cis.sim.ledger import Fact, name
+from cis.store.names import name_of
 
 if TYPE_CHECKING:
     from cis.sim.node import SimNode
@@ -22,18 +23,21 @@ def recall(oracle: Oracle, node: SimNode, memory: MemoryId, *, to_the_end: bool)
     if any(one.dot not in oracle.ledger.intents or one.dot.replica in oracle.ledger.forked for one in values):
         return  # the Byzantine member's own
     recalled = node.store.reader.recall_by_id(memory, node.cluster.public)
-    parts = {} if recalled is None else {part.change.dot: part.content for part in recalled.parts}
-    beside = {} if recalled is None else {part.change.dot: part.content for part in recalled.siblings}
+    parts = {} if recalled is None else {part.change.dot: part for part in recalled.parts}
+    beside = {} if recalled is None else {part.change.dot: part for part in recalled.siblings}
     newest = max(living, key=lambda one: (one.stamp, one.dot), default=None)
     wanted = {one.dot for one in living if newest is not None and one.kind is newest.kind is not Kind.PUT}
     wanted |= {newest.dot} if newest is not None else set()
     if set(parts) != wanted or set(beside) != {one.dot for one in living} - wanted:
         oracle.found("divergences", f"m{node.number} reads another memory than it holds: {sorted(parts)}")
-    for dot, content in sorted({**parts, **beside}.items()):
+    for dot, part in sorted({**parts, **beside}.items(), key=lambda item: item[0]):
+        content = part.content
         if content is None and may_be_late(oracle, node, held[dot], to_the_end=to_the_end):
             continue
         if len(oracle.ledger.facts[dot]) > 1:
             continue  # two were written under one dot, and only one of them is meant by what is known of it
+        if part.name is not None and part.name == name_of(oracle.ledger.intents[dot].content):
+            continue  # it is elsewhere by choice, and listed all the same
         if content is None or not oracle.ledger.intents[dot].reads(content):
             oracle.found("lost", f"m{node.number} shows {name(*dot)} without what was written")
 

@@ -29,7 +29,7 @@ HAPPENED = (
     "deliveries", "drops", "duplicated", "reordered", "partitions", "crashes", "restores", "churn", "clock_jumps",
     "cuts", "connections", "sessions", "sessions_completed", "writes", "private_writes", "commits", "broadcasts",
     "messages_read", "audits", "collections", "adoptions", "revocations", "grants_again", "demotions", "rotations",
-    "feuds", "schisms", "turned_away", "byzantine_deeds",
+    "feuds", "schisms", "reads_elsewhere", "turned_away", "byzantine_deeds",
 )  # fmt: skip
 """What is counted to prove that something happened."""
 Progress = Callable[[int], None]

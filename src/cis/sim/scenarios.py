@@ -30,6 +30,7 @@ FaultName = Literal[
     "demote",
     "rotate",
     "keep",
+    "read",
 ]
 
 

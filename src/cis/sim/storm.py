@@ -13,8 +13,10 @@ from cis.node import events
 from cis.sim.decrees import Decrees
 from cis.sim.disk import fail_next_commit
 from cis.sim.keeping import embed, keep
+from cis.sim.lending import Reading
 from cis.sim.wires import DETECTION_S
 from cis.store.author import Write
+from cis.store.fetched import lacking
 from cis.store.keeping import Keep
 from cis.wire.content import Content
 
@@ -32,6 +34,12 @@ PRIVATE = 0.1
 """The share of writes that are private."""
 KEEPING_ALL = 0.35
 """How often a device that thinks again of what it keeps comes to keep everything."""
+POLICIES = (
+    Keep(vectors=False),
+    Keep(names=True),
+    Keep(prefixes=("register/0", "register/1")),
+    Keep(vectors=False, names=True),
+)
 WISHES = (
     (Kind.PUT, "register"),
     (Kind.PUT, "register"),
@@ -71,6 +79,7 @@ class Storm:
             "demote": decrees.demote,
             "rotate": decrees.rotate,
             "keep": self._keep,
+            "read": self._read,
         }
         scenario = world.scenario
         scale = max(1.0, len(world.nodes) / scenario.nodes)
@@ -224,10 +233,21 @@ class Storm:
             self._world.note("clock", node, node.skew_ms)
 
     def _keep(self) -> None:
-        """A device leaves vectors to others from now on, or keeps everything."""
+        """A device leaves vectors or values to others from now on, or keeps everything."""
         node = self._someone()
         if node is not None:
-            keep(node, Keep(vectors=self._rng.random() < KEEPING_ALL))
+            everything = self._rng.random() < KEEPING_ALL
+            keep(node, Keep() if everything else self._rng.choice(POLICIES))
+
+    def _read(self) -> None:
+        """A user reads something whose value is on other devices, if there is such at the node."""
+        node = self._someone(self._world.honest)
+        if node is not None:
+            keys = [f"register/{number}" for number in range(self._keys)]
+            found = [node.store.reader.recall(node.cluster.public, key) for key in keys]
+            there = [one for one in found if one is not None and lacking(one, whole=True)]
+            if there:
+                Reading(self._world, node, self._rng.choice(there)).go_on()
 
     def _cut(self) -> None:
         """A connection breaks."""

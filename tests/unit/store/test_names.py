@@ -12,7 +12,7 @@ import pytest
 from cis.errors import UsageError
 from cis.model import Dot, Kind, VersionVector
 from cis.store.author import Write
-from cis.store.fetched import Fetched, bodies_here, filled, lacking, proven
+from cis.store.fetched import Fetched, bodies_here, is_proven, lacking, opened
 from cis.store.keeping import CHOICES_MAX, Keep, keep_of, nameable
 from cis.store.names import Name, keep_names, take_names
 from cis.store.read import Part
@@ -283,13 +283,14 @@ def test_a_value_fetched_is_shown_and_only_the_one_that_was_signed(full: Store, 
         given = bodies_here(reader, SPACE, [dot, other, Dot(full.replica, 9)])
     assert sorted(given) == [dot, other]
     with partial.snapshot() as reader:
-        assert proven(reader, SPACE, given) == given
-        assert proven(reader, SPACE, {dot: given[other]}) == {}
-        assert proven(reader, SPACE, {Dot(full.replica, 9): given[other]}) == {}
-        shown = filled(reader, before, given)
-        assert shown.latest.content is not None
-        assert (shown.latest.content.value, shown.elsewhere) == (b"text", False)
-        assert filled(reader, before, {dot: given[other]}).elsewhere
+        assert is_proven(reader, SPACE, dot, given[dot])
+        assert is_proven(reader, SPACE, dot, given[other]) is False
+        assert is_proven(reader, SPACE, Dot(full.replica, 9), given[other]) is None
+        (shown,) = opened(reader, before.parts, given)
+        assert shown.content is not None
+        assert (shown.content.value, shown.elsewhere) == (b"text", False)
+        (refused,) = opened(reader, before.parts, {dot: given[other]})
+        assert refused.elsewhere
     assert text(partial, "k") is None, "nothing was written"
 
 
