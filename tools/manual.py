@@ -22,6 +22,7 @@ EXIT_CODES = {
     3: "what it needs is not there: no node runs in this home, a peer is away, a port is taken",
     4: "denied",
     5: "timed out",
+    6: "the value is on other devices by choice, and none that has it is connected",
     130: "interrupted",
 }
 _FILES = {

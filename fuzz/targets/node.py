@@ -11,24 +11,31 @@ import msgspec
 
 from cis.anchor.protocol import Said
 from cis.errors import PeerFault
-from cis.model import NodeId
+from cis.model import Dot, Kind, NodeId
 from cis.node.hearing import Message
+from cis.node.lending import Borrowing, lend
 from cis.node.local import LocalNode
 from cis.node.presence import PRESENCE, Presence
 from cis.node.records import RecordShelf
 from cis.node.rooms import STREAMS_MAX, RoomConversation
 from cis.node.stability import STABILITY, Stability
 from cis.node.topics import CHANGES, MEMBERSHIP, Topics
+from cis.store.author import Write
+from cis.store.fetched import bodies_here
 from cis.trust.bulletins import Told, seal_bulletin
 from cis.trust.identity import Label
 from cis.trust.rooms import CLOSING_STREAM, EXCHANGE_STREAM, RoomCipher
+from cis.wire.content import Content
 from cis.wire.membership import Role
+from cis.wire.messages import Body, WantBodies, decode, encode
 from fuzz.target import Shared, Target, chosen, on_loop, scratch, script, steps_in
 from fuzz.targets.trust import cluster
 from fuzz.targets.wire import golden, segments
 from tests.unit.node.households import close, household
+from tests.unit.node.test_stability import give
 from tests.unit.trust.cluster import NOW_MS, entropy
 
+_LENT = 3
 _TOPICS = (PRESENCE, STABILITY, MEMBERSHIP, CHANGES, "builds")
 _HERE = ("0.0.0.0", 7677)  # noqa: S104 - where nothing is bound
 
@@ -158,8 +165,64 @@ def _room_seeds() -> Iterable[bytes]:
     yield script((EXCHANGE_STREAM << 2, b"start"), (5 << 2, b""), (1024, b"\0\2why"), (1 << 2, b"after"))
 
 
+class _Shelf:
+    """Two members with values of the founder's at both, of which the member was asked."""
+
+    def __init__(self) -> None:
+        self._folder = scratch()
+        self.desk, self.phone = household(self._folder, ("phone", Role.WRITER))
+        space = self.desk.cluster.public
+        writes = [Write(space, Kind.PUT, Content(f"k{at}", b"%d" % at)) for at in range(_LENT)]
+        self.desk.store.write(writes).result()
+        give(self.desk, self.phone, space)
+        self.dots = [Dot(self.desk.store.replica, seq) for seq in range(1, _LENT + 1)]
+        with self.desk.store.snapshot() as reader:
+            self.bodies = bodies_here(reader, space, self.dots)
+
+    def leave(self) -> None:
+        """End both."""
+        close([self.desk, self.phone])
+        shutil.rmtree(self._folder)
+
+
+_SHELF = Shared(_Shelf, _Shelf.leave)
+
+
+def lendings(data: bytes) -> None:
+    """Whatever is answered to a question for values, only what was signed is taken; what is asked is answered."""
+    shelf = _SHELF.next()
+    desk, phone, dots = shelf.desk, shelf.phone, list(shelf.dots)
+    borrowing = Borrowing(phone, phone.cluster.public, dots)
+    for number, frame in steps_in(data):
+        with suppress(PeerFault):
+            asked = decode(frame) if number % 2 else None
+            if isinstance(asked, WantBodies):
+                given = lend(desk, phone.identity.node, asked, 0)
+                assert [(one.replica, one.seq) for one in given] == asked.wanted[: len(given)]
+            elif not borrowing.finished:
+                borrowing.take(_addressed(frame, dots, len(borrowing.question.wanted)) if number % 3 else frame)
+    assert all(shelf.bodies[dot] == sealed for dot, sealed in borrowing.found.items())
+
+
+def _addressed(frame: bytes, dots: list[Dot], left: int) -> bytes:
+    """Return an answer under the name of what is asked for next, so that its body is looked at."""
+    body = decode(frame)
+    dot = dots[len(dots) - left]
+    return encode(Body(dot.replica, dot.seq, body.sealed)) if isinstance(body, Body) else frame
+
+
+def _lending_seeds() -> Iterable[bytes]:
+    shelf = _SHELF.next()
+    answers = [encode(Body(dot.replica, dot.seq, shelf.bodies[dot])) for dot in shelf.dots]
+    yield script(*((0, frame) for frame in answers))
+    yield script(*((2, frame) for frame in reversed(answers)))
+    yield script((1, encode(Borrowing(shelf.phone, shelf.phone.cluster.public, shelf.dots).question)))
+    yield script(*((1, frame) for frame in golden("cis.wire.messages")))
+
+
 TARGETS = (
     Target("node.rooms", rooms, _room_seeds),
     Target("node.told", told, _told_seeds),
     Target("node.records", records, _record_seeds),
+    Target("node.lendings", lendings, _lending_seeds),
 )

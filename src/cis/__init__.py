@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cis.api.python.streams import Stream
     from cis.api.python.synchronous import Client, Space
     from cis.api.python.values import Value
-    from cis.errors import Changed, CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
+    from cis.errors import Changed, CisError, Denied, Elsewhere, StoreError, TimedOut, Unavailable, UsageError
 
 __all__ = [
     "AsyncClient",
@@ -38,6 +38,7 @@ __all__ = [
     "Client",
     "Conflict",
     "Denied",
+    "Elsewhere",
     "Found",
     "Hit",
     "Memory",
@@ -60,7 +61,7 @@ __all__ = [
     "open",
 ]
 
-_ERRORS = ("Changed", "CisError", "Denied", "StoreError", "TimedOut", "Unavailable", "UsageError")
+_ERRORS = ("Changed", "CisError", "Denied", "Elsewhere", "StoreError", "TimedOut", "Unavailable", "UsageError")
 _ASYNCHRONOUS = ("AsyncClient", "AsyncSpace")
 _SYNCHRONOUS = ("Client", "Space")
 _NETWORK = ("NodeStatus", "PeerInfo", "SyncResult")

@@ -100,18 +100,20 @@ class Home:
         with connect(self.path) as node:
             return node.call(GetStatus())
 
-    def wait_status(self, holds: Callable[[NodeStatus], object]) -> NodeStatus:
+    def wait_status(self, holds: Callable[[NodeStatus], object], patience_s: float = CONDITION_S) -> NodeStatus:
         """Ask how the running node is until it satisfies; returns that answer."""
-        status: NodeStatus = self.wait_answer(holds, GetStatus())
+        status: NodeStatus = self.wait_answer(holds, GetStatus(), patience_s)
         return status
 
     def wait_keys(self, *keys: str) -> None:
         """Wait until the running node lists these public memories and no others."""
         self.wait_answer(lambda page: sorted(one.key for one in page.memories) == sorted(keys), ListMemories())
 
-    def wait_answer(self, holds: Callable[[Any], object], request: Request[Any]) -> Any:
+    def wait_answer(
+        self, holds: Callable[[Any], object], request: Request[Any], patience_s: float = CONDITION_S
+    ) -> Any:
         """Ask the running node until its answer satisfies; returns that answer."""
-        deadline = time.monotonic() + CONDITION_S
+        deadline = time.monotonic() + patience_s
         with connect(self.path) as node:
             while not holds(answer := node.call(request)):
                 assert time.monotonic() < deadline, f"never came: {answer}"

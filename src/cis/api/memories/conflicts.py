@@ -72,7 +72,7 @@ class ConflictOperations:
         return tuple(found)
 
     def resolve(self, request: ResolveConflict) -> Saved:
-        """End a conflict; `UsageError` for a value it has not, `CisError` where it is none, `Changed` where it has others.
+        """End a conflict; `UsageError` for a value it has not, `CisError` for none, `Changed` where it has others.
 
         To keep a value that is on other devices it is fetched: `Elsewhere` where it cannot be, and nothing is changed.
         """
