@@ -13,6 +13,7 @@ import pytest
 from cis.api.memories.elsewhere import Fetching
 from cis.api.reading import Readers
 from cis.errors import Elsewhere
+from cis.model import NodeId
 from cis.node import lending
 from cis.node.local import LocalNode
 from cis.node.stability import Stability
