@@ -25,7 +25,7 @@ class VectorInfo(msgspec.Struct, frozen=True):
     dimensions: int
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
+class Memory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A memory as shown.
 
     ``value`` is text, JSON, a number (counter) or a list (set); bytes are ``{"base64": …}``. ``conflicts``
@@ -209,7 +209,7 @@ class SearchMemories(Request[Found], frozen=True, kw_only=True):
     vector_model: str = ""
 
 
-class Version(msgspec.Struct, frozen=True, kw_only=True):
+class Version(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One change of a memory: ``kind`` is what it did, ``shown`` whether it makes what is shown now.
 
     ``alive`` is whether it counts still, ``resolves`` how many values written apart it replaced by one, 0 for none.
@@ -232,7 +232,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     elsewhere: bool = False
 
 
-class Sibling(msgspec.Struct, frozen=True, kw_only=True):
+class Sibling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One of the values a memory has at once; a counter or a set is one, whoever wrote what it is made of.
 
     ``number`` counts from 1, the value that is shown, on; ``id`` names this very value, on every node.
