@@ -1,4 +1,4 @@
-"""Whatever devices leave out, and whenever they hear of it: no vector is let go that is not on another device.
+"""Whatever devices leave out, and whenever they hear of it: what is let go is on another device, and its name is here.
 
 Whoever wrote it is gone: a device keeps what it wrote itself in any case.
 """
@@ -17,14 +17,23 @@ import pytest
 from cis.model import Dot, Kind, NodeId, VersionVector, node_of
 from cis.model.change import BODILESS
 from cis.store.author import Write
-from cis.store.keeping import Keep, known_partial, let_go, lettable, set_keep, stated_number
+from cis.store.keeping import Keep, known_partial, let_go, lettable, nameable, set_keep, stated_number
 from cis.store.log import LogReader
+from cis.store.names import keep_names, take_names
 from cis.store.stability import reportable, save_report
 from cis.store.store import Store
 from cis.store.texts import digest_of, embeddable
 from cis.wire.content import Content, Form
 from tests.audits import audit
-from tests.stores import SPACE, WAIT_S, Author, merge, opened, order_of, put, recall, state_hash, write
+from tests.stores import SPACE, WAIT_S, Author, merge, opened, order_of, put, recall, state_hash, text, write
+
+KEYS = ("k0", "k1", "k2", "k3")
+POLICIES = (
+    Keep(vectors=False),
+    Keep(names=True),
+    Keep(prefixes=("k0", "k1")),
+    Keep(vectors=False, names=True),
+)
 
 
 @dataclass
@@ -49,18 +58,18 @@ class Devices:
 
     def write(self) -> None:
         """Have the writer, which counts for nothing itself, write a memory and its vector, and bring both somewhere."""
-        store, key = self.writer, f"k{self.chance.randrange(4)}"
+        store, key = self.writer, self.chance.choice(KEYS)
         self.written += 1
         write(store, put(key, str(self.written)))
         recalled = recall(store, key)
-        text = embeddable(recalled) if recalled is not None else None
-        if text is not None:
-            content = Content(key, digest_of(text), form=Form.BYTES, vector=struct.pack("<2f", 1, 2), vector_model="m")
+        shown = embeddable(recalled) if recalled is not None else None
+        if shown is not None:
+            content = Content(key, digest_of(shown), form=Form.BYTES, vector=struct.pack("<2f", 1, 2), vector_model="m")
             write(store, Write(SPACE, Kind.VECTOR, content))
         self.bring(store, self.chance.choice(self.stores))
 
     def keep(self) -> None:
-        policy = Keep(vectors=self.chance.random() < 0.3)
+        policy = Keep() if self.chance.random() < 0.3 else self.chance.choice(POLICIES)
         store = self.chance.choice(self.stores)
         store.execute(lambda connection: set_keep(connection, SPACE, policy, os.urandom)).result(WAIT_S)
 
@@ -90,6 +99,10 @@ class Devices:
         store = self.chance.choice(self.stores)
         own = node_of(store.replica)
         with store.snapshot() as reader:
+            names = take_names(reader, nameable(reader.connection, SPACE, own))
+        if self.chance.random() < 0.8:  # else this round ends before
+            store.execute(lambda connection: keep_names(connection, names)).result(WAIT_S)
+        with store.snapshot() as reader:
             rids = lettable(reader.connection, SPACE, own)
         store.execute(lambda connection: let_go(connection, SPACE, own, rids)).result(WAIT_S)
 
@@ -110,8 +123,8 @@ class Devices:
         one, other = self.chance.sample(self.stores, 2)
         audit(one, other, check_first=False)
 
-    def vectors_lost(self) -> list[Dot]:
-        """The vectors alive somewhere whose body is nowhere."""
+    def lost(self) -> list[Dot]:
+        """What is alive somewhere and whose body is nowhere."""
         alive: set[Dot] = set()
         held: set[Dot] = set()
         for store in self.stores:
@@ -122,6 +135,17 @@ class Devices:
                     alive.add(one.change.dot)
                     held |= {one.change.dot} if one.change.body is not None or one.change.kind in BODILESS else set()
         return sorted(alive - held)
+
+    def nameless(self) -> list[int]:
+        """The values somewhere that are shown there and elsewhere by choice, and of which not even the key is known."""
+        return [
+            len(recalled.parts)
+            for store in self.stores
+            for key in KEYS
+            if (recalled := recall(store, key)) is not None
+            for part in recalled.parts
+            if part.about is None or part.about.key != key
+        ]
 
     def agree(self) -> None:
         """Everybody keeps everything, has it, and knows that of the others."""
@@ -140,7 +164,9 @@ class Devices:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_no_vector_is_let_go_that_is_not_on_another_device(tmp_path: Path, seed: int) -> None:
+def test_nothing_is_let_go_that_is_not_on_another_device_and_no_value_without_its_name(
+    tmp_path: Path, seed: int
+) -> None:
     chance = random.Random(seed)
     with opened(tmp_path, *(Author(number) for number in (1, 2, 3, 4))) as (*stores, writer):
         devices = Devices(stores, writer, chance)
@@ -151,6 +177,8 @@ def test_no_vector_is_let_go_that_is_not_on_another_device(tmp_path: Path, seed:
             devices.agree()
             for _ in range(25):
                 chance.choice(deeds)()
-                assert not devices.vectors_lost()
+                assert not devices.lost()
+                assert not devices.nameless()
         devices.agree()
-        assert not devices.vectors_lost()
+        assert not devices.lost()
+        assert all(text(store, key) is not None for store in stores for key in KEYS if recall(store, key) is not None)

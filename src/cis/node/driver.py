@@ -196,6 +196,7 @@ class Driver:
             await self._take_leave()
         finally:
             self._ended = True
+            self.holding.close()
 
     def stop(self) -> None:
         """Ask the node to end; `run` returns once everything is closed."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 
 from cis.errors import CisError
@@ -38,6 +38,8 @@ class Holding:
         self._links = links
         self._spawn = spawn
         self._loop = asyncio.get_running_loop()
+        self._waiting: set[Future[None]] = set()
+        self._closed = False
 
     @property
     def connected(self) -> set[NodeId]:
@@ -48,15 +50,22 @@ class Holding:
         """Return what connected members gave of these bodies, each as its author signed it; from any other thread."""
         done: Future[None] = Future()
         found: dict[Dot, bytes] = {}
-        work = self._fetch(space, dots, found, done)
+        self._waiting.add(done)
         try:
-            self._loop.call_soon_threadsafe(self._spawn, work)
-        except RuntimeError:  # the loop has ended, and the node with it
-            work.close()
-            return {}
-        with suppress(TimeoutError):
-            done.result(FETCH_S_MAX)
+            if not self._closed:
+                self._loop.call_soon_threadsafe(lambda: self._spawn(self._fetch(space, dots, found, done)))
+                done.result(FETCH_S_MAX)
+        except (TimeoutError, RuntimeError):  # nobody has answered, or the loop has ended
+            done.cancel()
+        finally:
+            self._waiting.discard(done)
         return dict(found)
+
+    def close(self) -> None:
+        """Let nobody wait any more: the node ends."""
+        self._closed = True
+        for done in list(self._waiting):
+            _end(done)
 
     async def _fetch(self, space: SpaceId, dots: Sequence[Dot], found: dict[Dot, bytes], done: Future[None]) -> None:
         try:
@@ -67,8 +76,7 @@ class Holding:
                     break
                 await self._borrow(link, space, lacking, found)
         finally:
-            if not done.done():
-                done.set_result(None)
+            _end(done)
 
     async def _borrow(self, link: PeerLink, space: SpaceId, dots: Sequence[Dot], found: dict[Dot, bytes]) -> None:
         borrowing = Borrowing(self._local, space, dots)
@@ -82,6 +90,11 @@ class Holding:
         """Return the links to those that share the space, in the order in which they are asked."""
         sharing = [link for link in self._links() if space in self._local.cluster.shared_with(link.node)]
         return sorted(sharing, key=lambda link: (link.node not in full, link.connection.rtt_s or math.inf, link.node))
+
+
+def _end(done: Future[None]) -> None:
+    with suppress(InvalidStateError):  # whoever waited has given up
+        done.set_result(None)
 
 
 def _full_holders(local: LocalNode, space: SpaceId) -> set[NodeId]:

@@ -95,8 +95,8 @@ async def ask_bodies(connection: Connection, borrowing: Borrowing) -> None:
             await asyncio.to_thread(borrowing.take, frame)
 
 
-async def answer_bodies(stream: Stream, local: LocalNode, peer: NodeId) -> None:
-    """Answer one question on a stream the peer opened for it; raises as `ask_bodies`."""
+async def answer_bodies(stream: Stream, local: LocalNode, peer: NodeId) -> int:
+    """Answer one question on a stream the peer opened for it, and return of how many bodies; raises as `ask_bodies`."""
     async with unless_stalled(stream, LENDING_STALL_S):
         frame = await stream.read_frame(ASKING_BYTES_MAX)
     wanted = decode(frame) if frame is not None else None
@@ -109,3 +109,4 @@ async def answer_bodies(stream: Stream, local: LocalNode, peer: NodeId) -> None:
             async with unless_stalled(stream, LENDING_STALL_S):
                 await stream.write_frame(encode(body), bulk=True)
     stream.finish()
+    return begin

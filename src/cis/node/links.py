@@ -22,7 +22,7 @@ from cis.node.comparing import Vectors, answer_vectors, ask_vectors
 from cis.node.gossiping import GossipIn, GossipOut
 from cis.node.lending import Borrowing, answer_bodies, ask_bodies
 from cis.node.local import LocalNode
-from cis.node.paces import Quotas, Tally, gossip_pace, stream_pace, units_of_stream
+from cis.node.paces import LENT_UNITS, Quotas, Tally, gossip_pace, stream_pace, units_of_stream
 from cis.node.syncing import run_session
 from cis.wire.gossip import Gossip, GossipMessage
 from cis.wire.messages import FRAME_BYTES_MAX, Open, Ping, Pong, Records, decode, encode
@@ -244,7 +244,8 @@ class PeerLink:
         try:
             async with self._lending:
                 with self._in_use():
-                    await answer_bodies(stream, self._around.local, self.node)
+                    lent = await answer_bodies(stream, self._around.local, self.node)
+            self._stream_pace.spend(LENT_UNITS * lent)
         finally:
             self._lending_waiting -= 1
 

@@ -29,6 +29,8 @@ GOSSIP_UNITS_PER_S, GOSSIP_UNITS_BURST = 1000.0, 250.0
 STREAM_UNITS_PER_S, STREAM_UNITS_BURST = 50.0, 1000.0
 _STREAM_UNITS = {"records": 10.0, "sync": 5.0, "audit": 20.0, "vectors": 5.0, "signal": 2.0}
 """What a stream costs by its purpose; others cost one unit, as does each ping."""
+LENT_UNITS = 0.25
+"""What each value costs that is lent over a stream, beside the stream itself."""
 FORWARDS_PER_S, FORWARDS_BURST = 10.0, 100.0
 """Signals of one member that are passed on to others."""
 OFFERS_PER_S, OFFERS_BURST = 0.5, 8.0

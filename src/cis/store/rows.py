@@ -29,6 +29,7 @@ _HEADS = """
     SELECT h.rid, h.record, (SELECT max(c.rid) FROM changeset c WHERE c.rid <= h.rid)
     FROM carray(?1) n CROSS JOIN head h ON h.rid = n.value"""
 _CHANGESETS = "SELECT c.rid, c.header, c.refs FROM carray(?1) n CROSS JOIN changeset c ON c.rid = n.value"
+_PUT = bytes((Kind.PUT,))
 _BODIES = "SELECT b.rid, b.sealed FROM carray(?1) n CROSS JOIN body b ON b.rid = n.value"
 
 
@@ -108,8 +109,8 @@ class Rows:
             firsts = array("q", sorted({first for _, _, first in heads}))
             rows = fetch(self.connection, _CHANGESETS, (apsw.carray(firsts),))
             sealed = dict(fetch(self.connection, _BODIES, (apsw.carray(wanted),))) if bodies else {}
-            bare = array("q", [rid for rid, *_ in heads if rid not in sealed] if bodies else ())
-            names = names_of_absent(self.connection, bare)
+            puts = array("q", [rid for rid, record, _ in heads if rid not in sealed and record[32:33] == _PUT])
+            names = names_of_absent(self.connection, puts) if bodies else {}
         changesets = {rid: (HEADER.unpack(header), refs) for rid, header, refs in rows}
         return [
             self._stored(rid, record, first, *changesets[first], sealed.get(rid), names.get(rid, b""))
