@@ -129,3 +129,13 @@ class Reading:
             dot = part.change.dot
             if part.content is not None and not oracle.ledger.intents[dot].reads(part.content):
                 oracle.found("lost", f"m{self._node.number} is lent {name(*dot)} without what was written")
+
+
+def read_something(world: World, node: SimNode | None, keys: int) -> None:
+    """A user reads something whose value is on other devices, if there is such at the node."""
+    if node is None:
+        return
+    recalled = (node.store.reader.recall(node.cluster.public, f"register/{number}") for number in range(keys))
+    elsewhere = [one for one in recalled if one is not None and lacking(one, whole=True)]
+    if elsewhere:
+        Reading(world, node, world.kernel.rng.choice(elsewhere)).go_on()

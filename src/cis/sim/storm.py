@@ -13,10 +13,9 @@ from cis.node import events
 from cis.sim.decrees import Decrees
 from cis.sim.disk import fail_next_commit
 from cis.sim.keeping import embed, keep
-from cis.sim.lending import Reading
+from cis.sim.lending import read_something
 from cis.sim.wires import DETECTION_S
 from cis.store.author import Write
-from cis.store.fetched import lacking
 from cis.store.keeping import Keep
 from cis.wire.content import Content
 
@@ -79,7 +78,7 @@ class Storm:
             "demote": decrees.demote,
             "rotate": decrees.rotate,
             "keep": self._keep,
-            "read": self._read,
+            "read": lambda: read_something(world, self._someone(world.honest), self._keys),
         }
         scenario = world.scenario
         scale = max(1.0, len(world.nodes) / scenario.nodes)
@@ -238,16 +237,6 @@ class Storm:
         if node is not None:
             everything = self._rng.random() < KEEPING_ALL
             keep(node, Keep() if everything else self._rng.choice(POLICIES))
-
-    def _read(self) -> None:
-        """A user reads something whose value is on other devices, if there is such at the node."""
-        node = self._someone(self._world.honest)
-        if node is not None:
-            keys = [f"register/{number}" for number in range(self._keys)]
-            found = [node.store.reader.recall(node.cluster.public, key) for key in keys]
-            there = [one for one in found if one is not None and lacking(one, whole=True)]
-            if there:
-                Reading(self._world, node, self._rng.choice(there)).go_on()
 
     def _cut(self) -> None:
         """A connection breaks."""

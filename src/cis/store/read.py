@@ -148,11 +148,9 @@ class Reader:
         try:
             return Part(stored.change, self.open(stored))
         except Unreadable:
-            return Part(stored.change, None, self._name(stored))
-
-    def _name(self, stored: Stored) -> Name | None:
-        keys = self._keys.get(self.space(stored.space)) if stored.name else None
-        return decode_name(stored.name, stored.change.memory, keys.memory_id) if keys is not None else None
+            keys = self._keys.get(self.space(stored.space)) if stored.name else None
+            name = decode_name(stored.name, stored.change.memory, keys.memory_id) if keys is not None else None
+            return Part(stored.change, None, name)
 
     def open(self, stored: Stored) -> Content:
         """Return the plaintext of a change, or raise `Unreadable`."""
