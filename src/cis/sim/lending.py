@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class LendRun:
     """The side that is asked: it answers at once."""
 
-    def __init__(self, node: SimNode, end: End, stream: int, peer: NodeId, on_end: Callable[[], None]) -> None:
+    def __init__(self, node: SimNode, end: End, stream: int, peer: NodeId, on_end: Callable[[], object]) -> None:
         self.stream = stream
         self._node = node
         self._end = end

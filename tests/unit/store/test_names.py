@@ -295,7 +295,7 @@ def test_a_value_fetched_is_shown_and_only_the_one_that_was_signed(full: Store, 
 
 
 def test_what_was_fetched_first_and_not_read_since_makes_room() -> None:
-    cache, dots = Fetched(bytes_max=10), [Dot(b"r" * 40, seq) for seq in (1, 2, 3)]  # type: ignore[arg-type] # a replica
+    cache, dots = Fetched(bytes_max=10), [Dot(b"r" * 40, seq) for seq in (1, 2, 3)]
     cache.keep(SPACE, {dots[0]: b"12345", dots[1]: b"12345"})
     assert list(cache.find(SPACE, dots[:1])) == dots[:1]
     cache.keep(SPACE, {dots[2]: b"1234"})
