@@ -37,6 +37,12 @@ def test_what_is_said_in_the_name_of_a_removed_member_is_survived(seed: int) -> 
     assert run("byzantine", seed, nodes=5).wrongs == ()
 
 
+def test_what_devices_leave_to_others_is_read_from_them() -> None:
+    outcomes = [run("partial", seed) for seed in (7, 10)]
+    assert [outcome.wrongs for outcome in outcomes] == [()] * len(outcomes)
+    assert all(outcome.counts["reads_elsewhere"] > 0 for outcome in outcomes)
+
+
 def test_the_byzantine_member_attempts_everything_and_nothing_is_accepted() -> None:
     outcomes = [run("byzantine", seed) for seed in (*range(1, 13), 30, 33)]  # in the last it withholds a removal
     assert [outcome.wrongs for outcome in outcomes] == [()] * len(outcomes)

@@ -18,6 +18,7 @@ KINDS = {
     "unauthorised-accepted": "accepted",
     "unsigned-accepted": "accepted",
     "private-offered": "leaked",
+    "let-go-nameless": "lost",
     "order-broken": "disordered",
     "read-twice": "duplicates",
     "unnamed-log-kept": "accepted",
