@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import threading
@@ -104,6 +105,7 @@ async def test_a_node_with_peers_tells_all_metrics_and_no_names_addresses_or_key
             found = read(text)
             assert found.keys() >= set(NAMES) - {"cis_turned_away_total", "cis_round_trip_seconds"}
             assert found["cis_connections"]['{path="lan"}'] == 1
+            assert found["cis_tasks"][""] == len(asyncio.all_tasks())
             assert (found["cis_members"][""], found["cis_members_up"][""]) == (2, 2)
             assert found["cis_traffic_bytes_total"]['{direction="out",purpose="sync"}'] > 0
             for told in ("secretive", "discreet", "127.0.0.1", str(first.endpoint.address[1]), "did:"):

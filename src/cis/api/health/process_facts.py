@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
 from pathlib import Path
 
 _STATM = Path("/proc/self/statm")
@@ -23,3 +25,16 @@ def open_files() -> int | None:
         return len(list(_DESCRIPTORS.iterdir())) - 1
     except OSError:
         return None
+
+
+def running_tasks() -> int | None:
+    """Return how many tasks the event loop of this thread has, None where none runs."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return None
+
+
+def allocated_blocks() -> int:
+    """Return how many pieces of memory Python's own allocator has given out (those of libraries are not among them)."""
+    return sys.getallocatedblocks()

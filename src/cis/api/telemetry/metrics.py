@@ -17,7 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from cis import __version__
-from cis.api.health.process_facts import open_files, resident_bytes
+from cis.api.health.process_facts import allocated_blocks, open_files, resident_bytes, running_tasks
 from cis.api.membership.turned_away import turned_away
 from cis.api.memories.counting import files_of
 from cis.api.peers.reach_schema import PathKind
@@ -318,6 +318,13 @@ METRICS: tuple[Metric, ...] = (
         "counter",
         "events left out of the log as they recurred",
         _one(lambda _: log_counts()[1]),
+    ),
+    Metric("cis_tasks", "gauge", "asyncio tasks of the node's event loop", _one(lambda _: running_tasks())),
+    Metric(
+        "cis_python_blocks",
+        "gauge",
+        "pieces of memory that Python's allocator has given out",
+        _one(lambda _: allocated_blocks()),
     ),
     Metric(
         "process_cpu_seconds_total", "counter", "processor time of the process", _one(lambda _: time.process_time())
