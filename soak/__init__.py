@@ -1,4 +1,4 @@
-"""A cluster of real nodes that runs for an hour under load, with nodes that go and come back: what grows?
+"""A cluster of real nodes that runs for an hour under load, with nodes that go and come back, to see what grows.
 
 ::
 

@@ -18,7 +18,8 @@ from cis.api.python.asynchronous import AsyncClient
 from cis.errors import CisError
 from faults.nodes import ROOT, Node
 
-START_S, STOP_S = 90.0, 60.0
+START_S, STOP_S = 300.0, 180.0
+"""So long that a machine with other things to do does not end a run of an hour."""
 _POLL_S = 0.2
 _SETTINGS = """\
 [p2p]
@@ -36,6 +37,14 @@ provider = "off"
 """
 
 
+def free_tcp_port() -> int:
+    """Return a TCP port of loopback that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 @dataclass
 class Daemon:
     """One node's home, and the process that runs in it; a life is one run of the process."""
@@ -44,7 +53,7 @@ class Daemon:
     port: int
     stays: bool
     """whether it is never restarted"""
-    metrics_port: int = field(default_factory=lambda: free_tcp_port())
+    metrics_port: int = field(default_factory=free_tcp_port)
     life: int = 0
     began: float = 0.0
     """when this life did, by the monotonic clock"""
@@ -130,13 +139,3 @@ def daemons(nodes: Sequence[Node], staying: int) -> list[Daemon]:
         file.write_text(_SETTINGS.format(port=daemon.port, peers=peers, metrics=daemon.metrics_port), encoding="utf-8")
         file.chmod(0o600)
     return found
-
-
-def free_tcp_port() -> int:
-    """Return a TCP port of loopback that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-

@@ -88,7 +88,9 @@ def soak(plan: Plan, tell: Tell, say: Callable[[str], None]) -> None:
         except* Exception as error:  # noqa: BLE001 - a run of an hour is not lost with what it found
             broken += [f"the run ended early: {one!r}" for one in _flat(error)]
         broken += [*run.broken, *run.load.wrong, *_stores(run.daemons)]
-        tell(Ending(seconds=time.monotonic() - began, counts=dict(sorted(run.load.counts.items())), broken=tuple(broken)))
+        tell(
+            Ending(seconds=time.monotonic() - began, counts=dict(sorted(run.load.counts.items())), broken=tuple(broken))
+        )
 
 
 def _setting(plan: Plan, found: Sequence[Daemon]) -> Setting:
@@ -134,8 +136,7 @@ class _Run:
         finally:
             for daemon in self.daemons:
                 if not daemon.ended:
-                    await daemon.end(signal.SIGTERM)
-                    await self._check_end(daemon)
+                    await self._end(daemon, signal.SIGTERM)
 
     async def _under_load(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -161,14 +162,16 @@ class _Run:
         while going and not await self._quiet_within(self._plan.churn_s * self._rng.uniform(0.5, 1.5)):
             victim = self._rng.choice(going)
             number = self._rng.choice([signal.SIGTERM, signal.SIGKILL])
-            await victim.end(number)
-            await self._check_end(victim)
+            await self._end(victim, number)
             self.load.counts["nodes stopped" if number == signal.SIGTERM else "nodes killed"] += 1
             await self._quiet_within(self._rng.uniform(0, self._plan.away_max_s))
             await victim.start()
 
-    async def _check_end(self, daemon: Daemon) -> None:
-        if daemon.code not in {0, -signal.SIGKILL}:
+    async def _end(self, daemon: Daemon, number: signal.Signals) -> None:
+        """End a node; one that was up and is asked to must end well."""
+        was_up = daemon.up.is_set()
+        await daemon.end(number)
+        if was_up and number == signal.SIGTERM and daemon.code != 0:
             self.broken.append(f"{daemon.name} ended with {daemon.code}: {daemon.told()}")
 
     async def _look(self) -> None:
@@ -185,6 +188,7 @@ class _Run:
 
     async def _compare(self) -> None:
         """Wait until all hold the same, then look on each for what was acknowledged."""
+        states: set[str] = set()
         try:
             async with asyncio.timeout(CONVERGENCE_S):
                 while len(states := {await self._state(daemon) for daemon in self.daemons}) > 1:

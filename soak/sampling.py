@@ -13,7 +13,7 @@ import msgspec
 from soak.daemons import Daemon
 
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
-_ASK_S = 10.0
+_ASK_S = 30.0
 MIB = 1 << 20
 
 

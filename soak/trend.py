@@ -14,7 +14,11 @@ Point = tuple[float, float]
 
 def slope(points: Sequence[Point]) -> float | None:
     """Return by how much the second grows for 1 of the first; None where fewer than two points differ in the first."""
-    slopes = [(later[1] - point[1]) / (later[0] - point[0]) for point, later in combinations(points, 2) if _apart(point, later)]
+    slopes = [
+        (later[1] - point[1]) / (later[0] - point[0])
+        for point, later in combinations(points, 2)
+        if _apart(point, later)
+    ]
     return median(slopes) if slopes else None
 
 

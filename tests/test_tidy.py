@@ -92,7 +92,7 @@ def _call(path: str, node: ast.Call) -> Iterator[Finding]:
 
 def _all_findings() -> list[Finding]:
     found: list[Finding] = []
-    for folder in ("src", "tests", "tools", "examples", "bench", "faults", "fuzz"):
+    for folder in ("src", "tests", "tools", "examples", "bench", "faults", "fuzz", "mutation", "soak"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             found += findings_in(file.relative_to(ROOT).as_posix(), file.read_text(encoding="utf-8"))
     return found
