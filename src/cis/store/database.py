@@ -75,6 +75,24 @@ def open_reader(path: Path, key: bytes) -> apsw.Connection:
         return connection
 
 
+RESTING_CACHE_BYTES = 2 << 20
+"""What a writer's page cache may hold while nothing is to be done. Its bound is for large merges; a node that only
+follows a few changes a second would fill it all the same in some hours, as history grows, and never give it back."""
+
+
+def give_back(connection: apsw.Connection) -> None:
+    """Give back the page cache of a connection at rest, if it is large; what is needed again is read again."""
+    used, _ = connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
+    if used > RESTING_CACHE_BYTES:
+        connection.release_memory()
+
+
+def memory_used() -> int:
+    """Return how many bytes SQLite holds in this process: page caches above all."""
+    used: int = apsw.memory_used()
+    return used
+
+
 def fetch(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Return all rows, typed by the schema alone; errors as in `translated`."""
     try:

@@ -19,7 +19,7 @@ from cis.model import Hlc, ReplicaId, SpaceId
 from cis.store.admission import Gate, Judge, Limit, check
 from cis.store.author import Author, Draft, Write, Written
 from cis.store.compaction import compact, trim_journal
-from cis.store.database import transaction, translated
+from cis.store.database import give_back, transaction, translated
 from cis.store.jobs import Job
 from cis.store.merge import Applied, Merger
 from cis.store.read import Reader
@@ -298,13 +298,14 @@ class Engine:
     # --- nothing waits -------------------------------------------------------------------------------------
 
     def rest(self, idle: Callable[[], bool]) -> None:
-        """Let held changes go, and fold and trim for as long as ``idle`` says that nothing waits."""
+        """Let held changes go, and fold, trim and give memory back for as long as ``idle`` says that nothing waits."""
         if self._merger.holding:
             self._promote_due()
         while self._unfolded and idle():
             self._fold_once()
         if idle():
             self._tidy(lambda: trim_journal(self._connection, self._around.indexed()))
+            give_back(self._connection)
 
     def _promote_due(self) -> None:
         round_ = _Round()

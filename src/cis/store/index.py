@@ -18,7 +18,7 @@ from cis.errors import StoreError, TimedOut
 from cis.model import MemoryId, SpaceId, node_of
 from cis.model.change import SEQ_BITS
 from cis.store.compacting import compact_index
-from cis.store.database import fetch, one_state, open_reader, transaction, translated
+from cis.store.database import fetch, give_back, one_state, open_reader, transaction, translated
 from cis.store.errands import CLOSED, Errands
 from cis.store.index_file import forget_some, make_index, open_index
 from cis.store.indexing import Indexing, LocalVector, keep_local, want
@@ -203,6 +203,7 @@ class Indexer:
                     self._remake()
             self._soon.run()
             busy = self._lost or self._round() or self._late.run()
+        give_back(self._connection)
         if self._forget_at is not None and time.monotonic() >= self._forget_at:
             self._forget()
 
