@@ -20,8 +20,9 @@ from cis.errors import CisError
 from faults.ledger import Added, Kept, Ledger, Tried
 from soak.daemons import Daemon
 
-KEYS, SHARED, COUNTERS, ELEMENTS = 150, 20, 4, 30
-"""Memories each node has of its own, memories that all write, counters, elements of each node's set."""
+KEYS, EXPIRING, SHARED, COUNTERS, ELEMENTS = 60, 10, 20, 4, 30
+"""Memories each node has of its own, those of them that expire, memories that all write, counters, elements of each
+node's set: so few that all are there long before the warm-up ends."""
 TOPIC = "soak"
 TTL_S = 60.0
 _SIZES = (3, 10, 40, 200)
@@ -120,7 +121,7 @@ class _Worker:
         return lambda client: client.set(key, text)
 
     def set_expiring(self) -> Act:
-        key, text = f"expiring/{self.daemon.name}/{self.rng.randrange(KEYS)}", self._text(self.load.next())
+        key, text = f"expiring/{self.daemon.name}/{self.rng.randrange(EXPIRING)}", self._text(self.load.next())
         return lambda client: client.set(key, text, ttl_s=TTL_S)
 
     def delete(self) -> Act:

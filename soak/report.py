@@ -15,7 +15,19 @@ JUDGED_S = 1800.0
 """Slopes over less than this, after the warm-up, are shown and not judged: pages come and go by a few MiB."""
 LIMITS = {"rss": 1.0, "descriptors": 1.0, "tasks": 1.0, "threads": 1.0}
 """Growth an hour that is allowed: MiB of memory, pieces of the others."""
-WHAT = ("rss", "pss", "anonymous", "descriptors", "tasks", "threads", "blocks", "memory_db", "index_db", "log")
+WHAT = (
+    "rss",
+    "pss",
+    "anonymous",
+    "sqlite",
+    "descriptors",
+    "tasks",
+    "threads",
+    "blocks",
+    "memory_db",
+    "index_db",
+    "log",
+)
 """The fields of `Sample` whose growth is told; sizes in MiB."""
 _HOUR_S = 3600.0
 

@@ -20,7 +20,8 @@ MIB = 1 << 20
 class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One look at one process: sizes in MiB, ``at_s`` since the run began, ``cpu_s`` since the process did.
 
-    ``pss`` counts what is shared by its share, ``anonymous`` is what belongs to no file: heaps and stacks.
+    ``pss`` counts what is shared by its share, ``anonymous`` is what belongs to no file: heaps and stacks;
+    ``sqlite`` is what SQLite holds of that.
     """
 
     at_s: float
@@ -34,6 +35,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     descriptors: int
     tasks: int
     blocks: int
+    sqlite: float
     memories: int
     memory_db: float
     """with its journal"""
@@ -65,6 +67,7 @@ async def sample(daemon: Daemon, began: float) -> Sample | None:
         descriptors=int(metrics["process_open_fds"]),
         tasks=int(metrics["cis_tasks"]),
         blocks=int(metrics["cis_python_blocks"]),
+        sqlite=metrics["cis_sqlite_bytes"] / MIB,
         memories=int(metrics["cis_memories"]),
         memory_db=_files(daemon.home, "memory.db") / MIB,
         index_db=_files(daemon.home, "index.db") / MIB,

@@ -76,6 +76,7 @@ def recorded(grows: Callable[[float], dict[str, Any]], *broken: str, seconds: in
         descriptors=38,
         tasks=36,
         blocks=350_000,
+        sqlite=5.0,
         memories=700,
         memory_db=9.0,
         index_db=4.0,

@@ -23,6 +23,7 @@ from cis.api.memories.counting import files_of
 from cis.api.peers.reach_schema import PathKind
 from cis.api.telemetry.logs import log_counts
 from cis.net.traffic import PURPOSES, Flow
+from cis.store.database import memory_used
 
 if TYPE_CHECKING:
     from cis.api.embedded import EmbeddedNode
@@ -325,6 +326,9 @@ METRICS: tuple[Metric, ...] = (
         "gauge",
         "pieces of memory that Python's allocator has given out",
         _one(lambda _: allocated_blocks()),
+    ),
+    Metric(
+        "cis_sqlite_bytes", "gauge", "memory that SQLite holds, page caches above all", _one(lambda _: memory_used())
     ),
     Metric(
         "process_cpu_seconds_total", "counter", "processor time of the process", _one(lambda _: time.process_time())
