@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cis.store.database import RESTING_CACHE_BYTES, give_back
+from cis.store.writer import SETTLE_S
+from tests.stores import WAIT_S, Author, open_store, put, write
+
+
+def cached(connection: apsw.Connection) -> int:
+    """What a connection's page cache holds, in bytes."""
+    used, _ = connection.status(apsw.SQLITE_DBSTATUS_CACHE_USED)
+    return used
+
+
+def test_a_connection_at_rest_keeps_a_small_cache_and_gives_a_large_one_back(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "file.db"))
+    connection.execute("PRAGMA cache_size = -65536; CREATE TABLE held (body)")
+    connection.execute("INSERT INTO held VALUES (zeroblob(?))", (RESTING_CACHE_BYTES // 2,))
+    small = cached(connection)
+    give_back(connection)
+    assert cached(connection) == small > RESTING_CACHE_BYTES // 2
+    connection.execute("INSERT INTO held VALUES (zeroblob(?))", (RESTING_CACHE_BYTES,))
+    give_back(connection)
+    assert cached(connection) < RESTING_CACHE_BYTES // 4
+
+
+def test_a_store_that_rests_holds_little_of_what_was_written(tmp_path: Path) -> None:
+    with open_store(tmp_path, Author(1)) as store:
+        write(store, *(put(f"key/{number}", "text " * 400) for number in range(2_000)))
+        deadline = time.monotonic() + WAIT_S
+        while store.execute(cached).result(WAIT_S) > RESTING_CACHE_BYTES:
+            assert time.monotonic() < deadline
+            time.sleep(4 * SETTLE_S)
+        write(store, put("key/1", "taken"))
+
+
+def test_the_index_gives_back_what_it_cached_once_it_has_caught_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rested = threading.Event()
+
+    def at_rest(connection: apsw.Connection) -> None:
+        give_back(connection)
+        if "doc" in {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}:
+            rested.set()
+
+    monkeypatch.setattr("cis.store.index.give_back", at_rest)
+    with open_store(tmp_path, Author(1)) as store:
+        assert rested.wait(WAIT_S)
+        rested.clear()
+        write(store, put("key", "text"))
+        assert rested.wait(WAIT_S)
