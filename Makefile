@@ -21,7 +21,7 @@ PYTHON ?= $(shell \
   done; echo "$$fallback")
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check nat-matrix audit fmt bench bench-peers faults fuzz sim sim-full docs screens docs-site release install clean
+.PHONY: help demo test check nat-matrix audit fmt bench bench-peers faults fuzz soak mutation sim sim-full docs screens docs-site release install clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ faults: $(VENV)/.dev debian  ## power failures, disk errors, kill -9 and the res
 
 fuzz: $(VENV)/.dev  ## bytes from anywhere against all that reads them, 60 s each (ARGS='wire.frames --runs 100000 --seed 1', --list)
 	$(BIN)/python -m fuzz $(ARGS)
+
+soak: $(VENV)/.dev  ## five real nodes under load for an hour, that come and go: what grows? (ARGS='--minutes 60 --seed 1 --figures docs/figures')
+	$(BIN)/python -m soak $(ARGS)
+
+mutation: $(VENV)/.mutation  ## small changes in crdt, sync and trust, that the tests must notice; all take hours (ARGS='--share 0.05 --seed 1')
+	$(BIN)/python -m mutation $(ARGS)
 
 sim: $(VENV)/.runtime  ## a whole cluster in virtual time, under every fault; SEED=N replays a run (SCENARIO=, NODES=, ARGS=)
 	@echo "SEED=$(SEED)"
@@ -139,6 +145,11 @@ $(VENV)/.dev: requirements/dev.txt requirements/libp2p.txt requirements/build.tx
 	  || echo "could not install libp2p ($(VENV)/libp2p.log says why), so the tests that need it are skipped"
 	@$(BIN)/python $(PLAIN) -e .
 	@touch $(VENV)/.runtime $@
+
+$(VENV)/.mutation: requirements/mutation.txt $(VENV)/.dev
+	@echo "installing what changes the code into $(VENV) ..."
+	@$(BIN)/python $(HASHED) -r $<
+	@touch $@
 
 $(VENV)/.docs $(VENV)/.release: $(VENV)/.%: requirements/%.txt | $(BIN)/python
 	@echo "installing what makes the $* into $(VENV)/$* ..."
