@@ -62,7 +62,9 @@ def test_the_report_has_a_row_for_each_room_and_shows_what_survived() -> None:
     report = Report(seed=1, share=0.1, rows=[row], survivors={"cis.sync.x": "-a\n+b"}, seconds=2.0)
     assert "| sync | 900 | 4 | 2 | 1 | 1 | 0 | 0 | 75.0% |" in report.text()
     assert "+b" in report.text()
-    assert report.facts()["rooms"]["sync"]["score"] == 0.75
+    rooms = report.facts()["rooms"]
+    assert isinstance(rooms, dict)
+    assert rooms["sync"]["score"] == 0.75
 
 
 def test_a_room_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
