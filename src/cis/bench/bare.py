@@ -74,7 +74,7 @@ class BarePeer:
                 await self._writable
 
     def answer(self, stream: int, data: bytes) -> None:
-        """Write on a stream the peer opened, and end it."""
+        """Write on a stream, one of this side or one the peer opened, and end it."""
         assert self._quic is not None
         self._quic.send_stream_data(stream, data, end_stream=True)
         self._flush()

@@ -30,6 +30,12 @@ class Yardstick:
         elapsed_s: float = self._sender.ask("send", SEND_S, **self._at, size=size)["elapsed_s"]
         return elapsed_s
 
+    def round_trips(self, count: int, size: int) -> list[float]:
+        """Return the milliseconds of each round trip of that many bytes there and a few back, on one connection."""
+        done = self._sender.ask("round_trips", SEND_S, **self._at, count=count, size=size)
+        elapsed_ms: list[float] = done["elapsed_ms"]
+        return elapsed_ms
+
     def handshake(self) -> float:
         """Return seconds to a connection."""
         elapsed_s: float = self._sender.ask("handshake", **self._at)["elapsed_s"]

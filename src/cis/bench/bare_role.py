@@ -11,7 +11,7 @@ from cis.net import Certificate
 
 
 class BareRole:
-    """``listen`` on one side; ``send`` or ``handshake`` on the other."""
+    """``listen`` on one side; ``send``, ``handshake`` or ``round_trips`` on the other."""
 
     def __init__(self, _: asyncio.TaskGroup) -> None:
         self._peer: BarePeer | None = None
@@ -54,6 +54,25 @@ class BareRole:
         elapsed_s = time.perf_counter() - began
         self._peer.hang_up()
         return {"elapsed_s": elapsed_s}
+
+    async def on_round_trips(self, host: str, port: int, count: int, size: int) -> dict[str, Any]:
+        """Send so many bytes on a stream of their own and await the answer, so often, over one connection."""
+        peer = BarePeer()
+        loop, elapsed_ms = asyncio.get_running_loop(), []
+        try:
+            await peer.connect((host, port))
+            for number in range(count):
+                answered: asyncio.Future[bytes] = loop.create_future()
+                peer.on_data = lambda _stream, data, _ended, one=answered: one.set_result(data)  # type: ignore[misc] # bound now
+                began = time.perf_counter()
+                peer.answer(4 * number, bytes(size))
+                arrived = int(await answered)
+                elapsed_ms.append((time.perf_counter() - began) * 1e3)
+                assert arrived == size, (arrived, size)
+            peer.hang_up()
+        finally:
+            peer.close()
+        return {"elapsed_ms": elapsed_ms}
 
     def _count(self, stream: int, data: bytes, ended: bool) -> None:  # noqa: FBT001 - as qh3's event has it
         self._received += len(data)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Self
 
 from cis.api.control.client import connect_running
@@ -20,9 +22,12 @@ _READY = b" is up"
 
 
 class Daemon:
-    """``cis up`` on a free port of loopback; it took ``start_s`` to say that it is up, ``start_cpu_s`` of a core."""
+    """``cis up`` on a free port of loopback; it took ``start_s`` to say that it is up, ``start_cpu_s`` of a core.
 
-    def __init__(self, home: Path) -> None:
+    ``settings`` are variables of its environment, besides those of this process.
+    """
+
+    def __init__(self, home: Path, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         self.home = home
         self._lines: list[bytes] = []
         self._ready = threading.Event()
@@ -32,6 +37,7 @@ class Daemon:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env={**os.environ, **settings},
         )
         assert self._process.stderr is not None
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
@@ -67,15 +73,7 @@ class Daemon:
 
     def usage(self) -> tuple[float, float]:
         """Return resident memory in MB (10⁶ bytes) and processor seconds so far."""
-        folder = Path("/proc") / str(self._process.pid)
-        if folder.exists():
-            pages = int((folder / "statm").read_text().split()[1])
-            user, system = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
-            return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        command = ["ps", "-o", "rss=", "-o", "time=", "-p", str(self._process.pid)]
-        kib, clock = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()  # noqa: S603 - see above
-        seconds = sum(float(part) * 60**place for place, part in enumerate(reversed(clock.split(":"))))
-        return int(kib) * 1024 / 1e6, seconds
+        return usage_of(self._process.pid)
 
     def close(self) -> None:
         """End the process: politely, then not."""
@@ -94,3 +92,16 @@ class Daemon:
                 if _READY in line:
                     self._ready.set()
         self._ready.set()
+
+
+def usage_of(pid: int) -> tuple[float, float]:
+    """Return resident memory in MB (10⁶ bytes) and processor seconds so far of a process."""
+    folder = Path("/proc") / str(pid)
+    if folder.exists():
+        pages = int((folder / "statm").read_text().split()[1])
+        user, system = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    command = ["ps", "-o", "rss=", "-o", "time=", "-p", str(pid)]
+    kib, clock = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()  # noqa: S603 - see above
+    seconds = sum(float(part) * 60**place for place, part in enumerate(reversed(clock.split(":"))))
+    return int(kib) * 1024 / 1e6, seconds

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
 
 from cis.bench.figures import BenchFailed
 from cis.bench.live import publish, witness
-from cis.bench.settled import settle, state
+from cis.bench.settled import SETTLE_S, settle, state
 from cis.bench.stopwatch import watch_node
 from cis.bench.usage import usage
 from cis.bench.workload import Workload
-from cis.bench.writing import changesets_of_one, embedding, write_all, write_one_by_one
+from cis.bench.writing import changesets_of_one, embedding, pages_written, write_all, write_one_by_one
 from cis.model import did_of, parse_did
 from cis.node.driver import Driver, NodeOptions
 from cis.node.home import Home
@@ -88,22 +89,21 @@ class NodeRole:
 
     # --- writing and pulling -------------------------------------------------------------------------------------
 
-    async def on_write(self, workload: dict[str, int], part: str, *, single: bool = False) -> dict[str, Any]:
+    async def on_write(self, workload: dict[str, Any], part: str, *, single: bool = False) -> dict[str, Any]:
         """Write a part of the workload, ``base`` or ``writes``, through the full local path."""
         load, space = Workload(**workload), self.local.cluster.public
         writes = list(load.base(space) if part == "base" else load.writes(space))
-        if single:
-            changesets_of_one()
         self._stopwatch.take()
-        elapsed_s = await asyncio.to_thread(write_all, self.local.store, writes, single=single)
+        with changesets_of_one() if single else contextlib.nullcontext():
+            elapsed_s = await asyncio.to_thread(write_all, self.local.store, writes, single=single)
         return {"elapsed_s": elapsed_s, "written": len(writes), "stages": self._stopwatch.take()}
 
-    async def on_write_one_by_one(self, workload: dict[str, int]) -> dict[str, Any]:
+    async def on_write_one_by_one(self, workload: dict[str, Any]) -> dict[str, Any]:
         """Write each once the one before it is durable, while the model, if there is one, embeds behind."""
         writes = list(Workload(**workload).writes(self.local.cluster.public))
-        with embedding(self.local) as model:
+        with embedding(self.local) as model, pages_written() as pages:
             latencies = await asyncio.to_thread(write_one_by_one, self.local.store, writes)
-        return {"latencies_ms": latencies, "model": model}
+        return {"latencies_ms": latencies, "model": model, "pages": pages}
 
     async def on_connect(self, node: str, host: str, port: int, sessions: int = 1) -> dict[str, Any]:
         """Connect and hold a session to its end; the clock runs from the asking to the last acknowledgement."""
@@ -161,9 +161,11 @@ class NodeRole:
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    async def on_settle(self) -> None:
+    async def on_settle(self, limit_s: float = SETTLE_S) -> dict[str, Any]:
         """Wait until what runs behind the merge has nothing left to do: index filled, rows folded."""
-        await asyncio.to_thread(settle, self.local)
+        began = time.perf_counter()
+        await asyncio.to_thread(settle, self.local, limit_s)
+        return {"elapsed_s": time.perf_counter() - began}
 
     async def on_state(self) -> dict[str, Any]:
         """Return the state hash of the public space, and how many memories it holds."""

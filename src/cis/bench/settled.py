@@ -11,20 +11,27 @@ if TYPE_CHECKING:
     from cis.node.local import LocalNode
 
 SETTLE_S = 300.0
+_SETTLED_PER_S = 2000
+"""An index that fills more slowly than this is too slow to wait for."""
 _POLL_S = 0.02
 _UNFOLDED = "SELECT EXISTS(SELECT 1 FROM live0) OR EXISTS(SELECT 1 FROM dead)"
 
 
-def settle(local: LocalNode) -> None:
-    """Wait until the index has caught up and all rows are folded."""
-    deadline = time.monotonic() + SETTLE_S
-    with local.store.index(SETTLE_S):
+def settle_limit_s(memories: int) -> float:
+    """Return how long to wait for so many memories."""
+    return SETTLE_S + memories / _SETTLED_PER_S
+
+
+def settle(local: LocalNode, limit_s: float = SETTLE_S) -> None:
+    """Wait until the index has caught up and all rows are folded; raises where that takes longer than the limit."""
+    deadline = time.monotonic() + limit_s
+    with local.store.index(limit_s):
         pass
     reader = local.store.open_reader()
     try:
         while reader.connection.execute(_UNFOLDED).get:
             if time.monotonic() > deadline:
-                raise BenchFailed(f"the store had not folded its rows after {SETTLE_S:g} s")
+                raise BenchFailed(f"the store had not folded its rows after {limit_s:g} s")
             time.sleep(_POLL_S)
     finally:
         reader.connection.close()

@@ -17,7 +17,8 @@ from typing import Any
 
 from cis.bench.bare_pair import Yardstick
 from cis.bench.figures import BenchFailed, median, ratio, say
-from cis.bench.pair import Child
+from cis.bench.pair import ANSWER_S, Child
+from cis.bench.settled import settle_limit_s
 from cis.bench.two_nodes import CONNECT_S, TwoNodes, found_cluster, run_both
 from cis.bench.workload import Workload
 from cis.errors import UsageError
@@ -42,6 +43,8 @@ class SyncResult:
     elapsed_s: float
     segment_bytes: int
     local_memories_per_s: float
+    indexed_per_s: float
+    """of what was written locally, from the first write until the index held the last, and all rows were folded"""
     ratio_local_bulk: float
     bare_mb_per_s: float
     ratio_bare_quic: float
@@ -118,7 +121,8 @@ def _write(home: Path, workload: Workload, part: str, *, single: bool) -> dict[s
         node.ask("open", home=str(home))
         written = node.ask("write", CONNECT_S, workload=dataclasses.asdict(workload), part=part, single=single)
         if part == "writes":
-            node.ask("settle", CONNECT_S)
+            limit_s = settle_limit_s(workload.distinct)
+            written["settle_s"] = node.ask("settle", limit_s + ANSWER_S, limit_s=limit_s)["elapsed_s"]
     return written
 
 
@@ -130,6 +134,7 @@ def _summary(workload: Workload, runs: list[_Run], *, single: bool) -> SyncResul
     elapsed = [run.pull["elapsed_s"] for run in runs]
     rates = [workload.memories / one for one in elapsed]
     local = [workload.memories / run.local["elapsed_s"] for run in runs]
+    indexed = [workload.memories / (run.local["elapsed_s"] + run.local["settle_s"]) for run in runs]
     speeds = [run.pull["bytes"] / run.pull["elapsed_s"] / 1e6 for run in runs]
     bare = [run.pull["bytes"] / run.bare_s / 1e6 for run in runs]
     hashes = {side: state["hash"] for side, state in runs[-1].states.items()}
@@ -145,6 +150,7 @@ def _summary(workload: Workload, runs: list[_Run], *, single: bool) -> SyncResul
         elapsed_s=median(elapsed),
         segment_bytes=runs[-1].pull["bytes"],
         local_memories_per_s=median(local),
+        indexed_per_s=median(indexed),
         ratio_local_bulk=median([ratio(*pair) for pair in zip(rates, local, strict=True)]),
         bare_mb_per_s=median(bare),
         ratio_bare_quic=median([ratio(*pair) for pair in zip(speeds, bare, strict=True)]),

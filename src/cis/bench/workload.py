@@ -8,6 +8,7 @@ from random import Random
 
 import numpy as np
 
+from cis.bench.search_data import WORD_BYTES_MIN, frequencies, vocabulary
 from cis.model import Kind, SpaceId
 from cis.store.author import Write
 from cis.wire.content import Content
@@ -25,13 +26,18 @@ _VECTOR_MODEL = "bench"
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """``memories`` written onto ``onto`` that are there already: half overwrite, in random order."""
+    """``memories`` written onto ``onto`` that are there already: half overwrite, in random order.
+
+    ``language`` makes values of words as rare and common as those of a language (`search_data`), to be searched; else
+    they are parts of one text, made much quicker.
+    """
 
     memories: int
     value_bytes: int = 200
     vector_dim: int = 0
     onto: int = 0
     seed: int = 7
+    language: bool = False
 
     @property
     def distinct(self) -> int:
@@ -57,19 +63,33 @@ class Workload:
         return min(self.onto, self.memories // 2)
 
     def _writes(self, space: SpaceId, numbers: range | list[int], rng: Random) -> Iterator[Write]:
-        text = _text(rng, _TEXT_BYTES + self.value_bytes)
+        text = b"" if self.language else _text(rng, _TEXT_BYTES + self.value_bytes)
         vectors = np.random.default_rng(self.seed)
         for number in numbers:
-            start = rng.randrange(_TEXT_BYTES)
             vector = vectors.standard_normal(self.vector_dim, np.float32).tobytes() if self.vector_dim else b""
             content = Content(
-                f"agent/{number % 1000:03d}/memory/{number:08d}",
-                text[start : start + self.value_bytes],
+                key_of(number),
+                _speech(rng, self.value_bytes) if self.language else _part(rng, text, self.value_bytes),
                 category=_CATEGORIES[number & 3],
                 vector=vector,
                 vector_model=_VECTOR_MODEL if vector else "",
             )
             yield Write(space, Kind.PUT, content)
+
+
+def key_of(number: int) -> str:
+    """Return the key of the memory of that number."""
+    return f"agent/{number % 1000:03d}/memory/{number:08d}"
+
+
+def _part(rng: Random, text: bytes, size: int) -> bytes:
+    start = rng.randrange(_TEXT_BYTES)
+    return text[start : start + size]
+
+
+def _speech(rng: Random, size: int) -> bytes:
+    words = rng.choices(vocabulary(), cum_weights=frequencies(), k=max(1, size // WORD_BYTES_MIN))
+    return " ".join(words).encode()[:size].ljust(size)
 
 
 def _text(rng: Random, size: int) -> bytes:

@@ -7,7 +7,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from cis.bench.figures import percentile, say
+from cis.bench.bare_disk import commit_ms
+from cis.bench.figures import median, percentile, ratio, say
 from cis.bench.pair import Child
 from cis.bench.workload import Workload
 
@@ -27,6 +28,11 @@ class WriteResult:
     p99_ms: float
     bulk_memories_per_s: float
     embedder: str | None
+    pages: int
+    """of the disk that such a write changes, in the median"""
+    bare_p50_ms: float
+    """a commit of as many pages by SQLite alone, on the same disk"""
+    ratio_bare_commit: float
 
 
 def bench_write(workload: Workload, one_by_one: int = 1000) -> WriteResult:
@@ -38,6 +44,8 @@ def bench_write(workload: Workload, one_by_one: int = 1000) -> WriteResult:
         bulk = node.ask("write", WRITE_S, workload=dataclasses.asdict(workload), part="writes")
         node.ask("settle", WRITE_S)
         timed = node.ask("write_one_by_one", WRITE_S, workload=dataclasses.asdict(singles))
+        pages = round(median(timed["pages"]))
+        bare_p50_ms = percentile(commit_ms(Path(folder), pages, one_by_one), 50)
     latencies = timed["latencies_ms"]
     return WriteResult(
         memories=workload.memories,
@@ -46,4 +54,7 @@ def bench_write(workload: Workload, one_by_one: int = 1000) -> WriteResult:
         p99_ms=percentile(latencies, 99),
         bulk_memories_per_s=bulk["written"] / bulk["elapsed_s"],
         embedder=timed["model"],
+        pages=pages,
+        bare_p50_ms=bare_p50_ms,
+        ratio_bare_commit=ratio(percentile(latencies, 50), bare_p50_ms),
     )

@@ -58,11 +58,41 @@ def embedding(local: LocalNode) -> Iterator[str | None]:
         yield work.state().model
 
 
-def changesets_of_one() -> None:
+@contextlib.contextmanager
+def pages_written() -> Iterator[list[int]]:
+    """Yield how many pages each transaction of the store's writer has written since, in this process."""
+    import apsw
+
+    from cis.store.engine import Engine
+
+    name, pages = "_commit_group", list[int]()
+    commit = getattr(Engine, name)
+
+    def counted(engine: Engine, *arguments: object) -> None:
+        connection = engine._connection  # noqa: SLF001 - the one that writes
+        before = connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
+        commit(engine, *arguments)
+        pages.append(connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0] - before)
+
+    setattr(Engine, name, counted)
+    try:
+        yield pages
+    finally:
+        setattr(Engine, name, commit)
+
+
+@contextlib.contextmanager
+def changesets_of_one() -> Iterator[None]:
     """Let this process put every change into a changeset of its own, as a node does whose writes come singly."""
     from cis.store import author
 
-    setattr(author, "CHANGES_PER_CHANGESET_MAX", 1)  # noqa: B010 - a constant, in the benchmark's process alone
+    name = "CHANGES_PER_CHANGESET_MAX"
+    most = getattr(author, name)
+    setattr(author, name, 1)
+    try:
+        yield
+    finally:
+        setattr(author, name, most)
 
 
 def _check(future: Future[Any]) -> None:

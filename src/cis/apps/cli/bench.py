@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,11 +11,16 @@ import typer
 
 from cis.apps.cli.printing import complain, say, show_json, show_table
 from cis.apps.cli.shared import Json, group
+from cis.errors import UsageError
 
 app = group("Benchmarks: real processes on this machine, beside what bounds them.")
 
 Memories = Annotated[int, typer.Option(min=1, help="How many memories.")]
 ValueBytes = Annotated[int, typer.Option(min=0, max=262_144, help="Bytes of each value.")]
+Figures = Annotated[
+    Path | None,
+    typer.Option("--figures", metavar="DIR", help="Write plots and a page into this folder.", show_default=False),
+]
 Vectors = Annotated[int, typer.Option(min=0, max=4096, metavar="DIM", help="Give each memory a vector, 0 for none.")]
 
 
@@ -164,10 +171,7 @@ def gossip(
     nodes: Annotated[int, typer.Option(min=10, help="Of the clusters of which a share dies.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="A seed is a run.")] = 7,
     large: Annotated[bool, typer.Option("--large", help="Simulate 10,000 nodes too: many minutes, 2 GB.")] = False,
-    figures: Annotated[
-        Path | None,
-        typer.Option("--figures", metavar="DIR", help="Write plots and a page into this folder.", show_default=False),
-    ] = None,
+    figures: Figures = None,
     json: Json = False,
 ) -> None:
     """Simulate broadcasts against the size of the cluster, and against the share of it that dies at once.
@@ -202,12 +206,7 @@ def discovery(
     nodes: Annotated[int, typer.Option(min=12, max=1000, help="Of the hash table; with a quarter dead too.")] = 20,
     large: Annotated[int, typer.Option(help="Nodes of a large hash table, 0 for none.", min=0, max=1000)] = 200,
     idle: Annotated[float, typer.Option(min=0.0, metavar="S", help="Seconds to watch idle nodes, 0 for none.")] = 60.0,
-    figures: Annotated[
-        Path | None,
-        typer.Option(
-            "--figures", metavar="DIR", help="Write the plot and a page into this folder.", show_default=False
-        ),
-    ] = None,
+    figures: Figures = None,
     json: Json = False,
 ) -> None:
     """Start a node and measure how soon it is connected with a member it knows no address of, by each way of finding.
@@ -222,8 +221,7 @@ def discovery(
 
     if figures is not None:
         require_figures()
-    named = [one.strip() for one in providers.split(",") if one.strip()]
-    result = bench_discovery(runs=runs, nodes=nodes, large=large, providers=named, idle_s=idle)
+    result = bench_discovery(runs=runs, nodes=nodes, large=large, providers=_names(providers), idle_s=idle)
     written = write_discovery(result, figures) if figures is not None else []
     if json:
         show_json(figures_of(result))
@@ -233,6 +231,114 @@ def discovery(
         say(f"not measured, {name}: {why}")
     for path in written:
         say(f"written: {path}")
+
+
+@app.command("limits")
+def limits(
+    memories: Annotated[int, typer.Option(min=100, help="Of each sync, and of what is searched.")] = 100_000,
+    runs: Annotated[int, typer.Option(min=1, help="Of each sync; the medians count.")] = 1,
+    writes: Annotated[int, typer.Option(min=1, help="Durable writes, one at a time.")] = 500,
+    changesets: Annotated[int, typer.Option(min=10, help="How many are verified.")] = 2000,
+    megabytes: Annotated[int, typer.Option(min=1, help="10⁶ bytes a round of the stream.")] = 64,
+    connections: Annotated[int, typer.Option(min=1, help="How many of each kind.")] = 100,
+    queries: Annotated[int, typer.Option(min=1, help="How many searches of each kind.")] = 100,
+    updates: Annotated[int, typer.Option(min=10, help="How many live updates.")] = 300,
+    nodes: Annotated[int, typer.Option(min=10, max=10_000, help="Of the simulated cluster.")] = 1000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long to watch a node at rest.")] = 5.0,
+    only: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Some of: sync, write, stream, connect, verify, search, update, resync, gossip, idle.",
+            show_default=False,
+        ),
+    ] = "",
+    figures: Figures = None,
+    json: Json = False,
+) -> None:
+    """Measure each operation beside what bounds it: a library without us, the disk, the memory, a round trip.
+
+    Takes about four minutes at its default sizes. Targets are those of the design, for 100,000 memories.
+
+    Example: cis bench limits --only write,verify --json
+    """
+    from cis.bench.figures import figures_of, require_figures
+    from cis.bench.limits import LimitSizes, bench_limits, write_limits
+    from cis.bench.limits_page import HEAD, rows_of
+
+    if figures is not None:
+        require_figures()
+    sizes = LimitSizes(
+        memories=memories, runs=runs, one_by_one=writes, changesets=changesets, megabytes=megabytes,
+        connections=connections, queries=queries, updates=updates, nodes=nodes, seconds=seconds,
+    )  # fmt: skip
+    result = bench_limits(sizes, _names(only))
+    written = write_limits(result, typed(), figures) if figures is not None else []
+    if json:
+        show_json(figures_of(result))
+        return
+    show_table(HEAD, rows_of(result))
+    for path in written:
+        say(f"written: {path}")
+
+
+@app.command("growth")
+def growth(
+    curve: Annotated[
+        str,
+        typer.Option(
+            "--curve", metavar="NAMES", help="Some of: memories, members, values, replicas.", show_default=False
+        ),
+    ] = "",
+    sizes: Annotated[
+        str,
+        typer.Option(metavar="NUMBERS", help="Sizes of the one curve named, as 1000,10000.", show_default=False),
+    ] = "",
+    figures: Figures = None,
+    json: Json = False,
+) -> None:
+    """Measure cost at sizes that multiply, and tell where it grows faster than it should.
+
+    Curves: memories of a node, members of a simulated cluster, bytes of a value, concurrent writers of a key. Up to a
+    million memories take some minutes, and 6 GB of memory and 3 GB of disk for a while.
+
+    Example: cis bench growth --curve memories --sizes 1000,10000
+    """
+    from cis.bench.figures import figures_of, require_figures
+    from cis.bench.growth import bench_growth, write_growth
+    from cis.bench.growth_page import head_of, notes_of, rows_of
+
+    if figures is not None:
+        require_figures()
+    result = bench_growth(_names(curve), _numbers(sizes))
+    written = write_growth(result, typed(), figures) if figures is not None else []
+    if json:
+        show_json(figures_of(result))
+        return
+    for one in result.curves:
+        say(f"{one.curve}:")
+        show_table(head_of(one), rows_of(one))
+        for note in notes_of(one):
+            say(f"  faster than it should: {note}")
+        say("")
+    for path in written:
+        say(f"written: {path}")
+
+
+def typed() -> str:
+    """Return this command as it was typed."""
+    return shlex.join(["cis", *sys.argv[1:]])
+
+
+def _names(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(one.replace("_", "")) for one in _names(text)]
+    except ValueError:
+        raise UsageError(f"{text!r}: sizes are whole numbers with commas between, as 1000,10000") from None
 
 
 def _show(result: object, *, json: bool) -> None:
