@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cis.bench.discovery_idle import idle_traffic, why_not_counted
-from cis.bench.figures import BenchFailed, median, percentile, require_figures, say
+from cis.bench.figures import BenchFailed, median, percentile, require_figures, say, waiting
 from cis.bench.finding import Bed, Homes, Meeting, anchor_bed, dht_bed, mdns_bed, met, static_bed
 from cis.discovery.dht.options import INSTALL, installed
 from cis.errors import UsageError
@@ -86,7 +86,7 @@ def bench_discovery(
         providers = [one for one in providers if one != "dht"]
     measured: dict[str, _Runs] = {}
     idle: dict[str, float] = {}
-    load = _load()
+    load = waiting()
     with tempfile.TemporaryDirectory(prefix="cis-bench-") as folder:
         homes = Homes(Path(folder))
         for name, count, run in _plan(runs, nodes, large, providers):
@@ -167,10 +167,6 @@ def _meet_in_table(nodes: int, dead: int, homes: Homes, kept: _Runs) -> None:
         kept.joins_s.append(found["join_s"])
         kept.lookups_ms += found["lookups_ms"]
         kept.asked += VALUES
-
-
-def _load() -> float:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def _figures(measured: dict[str, _Runs]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -39,6 +40,11 @@ def figures_of(result: object) -> dict[str, Any]:
     assert not isinstance(result, type)
     fields: dict[str, Any] = _rounded(dataclasses.asdict(result))
     return fields
+
+
+def waiting() -> float:
+    """Return how many processes waited for a processor, on average over the last minute; 0 where nobody counts."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def require_figures() -> None:

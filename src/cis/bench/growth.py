@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cis.bench.figures import require_figures, say
+from cis.bench.figures import require_figures, say, waiting
 from cis.errors import UsageError
 
 SLACK = 0.2
@@ -39,11 +39,12 @@ class Shape(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A cost that a curve measures under this name, which ends in its unit; no shape: shown, not judged."""
+    """A cost that a curve measures under this name; no shape: shown, not judged; below the size ``since`` neither."""
 
     name: str
     title: str
     shape: Shape | None = None
+    since: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class Grown:
     title: str
     expected: str
     exponents: tuple[float | None, ...]
-    allowed: tuple[float, ...]
+    allowed: tuple[float | None, ...]
+    """the most each may be, None where it is not judged"""
     too_fast: tuple[str, ...]
     """where it grew faster than it should, in words"""
 
@@ -116,11 +118,11 @@ def judged(points: Sequence[Point], measure: Measure) -> Grown:
     assert measure.shape is not None
     found = exponents(points, measure.name)
     pairs = list(itertools.pairwise(point.size for point in points))
-    allowed = tuple(measure.shape.exponent(*pair) + SLACK for pair in pairs)
+    allowed = tuple(measure.shape.exponent(*pair) + SLACK if pair[0] >= measure.since else None for pair in pairs)
     too_fast = tuple(
         f"{measure.title} grew by the exponent {exponent:.2f} from {one:,} to {other:,}, where {most:.2f} is allowed"
         for (one, other), exponent, most in zip(pairs, found, allowed, strict=True)
-        if exponent is not None and exponent > most
+        if exponent is not None and most is not None and exponent > most
     )
     return Grown(measure.name, measure.title, measure.shape.value, found, allowed, too_fast)
 
@@ -130,9 +132,7 @@ def run_curve(curve: Curve, sizes: Sequence[int] = ()) -> CurveResult:
     wanted = sorted(set(sizes or curve.sizes))
     for size in wanted:
         if not curve.least <= size <= curve.most:
-            raise UsageError(
-                f"{size:,} {curve.axis}: the curve {curve.name} goes from {curve.least:,} to {curve.most:,}"
-            )
+            raise UsageError(f"{size:,} {curve.axis}: that curve goes from {curve.least:,} to {curve.most:,}")
     points = []
     for size in wanted:
         say(f"-- {curve.name}: {size:,}")
@@ -150,7 +150,7 @@ def bench_growth(names: Sequence[str] = (), sizes: Sequence[int] = ()) -> Growth
         raise UsageError(f"no curve {unknown[0]}: there are {', '.join(CURVES)}")
     if sizes and len(names) != 1:
         raise UsageError("sizes are those of one curve: name it with --curve")
-    load, began = os.getloadavg()[0], time.monotonic()
+    load, began = waiting(), time.monotonic()
     results = tuple(run_curve(curve, sizes) for name, curve in CURVES.items() if not names or name in names)
     return GrowthResult(os.cpu_count() or 1, load, time.monotonic() - began, results)
 

@@ -9,6 +9,9 @@ from cis.bench.growth_replicas import measure_replicas
 from cis.bench.growth_values import measure_values
 from cis.wire.content import VALUE_BYTES_MAX
 
+OVERLAY = 10
+"""Members from which on there is one: fewer all are neighbours."""
+
 
 def measure_members(nodes: int) -> dict[str, float]:
     """Return what a broadcast costs a cluster of so many, simulated."""
@@ -51,10 +54,10 @@ MEMBERS = Curve(
     least=2,
     most=10_000,
     measures=(
-        Measure("reach_s", "until a broadcast has reached all (s)", Shape.LOGARITHMIC),
-        Measure("hops", "hops to the last, mean", Shape.LOGARITHMIC),
-        Measure("messages", "messages of a member for a broadcast", Shape.FLAT),
-        Measure("bytes", "bytes of a member for a broadcast", Shape.FLAT),
+        Measure("reach_s", "until a broadcast has reached all (s)", Shape.LOGARITHMIC, OVERLAY),
+        Measure("hops", "hops to the last, mean", Shape.LOGARITHMIC, OVERLAY),
+        Measure("messages", "messages of a member for a broadcast", Shape.FLAT, OVERLAY),
+        Measure("bytes", "bytes of a member for a broadcast", Shape.FLAT, OVERLAY),
         Measure("missed", "deliveries missed"),
     ),
     measure=measure_members,

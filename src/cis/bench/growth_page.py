@@ -28,7 +28,8 @@ for memories by key, and written to.
 """,
     "members": """
 Simulated in virtual time as for [gossip](gossip.md): what a member sends for one broadcast of 200 bytes, messages of
-the views among it, and how long a broadcast takes to its last member.
+the views among it, and how long a broadcast takes to its last member. Judged from ten members on: six know each other
+all, and need no messages to keep an overlay.
 """,
     "values": """
 About 32 MB at each size, 100 memories at least. A value has at most 256 KiB: a larger one is refused.
@@ -83,7 +84,7 @@ def _section(result: CurveResult) -> str:
     return f"\n## {result.axis.capitalize()}\n{_TOLD[result.curve]}\n{shown_table}\n\n{told}\n"
 
 
-def _exponent(found: float | None, most: float) -> str:
-    if found is None:
+def _exponent(found: float | None, most: float | None) -> str:
+    if found is None or most is None:
         return ""
     return f"{found:.2f}{' !' if found > most else ''}"

@@ -19,7 +19,7 @@ from cis.bench import interpreter, limit_rows
 from cis.bench.bare_disk import insert_s, sync_ms
 from cis.bench.bare_pair import Yardstick
 from cis.bench.connect import bench_connect
-from cis.bench.figures import BenchFailed, median, percentile, require_figures, say
+from cis.bench.figures import BenchFailed, median, percentile, require_figures, say, waiting
 from cis.bench.gossip import bench_gossip
 from cis.bench.idle import bench_idle
 from cis.bench.limit_rows import LimitRow
@@ -171,7 +171,7 @@ def bench_limits(sizes: LimitSizes, only: Sequence[str] = ()) -> LimitsResult:
     unknown = [name for name in only if name not in OPERATIONS]
     if unknown:
         raise UsageError(f"no operation {unknown[0]}: there are {', '.join(OPERATIONS)}")
-    load, began = os.getloadavg()[0], time.monotonic()
+    load, began = waiting(), time.monotonic()
     rows: list[LimitRow] = []
     with tempfile.TemporaryDirectory(prefix="cis-bench-") as folder:
         run = _Run(sizes, Path(folder))

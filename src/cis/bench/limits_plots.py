@@ -15,7 +15,7 @@ def plot_limits(result: LimitsResult, path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = result.rows[::-1]
-    figure = Figure(figsize=(10, 1.2 + 0.34 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(10, 1.4 + 0.34 * len(rows)), layout="constrained")
     figure.suptitle("The part of its bound that each operation reaches", fontsize=13, color=_INK)
     axes = figure.subplots()
     axes.grid(visible=True, axis="x", color="#e4e8ec", linewidth=0.8)
@@ -32,9 +32,10 @@ def plot_limits(result: LimitsResult, path: Path) -> None:
     reached = [row.reached for row in rows]
     ticks = [tick for tick in _TICKS if min(reached) / 2 <= tick <= 2 * max(1.0, *reached)]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xlim(left=min(0.5, *reached) / 2)
     axes.minorticks_off()
     axes.set_yticks(range(len(rows)), [f"{row.operation} / {row.bound}" for row in rows], fontsize=8)
     axes.set_xlabel("1: as fast as the bound")
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=3)
     # No date and no version in the file: the same figures are the same bytes.
     figure.savefig(path, dpi=110, metadata={"Software": None})

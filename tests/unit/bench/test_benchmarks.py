@@ -31,6 +31,7 @@ def _check(result: SyncResult, memories: int) -> None:
     assert len(set(result.state_hash.values())) == 1
     assert result.memories == memories
     assert min(result.memories_per_s, result.ratio_local_bulk, result.ratio_bare_quic) > 0
+    assert 0 < result.indexed_per_s < result.local_memories_per_s  # nothing is indexed before it is written
     assert result.shares.keys() == {*("read", "encode", "seal", "net", "decode", "verify", "merge", "index", "fold")}
     assert min(result.shares[stage] for stage in ("read", "encode", "seal", "net", "verify", "merge")) > 0
     assert sum(result.cpu_shares.values()) == pytest.approx(1.0)
@@ -59,9 +60,14 @@ def test_sync_does_not_write_into_a_folder_that_holds_something(tmp_path: Path) 
 
 def test_write_measures_one_at_a_time_and_in_bulk() -> None:
     figures = figures_of(bench_write(Workload(200), one_by_one=20))
-    assert figures.keys() == {"memories", "one_by_one", "p50_ms", "p99_ms", "bulk_memories_per_s", "embedder"}
+    assert figures.keys() == {
+        "memories", "one_by_one", "p50_ms", "p99_ms", "bulk_memories_per_s", "embedder", "pages", "bare_p50_ms",
+        "ratio_bare_commit",
+    }  # fmt: skip
     assert (figures["one_by_one"], figures["memories"]) == (20, 200)
     assert figures["p50_ms"] <= figures["p99_ms"]
+    assert 3 <= figures["pages"] < 100  # at least its changeset, its header and its body
+    assert figures["ratio_bare_commit"] == pytest.approx(figures["p50_ms"] / figures["bare_p50_ms"], rel=0.01)
 
 
 def test_search_measures_both_halves_alone_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +80,12 @@ def test_search_measures_both_halves_alone_and_together(monkeypatch: pytest.Monk
     assert figures["recall_at_5"]["hybrid"] == 0.7
     for half in ("", "words_", "meaning_", "filtered_"):
         assert 0 < figures[f"{half}p50_ms"] <= figures[f"{half}p99_ms"], half
+    assert figures["ratio_bare_read"] == pytest.approx(figures["scan_p50_ms"] / figures["bare_p50_ms"], rel=0.01)
+
+
+def test_search_asks_no_labelled_queries_where_quality_is_not_wanted() -> None:
+    result = bench_search(300, queries=2, quality=False)
+    assert (result.labelled_queries, result.recall_at_5) == (0, {})
 
 
 def test_update_sees_every_update_arrive_after_it_was_sent() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from cis.bench.workload import Workload
 from cis.model import SpaceId
 
@@ -36,3 +38,10 @@ def test_fewer_memories_than_half_are_all_overwritten() -> None:
     written = {write.content.key for write in load.writes(SPACE)}
     assert written >= {write.content.key for write in load.base(SPACE)}
     assert load.distinct == len(written) == 100
+
+
+def test_words_of_a_language_fill_values_of_the_size_asked_and_some_are_far_more_common_than_others() -> None:
+    values = [write.content.value for write in Workload(200, 150, language=True).writes(SPACE)]
+    assert {len(value) for value in values} == {150}
+    counts = sorted(Counter(word for value in values for word in value.split()).values(), reverse=True)
+    assert counts[0] > 20 * counts[len(counts) // 2]

@@ -1,0 +1,32 @@
+"""`cis bench` as it is installed: what it prints is of the run it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Home
+
+
+def test_limits_prints_each_operation_beside_its_bound_as_json(new_home: Callable[[str], Home], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    home = new_home("none")
+    sizes = ("--memories", "100", "--writes", "5", "--changesets", "20", "--megabytes", "1", "--queries", "2")
+    made = home.json("bench", "limits", *sizes, "--only", "write,stream,verify", "--figures", str(tmp_path / "figures"))
+    assert {row["operation"] for row in made["rows"]} == {
+        "durable write, one at a time", "stream", "verify, each signed", "verify, runs under one signature",
+    }  # fmt: skip
+    for row in made["rows"]:
+        assert row["ratio"] == pytest.approx(row["ours"] / row["limit"], rel=0.01)
+    page = (tmp_path / "figures" / "limits.md").read_text()
+    assert "    cis bench limits --memories 100 " in page
+    assert (tmp_path / "figures" / "limits.png").stat().st_size > 1000
+    assert not home.path.exists()
+
+
+def test_limits_names_the_operations_there_are(new_home: Callable[[str], Home]) -> None:
+    ended = new_home("none").run("bench", "limits", "--only", "dance")
+    assert ended.code == 2
+    assert "no operation dance: there are sync, write" in ended.err
