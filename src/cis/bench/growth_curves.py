@@ -41,6 +41,7 @@ MEMORIES = Curve(
         Measure("put_ms", "durable write, p50 (ms)", Shape.FLAT),
         Measure("start_s", "start to ready (s)", Shape.FLAT),
         Measure("rss_mb", "memory at rest (MB)", Shape.FLAT),
+        Measure("status_s", "`cis status` beside it (s)", Shape.FLAT),
         Measure("disk_bytes_each", "disk for a memory (bytes)", Shape.FLAT),
         Measure("sync_per_s", "memories synced a second"),
         Measure("indexed_per_s", "memories indexed a second"),

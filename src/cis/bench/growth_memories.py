@@ -11,7 +11,7 @@ from random import Random
 from cis.api.embedded import EmbeddedNode
 from cis.bench.daemon import Daemon
 from cis.bench.figures import BenchFailed, percentile, say
-from cis.bench.idle import LULL_S
+from cis.bench.idle import COMMANDS, LULL_S
 from cis.bench.search import WARM, latencies_ms
 from cis.bench.search_data import asked
 from cis.bench.sync import bench_sync
@@ -45,7 +45,8 @@ def measure_memories(memories: int) -> dict[str, float]:
         say("  starting a node on them …")
         with Daemon(home, SILENT) as daemon:
             time.sleep(LULL_S)
-            costs |= {"start_s": daemon.start_s, "rss_mb": daemon.usage()[0]}
+            rss_mb, _ = daemon.usage()
+            costs |= {"start_s": daemon.start_s, "rss_mb": rss_mb, "status_s": daemon.command_s(COMMANDS)}
         say("  searching, recalling, writing …")
         return costs | _used(home, memories)
 

@@ -23,8 +23,8 @@ below its table.
 _TOLD = {
     "memories": """
 One set of memories for each size, values of 200 bytes of words as rare and common as those of a language. An empty node
-pulls all of them; then the node that wrote them starts, rests, is searched by three words (one of them common), asked
-for memories by key, and written to.
+pulls all of them; then the node that wrote them starts, rests, is asked how it is, searched by three words (one of them
+common), asked for memories by key, and written to.
 """,
     "members": """
 Simulated in virtual time as for [gossip](gossip.md): what a member sends for one broadcast of 200 bytes, messages of

@@ -126,7 +126,11 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
 
     def answer(name: str, result: object) -> None:
-        monkeypatch.setattr(limits, name, lambda *_, **__: asked.append(name) or result)
+        def bench(*_: object, **__: object) -> object:
+            asked.append(name)
+            return result
+
+        monkeypatch.setattr(limits, name, bench)
 
     answer("bench_sync", SYNC)
     answer("bench_write", WRITE)
@@ -200,7 +204,12 @@ def test_the_command_hands_on_its_sizes_and_prints_json_or_a_table(
     result: LimitsResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handed: list[Any] = []
-    monkeypatch.setattr(limits, "bench_limits", lambda *given: handed.append(given) or result)
+
+    def bench(*given: object) -> LimitsResult:
+        handed.append(given)
+        return result
+
+    monkeypatch.setattr(limits, "bench_limits", bench)
     words = ["bench", "limits", "--memories", "300", "--updates", "10", "--only", "stream, connect", "--json"]
     printed = json.loads(CliRunner().invoke(app, words).stdout)
     assert (handed[0][0].memories, handed[0][0].updates, handed[0][1]) == (300, 10, ["stream", "connect"])
