@@ -14,7 +14,7 @@ What the same things cost at sizes that multiply, in one run which took {elapsed
     {command}
 
 Below each cost stands its **growth exponent** from the size before: 0 where it stays, 1 where it grows with the size, 2
-with its square. **Should grow** says what it may do; an exponent above that by more than {slack:g} is marked and told
+with its square. **Should grow** says what it may do; an exponent above that by more than {slack:g} is marked, and told
 below its table.
 
 ![Each cost, against that of the smallest size](growth.png)
@@ -35,7 +35,7 @@ all, and need no messages to keep an overlay.
 About 32 MB at each size, 100 memories at least. A value has at most 256 KiB: a larger one is refused.
 """,
     "replicas": """
-100 keys, each written once by so many replicas that had seen nothing of each other: all values stay beside each other
+500 keys, each written once by so many replicas that had seen nothing of each other: all values stay beside each other
 until somebody writes who has seen them. Merging, wire and disk are per key, with all its values.
 """,
 }
@@ -87,4 +87,4 @@ def _section(result: CurveResult) -> str:
 def _exponent(found: float | None, most: float | None) -> str:
     if found is None or most is None:
         return ""
-    return f"{found:.2f}{' !' if found > most else ''}"
+    return f"{round(found, 2) + 0:.2f}{' !' if found > most else ''}"  # + 0: never minus nothing

@@ -19,7 +19,7 @@ from cis.node.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content
 
-KEYS = 100
+KEYS = 500
 VALUE_BYTES = 200
 _RECEIVING = ("decode", "verify", "merge")
 

@@ -140,7 +140,7 @@ def test_more_memories_are_measured_of_smaller_values_within_bounds() -> None:
 
 
 def test_every_writer_of_a_key_is_recalled_and_one_who_saw_all_replaces_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growth_replicas, "KEYS", 3)
+    monkeypatch.setattr(growth_replicas, "KEYS", 100)
     costs = _measured("replicas", 4)
     assert costs["wire_bytes_each"] > 4 * growth_replicas.VALUE_BYTES
     assert costs["disk_bytes_each"] > 4 * growth_replicas.VALUE_BYTES
