@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INK = "#1b3a57"
-_LINES = ("#1b3a57", "#c8553d", "#5b8c5a", "#8e6c8a", "#d19c2f", "#3d7ea6", "#7a5c3e", "#b0413e", "#4f4f4f")
+_LINES = ("#1b3a57", "#c8553d", "#5b8c5a", "#8e6c8a", "#d19c2f", "#3d7ea6", "#7a5c3e", "#b0413e", "#4f4f4f", "#6fae9b")
 
 
 def plot_growth(result: GrowthResult, path: Path) -> None:
@@ -44,8 +45,14 @@ def _plot_curve(curve: CurveResult, axes: Axes) -> None:
     axes.set_title(f"times the cost at {sizes[0]:,}", fontsize=10)
     axes.plot(sizes, [size / sizes[0] for size in sizes], ":", color="#999999", label="with the size")
     axes.axhline(1, color="#999999", linewidth=1, linestyle="--")
-    for grown, colour in zip(curve.grown, _LINES, strict=False):
+    for grown, colour in zip(curve.grown, itertools.cycle(_LINES), strict=False):
         costs = [point.costs[grown.name] for point in curve.points]
         if costs[0] > 0:
-            axes.plot(sizes, [cost / costs[0] for cost in costs], "o-", color=colour, markersize=4, label=grown.title)
+            axes.plot(
+                sizes, [cost / costs[0] for cost in costs], "o-", color=colour, markersize=4, label=_plain(grown.title)
+            )
     axes.legend(frameon=False, fontsize=7)
+
+
+def _plain(title: str) -> str:
+    return title.replace("`", "")
