@@ -22,6 +22,7 @@ def test_limits_prints_each_operation_beside_its_bound_as_json(new_home: Callabl
         assert row["ratio"] == pytest.approx(row["ours"] / row["limit"], rel=0.01)
     page = (tmp_path / "figures" / "limits.md").read_text()
     assert "    cis bench limits --memories 100 " in page
+    assert "--json" not in page
     assert (tmp_path / "figures" / "limits.png").stat().st_size > 1000
     assert not home.path.exists()
 

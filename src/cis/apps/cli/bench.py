@@ -273,7 +273,7 @@ def limits(
         connections=connections, queries=queries, updates=updates, nodes=nodes, seconds=seconds,
     )  # fmt: skip
     result = bench_limits(sizes, _names(only))
-    written = write_limits(result, typed(), figures) if figures is not None else []
+    written = write_limits(result, _typed(), figures) if figures is not None else []
     if json:
         show_json(figures_of(result))
         return
@@ -311,7 +311,7 @@ def growth(
     if figures is not None:
         require_figures()
     result = bench_growth(_names(curve), _numbers(sizes))
-    written = write_growth(result, typed(), figures) if figures is not None else []
+    written = write_growth(result, _typed(), figures) if figures is not None else []
     if json:
         show_json(figures_of(result))
         return
@@ -325,9 +325,9 @@ def growth(
         say(f"written: {path}")
 
 
-def typed() -> str:
-    """Return this command as it was typed."""
-    return shlex.join(["cis", *sys.argv[1:]])
+def _typed() -> str:
+    """Return this command as it was typed, but for the form of what it prints."""
+    return shlex.join(["cis", *(word for word in sys.argv[1:] if word != "--json")])
 
 
 def _names(text: str) -> list[str]:
