@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import apsw
 import pytest
 
 from cis.store.database import RESTING_CACHE_BYTES, give_back
-from cis.store.writer import SETTLE_S
 from tests.stores import WAIT_S, Author, open_store, put, write
 
 
@@ -30,14 +28,22 @@ def test_a_connection_at_rest_keeps_a_small_cache_and_gives_a_large_one_back(tmp
     assert cached(connection) < RESTING_CACHE_BYTES // 4
 
 
-def test_a_store_that_rests_holds_little_of_what_was_written(tmp_path: Path) -> None:
+def test_a_store_that_rests_holds_little_of_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rested, left = threading.Event(), list[int]()
+
+    def at_rest(connection: apsw.Connection) -> None:
+        before = cached(connection)
+        give_back(connection)
+        if before > RESTING_CACHE_BYTES:
+            left.append(cached(connection))
+            rested.set()
+
+    monkeypatch.setattr("cis.store.engine.give_back", at_rest)
     with open_store(tmp_path, Author(1)) as store:
         write(store, *(put(f"key/{number}", "text " * 400) for number in range(2_000)))
-        deadline = time.monotonic() + WAIT_S
-        while store.execute(cached).result(WAIT_S) > RESTING_CACHE_BYTES:
-            assert time.monotonic() < deadline
-            time.sleep(4 * SETTLE_S)
+        assert rested.wait(WAIT_S)
         write(store, put("key/1", "taken"))
+    assert max(left) < RESTING_CACHE_BYTES
 
 
 def test_the_index_gives_back_what_it_cached_once_it_has_caught_up(
