@@ -101,9 +101,8 @@ def test_a_device_keeps_names_reads_values_from_another_and_says_where_they_are_
     assert alone.code == 6
     assert "none of them is connected: `cis p2p connect desk`" in alone.err
     assert phone.run("memory", "export", str(phone.path / "out.jsonl")).code == 6
-    desk.up()
+    phone.cis("p2p", "connect", f"desk@{desk.up()['listen']}")
     phone.cis("space", "keep", "public", "--all")
-    phone.wait_status(lambda status: status.connected == ("desk",))
     phone.wait(lambda report: report["bodies_missing"] == 0, "p2p", "sync-status")
     phone.cis("down")
     assert phone.cis("memory", "get", "notes/kettle") == "the blue one\n"
