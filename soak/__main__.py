@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             writes_per_s=asked.writes,
             sample_s=asked.sample,
             churn_s=asked.churn,
+            archive=asked.archive,
         )
         soak(plan, keep(asked.record), lambda line: print(line, file=sys.stderr, flush=True))
     report = report_of(lines_of(asked.again or asked.record))
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--writes", type=float, default=plan.writes_per_s, help="writes a second of each node (1)")
     parser.add_argument("--sample", type=float, default=plan.sample_s, help="seconds between samples (10)")
     parser.add_argument("--churn", type=float, default=plan.churn_s, help="seconds from one departure to another (60)")
+    parser.add_argument("--archive", type=int, default=plan.archive, help="memories there are to begin with (5000)")
     parser.add_argument("--record", type=Path, default=RECORD, help=f"where the samples go ({RECORD})")
     parser.add_argument("--again", type=Path, metavar="FILE", help="no run: tell and draw what such a file holds")
     parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write the page and its plot there")

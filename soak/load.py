@@ -27,7 +27,7 @@ TOPIC = "soak"
 TTL_S = 60.0
 _SIZES = (3, 10, 40, 200)
 """Words of a text."""
-_WORDS = [first + second for first in ("ka", "lo", "mi", "nu", "re", "to") for second in ("ben", "dar", "fis", "gol")]
+WORDS = [first + second for first in ("ka", "lo", "mi", "nu", "re", "to") for second in ("ben", "dar", "fis", "gol")]
 
 Act = Callable[[AsyncClient], Awaitable[object]]
 
@@ -98,7 +98,7 @@ class _Worker:
         return f"own/{self.daemon.name}/{self.rng.randrange(KEYS)}"
 
     def _text(self, number: int) -> str:
-        words = self.rng.choices(_WORDS, k=self.rng.choice(_SIZES))
+        words = self.rng.choices(WORDS, k=self.rng.choice(_SIZES))
         return " ".join([*words, f"wish{number}"])
 
     def _wished(self, key: str, value: bytes | None, ask: Act) -> Act:
@@ -114,7 +114,7 @@ class _Worker:
 
     def set(self) -> Act:
         key, text = self._key(), self._text(self.load.next())
-        return self._wished(key, text.encode(), lambda client: client.set(key, text, tags=[self.rng.choice(_WORDS)]))
+        return self._wished(key, text.encode(), lambda client: client.set(key, text, tags=[self.rng.choice(WORDS)]))
 
     def set_shared(self) -> Act:
         key, text = f"shared/{self.rng.randrange(SHARED)}", self._text(self.load.next())
@@ -156,7 +156,7 @@ class _Worker:
         return act
 
     def search(self) -> Act:
-        words = " ".join(self.rng.sample(_WORDS, 2))
+        words = " ".join(self.rng.sample(WORDS, 2))
         return lambda client: client.search(words, limit=10)
 
     def list(self) -> Act:

@@ -17,15 +17,19 @@ import msgspec
 
 import cis
 from cis.api.memories.memory_schema import MemoryStats
+from cis.model import Kind
 from cis.node.home import Home
 from cis.node.local import LocalNode
+from cis.store.author import Write
+from cis.wire.content import Content
 from faults.nodes import CONVERGENCE_S, cluster
 from soak.daemons import Daemon, daemons
-from soak.load import Load, missing
+from soak.load import WORDS, Load, missing
 from soak.sampling import Sample, sample
 
 STAYING_MIN = 2
 _POLL_S = 1.0
+_BATCH = 500
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     churn_s: float = 60.0
     """from one return to the next departure, on average"""
     away_max_s: float = 20.0
+    archive: int = 5_000
+    """memories there are before it begins, so that caches are as full as they get while it warms up"""
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, tag="setting"):
@@ -78,6 +84,7 @@ def soak(plan: Plan, tell: Tell, say: Callable[[str], None]) -> None:
     """Make the run; everything is told as it comes, so that a run that is cut off leaves what it had."""
     names = [f"node{number}" for number in range(1, plan.nodes + 1)]
     with cluster(*names) as nodes:
+        _archive(nodes[0].home, plan)
         staying = max(STAYING_MIN, plan.nodes - 2)
         run = _Run(plan, daemons(nodes, staying), tell, say)
         tell(_setting(plan, run.daemons))
@@ -91,6 +98,16 @@ def soak(plan: Plan, tell: Tell, say: Callable[[str], None]) -> None:
         tell(
             Ending(seconds=time.monotonic() - began, counts=dict(sorted(run.load.counts.items())), broken=tuple(broken))
         )
+
+
+def _archive(home: Path, plan: Plan) -> None:
+    """Write what is there from the beginning to one node, from which the others get it."""
+    rng = Random(f"archive {plan.seed}")
+    with LocalNode.open(Home(home)) as local:
+        for first in range(0, plan.archive, _BATCH):
+            numbers = range(first, min(first + _BATCH, plan.archive))
+            contents = [Content(f"archive/{number}", " ".join(rng.choices(WORDS, k=80)).encode()) for number in numbers]
+            local.store.write([Write(local.cluster.public, Kind.PUT, one) for one in contents]).result(CONVERGENCE_S)
 
 
 def _setting(plan: Plan, found: Sequence[Daemon]) -> Setting:
@@ -130,6 +147,7 @@ class _Run:
         try:
             for daemon in self.daemons:
                 await daemon.start()
+            await self._in_step()
             self._began = time.monotonic()
             await self._under_load()
             await self._compare()
@@ -186,8 +204,8 @@ class _Run:
                     self._tell(Looked(found))
                     self._say(f"{found.at_s:6.0f} s  {found.node}  {found.rss:6.1f} MiB  {found.descriptors} fds")
 
-    async def _compare(self) -> None:
-        """Wait until all hold the same, then look on each for what was acknowledged."""
+    async def _in_step(self) -> None:
+        """Wait until all hold the same."""
         states: set[str] = set()
         try:
             async with asyncio.timeout(CONVERGENCE_S):
@@ -195,6 +213,10 @@ class _Run:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             self.broken.append(f"they do not come to hold the same: {states}")
+
+    async def _compare(self) -> None:
+        """Wait until all hold the same, then look on each for what was acknowledged."""
+        await self._in_step()
         for daemon in self.daemons:
             async with daemon.client() as client:
                 wrong = await missing(self.load, client)
