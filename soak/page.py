@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from soak.report import LIMITS, Growth, Report
+from soak.run import Plan
 
 PLOT = "soak.png"
+_HEAD = (
+    "node",
+    "RSS, MiB",
+    "slope, MiB/h",
+    "anonymous, MiB/h",
+    "SQLite, MiB/h",
+    "descriptors",
+    "tasks",
+    "threads",
+    "blocks",
+    "processor",
+)
 _PAGE = """# An hour under load
 
 {nodes} real nodes (`cis up`, a process each, on loopback) ran for {minutes:g} minutes under load; {going} of them were
 stopped or killed now and then and came back. {date}, cis {version}, Python {python}, {system}, {processors} processors,
 load {load:.1f} at the beginning. To make this page again:
 
-    make soak ARGS='--minutes {minutes:g} --nodes {nodes} --seed {seed} --writes {writes:g}'
+    {command}
 
 {verdict}
 
@@ -23,19 +36,21 @@ load {load:.1f} at the beginning. To make this page again:
 
 Slopes are the median of the slopes between all pairs of samples (Theil-Sen), one every {sample:g} s, after
 {warm_up:.0f} min of warm-up, of the nodes that were never restarted. **RSS** is what the system counts for the process,
-**anonymous** the part of it that belongs to no file, **blocks** what Python's own allocator has given out. Allowed an
-hour: {limits}. Descriptors, tasks and blocks are what the node itself tells at `/metrics`.
+**anonymous** the part of it that belongs to no file, **SQLite** what SQLite holds of that (page caches above all, which
+are bounded), **blocks** what Python's own allocator has given out. Allowed an hour: {limits}. SQLite, descriptors,
+tasks and blocks are what the node itself tells at `/metrics`.
 
 ## What was asked
 
 {counts}
 
-The memories are {memories:,} at the end, written over, deleted and expired all the time. The files of a store grow
-meanwhile, for history is kept unless `p2p.sync.collect_history` is on: by {store:.1f} MiB an hour at this load, the
-index by {index:.1f}, and the node's log by {log:.3f}.
+There were {archive:,} memories to begin with, and {memories:,} at the end: few were written over, deleted and expired
+all the time. The files of a store grow meanwhile, as history is kept unless `p2p.sync.collect_history` is on: by
+{store:.1f} MiB an hour at this load, the index by {index:.1f}, and the node's log by {log:.3f}.
 
-At the end all nodes hold the same; every memory and set that a node acknowledged as written is shown by each as it was
-written last, and counters as the sum of what was added; each store is whole; no log has a traceback.
+What must hold at the end, or the run has failed: all nodes hold the same; every memory and set that a node acknowledged
+as written is shown by each as it was written last, and counters as the sum of what was added; each store is whole; no
+node ended by itself; no log has a traceback.
 """
 
 
@@ -46,6 +61,8 @@ def page_of(report: Report) -> str:
     return _PAGE.format(
         nodes=plan.nodes,
         minutes=plan.minutes,
+        command=_command(plan),
+        archive=plan.archive,
         going=plan.nodes - len(setting.staying),
         date=setting.date,
         version=setting.version,
@@ -69,6 +86,11 @@ def page_of(report: Report) -> str:
     )
 
 
+def _command(plan: Plan) -> str:
+    asked = f"--minutes {plan.minutes:g} --nodes {plan.nodes} --seed {plan.seed} --writes {plan.writes_per_s:g}"
+    return f"make soak ARGS='{asked} --archive {plan.archive} --figures docs/figures'"
+
+
 def _verdict(report: Report) -> str:
     if report.failed:
         return "\n".join(["**Failed**:", "", *(f"- {one}" for one in (*report.exceeded, *report.ending.broken))])
@@ -79,12 +101,11 @@ def _verdict(report: Report) -> str:
 
 
 def _table(grown: Sequence[Growth]) -> str:
-    head = "| node | RSS, MiB | slope, MiB/h | anonymous, MiB/h | descriptors | tasks | threads | blocks | processor |"
-    lines = [head, "|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    lines = [f"| {' | '.join(_HEAD)} |", f"|---{'|---:' * (len(_HEAD) - 1)}|"]
     lines += [
         f"| {one.node} | {one.first['rss']:.1f} to {one.last['rss']:.1f} | {one.per_hour['rss']:+.2f} "
-        f"| {one.per_hour['anonymous']:+.2f} | {_whole(one, 'descriptors')} | {_whole(one, 'tasks')} "
-        f"| {_whole(one, 'threads')} | {_whole(one, 'blocks')} | {one.cpu_percent:.1f} % |"
+        f"| {one.per_hour['anonymous']:+.2f} | {one.per_hour['sqlite']:+.2f} "
+        f"| {_whole(one, 'descriptors')} | {_whole(one, 'tasks')} | {_whole(one, 'threads')} | {_whole(one, 'blocks')} | {one.cpu_percent:.1f} % |"
         for one in grown
     ]
     return "\n".join(lines)

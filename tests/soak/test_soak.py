@@ -26,10 +26,11 @@ from soak.trend import intercept, slope
 @pytest.mark.timeout(400)
 def test_nodes_under_load_that_go_and_come_back_lose_nothing_and_are_told_of(tmp_path: Path) -> None:
     record, figures = tmp_path / "soak.jsonl", tmp_path / "figures"
-    command = f"-m soak --minutes 0.3 --nodes 3 --writes 4 --sample 2 --churn 4 --archive 50 --json --record {record} --figures {figures}"
+    command = "-m soak --minutes 0.3 --nodes 3 --writes 4 --sample 2 --churn 4 --archive 50 --json"
+    written = [f"--record={record}", f"--figures={figures}"]
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     ended = subprocess.run(
-        [sys.executable, *command.split()],
+        [sys.executable, *command.split(), *written],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
