@@ -105,7 +105,8 @@ def _table(grown: Sequence[Growth]) -> str:
     lines += [
         f"| {one.node} | {one.first['rss']:.1f} to {one.last['rss']:.1f} | {one.per_hour['rss']:+.2f} "
         f"| {one.per_hour['anonymous']:+.2f} | {one.per_hour['sqlite']:+.2f} "
-        f"| {_whole(one, 'descriptors')} | {_whole(one, 'tasks')} | {_whole(one, 'threads')} | {_whole(one, 'blocks')} | {one.cpu_percent:.1f} % |"
+        f"| {_whole(one, 'descriptors')} | {_whole(one, 'tasks')} "
+        f"| {_whole(one, 'threads')} | {_whole(one, 'blocks')} | {one.cpu_percent:.1f} % |"
         for one in grown
     ]
     return "\n".join(lines)
