@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cis.crdt import refs_for_add, refs_for_count, refs_for_put, refs_for_remove
-from cis.crdt.naming import REFS_MAX
+from cis.crdt import refs_for_add, refs_for_count, refs_for_put, refs_for_remove, refs_for_vector
+from cis.crdt.naming import REFS_MAX, VECTOR_REFS_MAX
 from cis.model import Change, Dot, Kind, MemoryId, Ref, ReplicaId, VersionVector, hlc
 
 MEMORY = MemoryId(b"M" * 16)
@@ -54,3 +54,23 @@ def test_names_are_bounded_and_the_oldest_are_left_out() -> None:
     assert len(refs) == REFS_MAX
     assert Ref(A, REFS_MAX + 9, prefix=False) in refs
     assert Ref(A, 1, prefix=False) not in refs
+
+
+def test_a_vector_names_those_of_its_model_its_own_and_what_they_named() -> None:
+    own, same, other = change(A, 3, Kind.PUT, Ref(C, 8, prefix=False)), change(B, 4), change(C, 5)
+    assert refs_for_vector([own, same, other], {Dot(B, 4)}, A) == (
+        Ref(A, 3, prefix=False),
+        Ref(B, 4, prefix=False),
+        Ref(C, 8, prefix=False),
+    )
+
+
+def test_a_vector_names_all_that_lives_and_of_what_that_named_the_newest_up_to_a_bound() -> None:
+    named = [Ref(B, seq, prefix=False) for seq in range(1, VECTOR_REFS_MAX + 10)]
+    living = [change(A, 1, Kind.PUT, *named), change(A, 2, Kind.PUT, Ref(A, 1, prefix=False))]
+    refs = refs_for_vector(living, (), A)
+    in_turn = VECTOR_REFS_MAX - len(living)
+    expected = sorted([Ref(A, 1, prefix=False), Ref(A, 2, prefix=False), *named[-in_turn:]])
+    assert list(refs) == expected
+    many = [change(A, seq, Kind.PUT, *named) for seq in range(1, VECTOR_REFS_MAX + 2)]
+    assert [ref.replica for ref in refs_for_vector(many, (), A)] == [A] * len(many)
