@@ -326,6 +326,14 @@ def test_our_own_log_at_the_peer_is_reported_for_inspection() -> None:
     assert InspectOwn(SPACE, 7, b"") in effects
 
 
+def test_the_head_that_the_peer_has_of_our_own_log_is_inspected() -> None:
+    held = VersionVector({ME: 3})
+    session = Session({SPACE: Standing(held, VersionVector({}))}, Log(), ME)
+    session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
+    effects = session.receive(messages.Vector(SPACE, [(ME, 7, b"h" * 32), (THEM, 1, b"t" * 32)], [], []))
+    assert InspectOwn(SPACE, 7, b"h" * 32) in effects
+
+
 def test_entries_are_added_before_what_follows_them() -> None:
     session = machine({ME: 1})
     session.receive(messages.Summary(b"d" * 32, [(SPACE, bytes(32))]))
