@@ -326,6 +326,20 @@ def test_our_own_log_at_the_peer_is_reported_for_inspection() -> None:
     assert InspectOwn(SPACE, 7, b"") in effects
 
 
+def test_all_of_what_a_node_states_of_a_space_is_read_as_it_was_stated() -> None:
+    vector = VersionVector({ME: 3, THEM: 1})
+    for stated in (
+        Standing(vector, VersionVector({ME: 2}), owes=True),
+        Standing(vector, VersionVector({ME: 2}), partial=True, unwanted=(3, 5)),
+    ):
+        assert from_wire(to_wire(SPACE, stated)) == stated
+
+
+def test_a_session_that_finds_both_in_step_ends_with_its_report() -> None:
+    session = Session({}, Log(), ME)
+    assert session.receive(messages.Summary(Log().digest(), [])) == [Finished(session.report)]
+
+
 def test_the_head_that_the_peer_has_of_our_own_log_is_inspected() -> None:
     held = VersionVector({ME: 3})
     session = Session({SPACE: Standing(held, VersionVector({}))}, Log(), ME)
