@@ -25,18 +25,18 @@ EXIT_CODES = {
     6: "the value is on other devices by choice, and none that has it is connected",
     130: "interrupted",
 }
-_FILES = {
-    "~/.cis": "a node's home: its key, its store, its settings, its log",
-    "~/.cis/config.toml": "settings; see cis\\-config(5)",
-    "~/.cis/node.log": "what a node says that runs in the background",
-}
-_ENVIRONMENT = {
-    "CIS_HOME": "the home, where \\-\\-home is not given",
-    "CIS_PASSPHRASE_FILE": "a file with the passphrase of the key, for services",
-    "CIS_P2P__…": "any setting, the parts of its name joined by two underscores; before config.toml",
-    "CIS_LOG": "what is logged",
-    "CIS_DEBUG": "where it is 1, a defect shows where it is",
-}
+_FILES = (
+    ("~/.cis", "a node's home: its key, its store, its settings, its log"),
+    ("~/.cis/config.toml", "settings; see cis\\-config(5)"),
+    ("~/.cis/node.log", "what a node says that runs in the background"),
+)
+_ENVIRONMENT = (
+    ("CIS_HOME", "the home, where \\-\\-home is not given"),
+    ("CIS_PASSPHRASE_FILE", "a file with the passphrase of the key, for services"),
+    ("CIS_P2P__…", "any setting, the parts of its name joined by two underscores; before config.toml"),
+    ("CIS_LOG", "what is logged"),
+    ("CIS_DEBUG", "where it is 1, a defect shows where it is"),
+)
 
 
 def commands_page(command: Command, version: str) -> str:
@@ -55,7 +55,7 @@ def commands_page(command: Command, version: str) -> str:
             ".SH COMMANDS",
             *_below(command, context),
             ".SH EXIT STATUS",
-            *_listed({str(code): meaning for code, meaning in EXIT_CODES.items()}),
+            *_listed((str(code), meaning) for code, meaning in EXIT_CODES.items()),
             ".SH ENVIRONMENT",
             *_listed(_ENVIRONMENT),
             ".SH FILES",
@@ -106,8 +106,8 @@ def _options(command: Command, context: Context) -> Iterator[str]:
             yield from (".TP", rf"\fB{_escaped(record[0])}\fR", _escaped(record[1]))
 
 
-def _listed(meanings: dict[str, str]) -> Iterator[str]:
-    for name, meaning in meanings.items():
+def _listed(meanings: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for name, meaning in meanings:
         yield from (".TP", rf"\fB{_escaped(name)}\fR", meaning)
 
 

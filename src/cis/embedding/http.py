@@ -98,7 +98,7 @@ class HttpEmbedder:
         self,
         url: str,
         model: str,
-        token: str = "",
+        token: str,
         *,
         attempt_s: float = ATTEMPT_S,
         pause: Callable[[float], object] = time.sleep,

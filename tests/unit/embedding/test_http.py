@@ -239,7 +239,7 @@ def test_a_server_that_is_gone_or_hangs_up_is_unavailable(server: Server) -> Non
         embedder(server).embed(["a"])
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        gone = HttpEmbedder(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "m", pause=lambda _: None)
+        gone = HttpEmbedder(f"http://127.0.0.1:{taken.getsockname()[1]}/v1", "m", "", pause=lambda _: None)
         with pytest.raises(Unavailable, match="does not embed now"):
             gone.embed(["a"])
 

@@ -80,9 +80,10 @@ def test_what_is_sound_is_not_reported(text: str) -> None:
     assert findings_in("src/cis/planted.py", text) == []
 
 
-def test_every_exception_is_still_needed_and_has_a_reason() -> None:
-    needed = {found.key for found in all_findings()}
-    assert [key for key, reason in EXCEPTIONS.items() if key not in needed or len(reason) < 10] == []
+def test_the_code_breaks_no_rule_but_where_a_reason_is_given_and_needed() -> None:
+    found = {one.key for one in all_findings()}
+    assert sorted(found - EXCEPTIONS.keys()) == []
+    assert [key for key, reason in EXCEPTIONS.items() if key not in found or len(reason) < 10] == []
 
 
 # In two parts each, so that this file holds no whole one.
