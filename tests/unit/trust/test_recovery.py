@@ -6,7 +6,7 @@ import pytest
 
 from cis.errors import UsageError
 from cis.trust import Identity
-from cis.trust.recovery import parse_recovery_key, recovery_text
+from cis.trust.recovery import GROUP, parse_recovery_key, recovery_text
 
 IDENTITY = Identity(bytes(range(32)))
 TEXT = recovery_text(IDENTITY)
@@ -33,3 +33,9 @@ def test_every_slip_in_one_letter_is_noticed_and_never_quoted() -> None:
 def test_what_is_no_key_is_refused(typed: str) -> None:
     with pytest.raises(UsageError, match="recovery key"):
         parse_recovery_key(typed)
+
+
+def test_a_key_is_written_in_groups_of_letters_that_are_read_again() -> None:
+    written = recovery_text(IDENTITY)
+    assert {len(group) for group in written.split("-")[:-1]} == {GROUP}
+    assert parse_recovery_key(written).seed == IDENTITY.seed
