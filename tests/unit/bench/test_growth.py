@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from cis.bench.growth import Curve, GrowthResult, Measure, Point, Shape, bench_g
 from cis.bench.growth_curves import CURVES, OVERLAY
 from cis.bench.growth_page import head_of, notes_of, page_of, rows_of
 from cis.bench.growth_plots import plot_growth
+from cis.bench.sync import SyncResult
+from cis.bench.workload import Workload
 from cis.errors import UsageError
 from cis.node.home import Home
 from cis.node.local import LocalNode
+from tests.unit.bench.made import SYNC, WRITE
 
 SIZES = (10, 100, 1000)
 
@@ -115,6 +119,7 @@ def test_members_are_simulated_and_none_is_missed() -> None:
     assert 0.9 < costs["messages"] < 100  # a body each but for the author's, and what keeps the overlay
 
 
+@pytest.mark.timeout(240)
 def test_memories_are_pulled_searched_recalled_and_rested_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth_memories, "TIMES", 6)
     monkeypatch.setattr(growth_memories, "LULL_S", 0.1)
@@ -126,13 +131,20 @@ def test_memories_are_pulled_searched_recalled_and_rested_on(monkeypatch: pytest
     assert costs["rss_mb"] > 10
 
 
-def test_values_are_pulled_and_written_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(growth_values, "WRITES", 3)
-    monkeypatch.setattr(growth_values, "MEMORIES_MAX", 30)
-    monkeypatch.setattr(growth_values, "MEMORIES_MIN", 20)
+def test_values_are_measured_by_the_memory_in_bytes_of_the_disk_and_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sync(workload: Workload, *, keep: Path) -> SyncResult:
+        (keep / "serving" / "deep").mkdir(parents=True)
+        (keep / "serving" / "deep" / "memory.db").write_bytes(bytes(workload.memories * 2 * workload.value_bytes))
+        return replace(SYNC, memories=workload.memories, elapsed_s=1.6, mb_per_s=20.0)
+
+    monkeypatch.setattr(growth_values, "bench_sync", sync)
+    monkeypatch.setattr(growth_values, "bench_write", lambda *_: WRITE)
     costs = _measured("values", 2000)
-    assert costs["memories"] == 30
-    assert costs["disk_bytes_each"] > 2000
+    assert (costs["memories"], costs["disk_bytes_each"], costs["put_ms"]) == (16_000, 4000, WRITE.p50_ms)
+    assert costs["sync_ms_each"] == pytest.approx(0.1)
+    monkeypatch.setattr(growth_values, "bench_sync", lambda *_, **__: replace(SYNC, in_step=False))
+    with pytest.raises(BenchFailed, match="different states"):
+        growth_values.measure_values(2000)
 
 
 def test_more_memories_are_measured_of_smaller_values_within_bounds() -> None:

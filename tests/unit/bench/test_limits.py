@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import apsw
 import pytest
 from typer.testing import CliRunner
 
+from cis.apps.cli import bench
 from cis.apps.cli.main import app
 from cis.bench import bare_disk, interpreter, limit_rows, limits
 from cis.bench.bare_pair import Yardstick
@@ -24,20 +26,12 @@ from cis.bench.limits_page import HEAD, page_of, rows_of
 from cis.bench.resync import ResyncResult
 from cis.bench.search import SearchResult
 from cis.bench.stream import StreamResult
-from cis.bench.sync import SyncResult
 from cis.bench.update import UpdateResult
 from cis.bench.verifying import VerifyResult, bench_verify
-from cis.bench.write import WriteResult
 from cis.errors import UsageError
+from tests.unit.bench.made import SYNC, WRITE
 
 SMALL = LimitSizes(memories=300, one_by_one=10, changesets=30, megabytes=1, connections=2, queries=2, updates=10)
-SYNC = SyncResult(
-    memories=300, value_bytes=200, vector_dim=0, onto=0, single=False, runs=1, memories_per_s=90_000.0, mb_per_s=27.0,
-    elapsed_s=1.0, segment_bytes=90_000, local_memories_per_s=100_000.0, indexed_per_s=30_000.0, ratio_local_bulk=0.9,
-    bare_mb_per_s=90.0, ratio_bare_quic=0.3, peak_rss_mb={}, shares={}, cpu_shares={}, local_shares={}, state_hash={},
-    in_step=True,
-)  # fmt: skip
-WRITE = WriteResult(300, 10, 1.0, 3.0, 90_000.0, None, 8, 0.5, 2.0)
 SEARCH = SearchResult(300, 384, 2, 12.0, 20.0, 5.0, 9.0, 6.0, 9.0, 7.0, 9.0, 90.0, 4.0, 2.0, 2.0, 0, {})
 BROADCAST = SizeRow(1000, 1.0, 0, 8, 7.0, 0.01, 0.4, 3.0, 1.0, 420.0, passed=True)
 
@@ -226,3 +220,8 @@ def test_rows_are_told_apart_by_whether_more_is_better(result: LimitsResult) -> 
     units = {row.unit for row in result.rows if row.is_rate}
     assert units == {"memories/s", "MB/s", "changesets/s"}
     assert isinstance(result.rows[0], LimitRow)
+
+
+def test_a_page_names_the_command_that_made_it_whatever_it_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/cis", "bench", "limits", "--json", "--figures", "my figures"])
+    assert bench._typed() == "cis bench limits --figures 'my figures'"
