@@ -27,7 +27,10 @@ ENTROPY_MIN = 3.5
 """Bits for each character; English has about 4.1 over letters but repeats, hexadecimal at random 4."""
 LENGTH_MIN = 20
 
-KNOWN: dict[str, str] = {}
+KNOWN: dict[str, str] = {
+    "0913a2c10c07eeea": "an address that a test sees refused",
+    "11a0fd56b5ef9206": "the SHA-256 of a file of the embedding model",
+}
 """The first 16 digits of the SHA-256 of what was found -> why it may stay."""
 
 _FORMS = {
