@@ -122,7 +122,7 @@ def test_a_run_that_is_short_is_not_judged_by_what_grows_but_by_what_broke() -> 
 def test_a_run_that_was_cut_off_is_no_run(tmp_path: Path) -> None:
     tell = keep(tmp_path / "record")
     tell(recorded(steady).setting)
-    with pytest.raises(ValueError, match="come to its end"):
+    with pytest.raises(ValueError, match="came to its end"):
         report_of(lines_of(tmp_path / "record"))
 
 

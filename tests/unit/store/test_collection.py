@@ -430,7 +430,7 @@ def test_a_store_of_the_first_format_collects_what_was_replaced_before(tmp_path:
         write(store, delete("k"))
         settle(store)
     connection = open_database(folder / "memory.db", STORE_KEY, MEMORY_LAYOUT)
-    for table in ("collectable", "report", "decision", "hidden", "tail", "severed", "absent"):
+    for table in ("collectable", "report", "decision", "hidden", "tail", "severed", "absent", "name"):
         connection.execute(f"DROP TABLE {table}")
     for table, column in (("replica", "base"), ("replica", "stable"), ("dead", "until"), ("pending", "until")):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")

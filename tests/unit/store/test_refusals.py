@@ -370,8 +370,11 @@ def test_a_clock_that_was_set_back_does_not_hide_what_is_written_next(tmp_path: 
 
 
 def test_forged_writes_go_through_the_same_door(store: Store) -> None:
-    """`Write` has no way to name a replica or a number; what it claims to have seen only narrows what it names."""
-    assert set(Write.__dataclass_fields__) == {"space", "kind", "content", "saw"}
+    """`Write` has no way to name a replica or a number; what it claims to have seen only narrows what it names.
+
+    What it expects can only have it refused.
+    """
+    assert set(Write.__dataclass_fields__) == {"space", "kind", "content", "saw", "expected"}
     write(store, put("k", "one"))
     invented = frozenset({Dot(replica_of(Author(9)), 7)})
     (outcome,) = write(store, Write(SPACE, Kind.PUT, Content("k", b"two"), saw=invented))
