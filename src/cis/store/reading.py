@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 INDEX_WAIT_S = 10.0
 _IDLE_READERS_MAX = 8
+_IDLE_READER_S = 60.0
+"""After so long of not being needed a reader is closed: it has up to 32 MiB of pages, and two descriptors."""
 _LACKING = """
     WHERE w.model = (SELECT no FROM model WHERE name = ?1)
     AND (w.expires_ms = 0 OR w.expires_ms > ?2) AND w.space NOT IN (SELECT value FROM json_each(?3))"""
@@ -62,7 +66,8 @@ class Reading:
         self._index_path = folder / INDEX_NAME
         self._key = key
         self._clock_ms = clock_ms
-        self._idle_readers: list[Reader] = []
+        self._idle_readers: deque[tuple[float, Reader]] = deque()
+        """since when, by the monotonic clock; what was used last is at the end, and used first"""
         self._indexer: Indexer | NoIndex = NoIndex()
         self._index: apsw.Connection | None = None
         self._index_made = 0
@@ -73,7 +78,7 @@ class Reading:
 
     def _close_reading(self) -> None:
         while self._idle_readers:
-            self._idle_readers.pop().connection.close()
+            self._idle_readers.pop()[1].connection.close()
         for vectors in self._vectors.values():
             vectors.drop()
         with self._index_guard:
@@ -91,7 +96,7 @@ class Reading:
     def snapshot(self) -> Iterator[Reader]:
         """Yield a reader that sees one state of the store until it is left."""
         try:
-            reader = self._idle_readers.pop()
+            _, reader = self._idle_readers.pop()
         except IndexError:
             reader = self.open_reader()
         try:
@@ -103,10 +108,17 @@ class Reading:
             reader.connection.close()
             raise
         reader.connection.execute("ROLLBACK")
-        if len(self._idle_readers) < _IDLE_READERS_MAX:
-            self._idle_readers.append(reader)
-        else:
-            reader.connection.close()
+        self._idle_readers.append((time.monotonic(), reader))
+        self._close_surplus()
+
+    def _close_surplus(self) -> None:
+        """Close what was not needed for long, and what is too many; other threads may take readers meanwhile."""
+        with contextlib.suppress(IndexError):
+            while (
+                len(self._idle_readers) > _IDLE_READERS_MAX
+                or self._idle_readers[0][0] < time.monotonic() - _IDLE_READER_S
+            ):
+                self._idle_readers.popleft()[1].connection.close()
 
     def holdings(self, space: SpaceId) -> Holdings:
         """Count what is held of a space, whether it can be read or not; takes time in proportion."""

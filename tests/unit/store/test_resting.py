@@ -63,3 +63,25 @@ def test_the_index_gives_back_what_it_cached_once_it_has_caught_up(
         rested.clear()
         write(store, put("key", "text"))
         assert rested.wait(WAIT_S)
+
+
+def test_readers_that_were_needed_at_once_are_closed_when_they_are_needed_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("cis.store.reading.time.monotonic", lambda: now)
+    with open_store(tmp_path, Author(1)) as store:
+        with store.snapshot() as first, store.snapshot() as second, store.snapshot() as third:
+            pass
+        now += 30.0
+        with store.snapshot() as used:
+            assert used is first, "the one that was given back last"
+        now += 31.0
+        with store.snapshot() as used:
+            assert used is first
+        for surplus in (second, third):
+            with pytest.raises(apsw.ConnectionClosedError):
+                surplus.connection.execute("SELECT 1")
+        now += 600.0
+        with store.snapshot() as used:
+            assert used is first, "one is kept, however seldom it is needed"
