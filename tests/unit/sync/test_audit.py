@@ -26,7 +26,7 @@ from cis.sync.audit_effects import (
 )
 from cis.sync.audit_wants import WANTS_AT_ONCE, Wants
 from cis.sync.session import Send, SendFrame
-from cis.wire.audit import Absent, AuditOpening, Outcome, Ranges, Verdicts, Want
+from cis.wire.audit import VERDICTS_MAX, Absent, AuditOpening, Outcome, Ranges, Verdicts, Want
 from cis.wire.messages import Message, Vector, decode, encode
 
 SPACE = SpaceId(b"S" * 16)
@@ -165,6 +165,15 @@ def test_what_replaced_an_item_and_is_on_its_way_is_no_divergence() -> None:
     one, two = pair(mine, theirs, lambda one: Explained(one, True, False, (Dot(TWO, 7),)))
     assert one.all(Mend) == two.all(Mend) == two.all(Repair) == []
     assert two.audit.report.here == (0, 0, 0, 0)
+
+
+def test_verdicts_that_fill_several_pages_are_all_acted_on() -> None:
+    lost = [item(f"lost {seq}", ONE, seq) for seq in range(1, VERDICTS_MAX + 53)]
+    mine, theirs = inventory({ONE: len(lost), TWO: 9}), inventory({ONE: len(lost), TWO: 4}, *lost)
+    _, two = pair(mine, theirs, lambda one: Explained(one, True, False, (Dot(TWO, 4),)))
+    (mended,) = two.all(Mend)
+    assert sorted(mended.memories) == sorted(map(memory_of, lost))
+    assert two.audit.report.differing == len(lost)
 
 
 def test_what_one_end_has_collected_the_other_drops_before_it_mends() -> None:

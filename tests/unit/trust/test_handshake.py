@@ -35,7 +35,7 @@ from cis.wire.handshake import (
 )
 from cis.wire.membership import Role
 from cis.wire.pairing import encode_start
-from tests.unit.trust.cluster import CERTIFICATE_HASH, Cluster, entropy, identity, meeting
+from tests.unit.trust.cluster import CERTIFICATE_HASH, Cluster, Meeting, entropy, identity, meeting
 
 SECRET = bytes([7]) * 32
 TICKET = HandshakeKey(SECRET, ticket_id(SECRET))
@@ -256,6 +256,14 @@ def test_the_highest_common_version_is_chosen(cluster: Cluster) -> None:
     dialled, _ = meeting(cluster, identity(2), cluster.ana, versions=(3, 1, 2)).run()
     assert isinstance(dialled.outcome, Authenticated)
     assert dialled.outcome.version == 1
+
+
+def test_the_listener_chooses_among_the_versions_it_speaks_itself(cluster: Cluster) -> None:
+    dialler = Dialler(replace(cluster.local(identity(2)), versions=(1, 2, 3)), cluster.key(), None, entropy(71))
+    listener = Listener(replace(cluster.local(cluster.ana), versions=(1, 2)), [cluster.key()], entropy(72))
+    for ended in Meeting(dialler, listener).run():
+        assert isinstance(ended.outcome, Authenticated)
+        assert ended.outcome.version == 2
 
 
 def test_without_a_common_version_one_who_knows_the_key_hears_so(cluster: Cluster) -> None:

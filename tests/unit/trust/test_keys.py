@@ -9,6 +9,8 @@ from cis.errors import PeerFault, StoreError
 from cis.model import NodeId, SpaceId
 from cis.trust import keys as keys_module
 from cis.trust.keys import (
+    PRIVATE,
+    PUBLIC,
     ClusterKeys,
     Offer,
     Parties,
@@ -36,6 +38,15 @@ NOTHING = ClusterKeys.none(KEYS.private)
 
 def sealed() -> tuple[SealedKey, ...]:
     return seal_keys(KEYS, list(KEYS.spaces), PARTIES, BOB.sealing_public)
+
+
+def test_a_new_cluster_has_keys_of_its_own_for_discovery_and_for_both_spaces() -> None:
+    public, private = KEYS.spaces[space_id(CLUSTER, PUBLIC)], KEYS.private
+    assert list(KEYS.spaces) == [public.space]
+    assert (public.space, private.space) == (space_id(CLUSTER, PUBLIC), space_id(CLUSTER, PRIVATE))
+    drawn = {KEYS.discovery_key, *(key for one in (public, private) for key in (one.memory_key, one.epochs[0]))}
+    assert len(drawn) == 5
+    assert {len(key) for key in drawn} == {32}
 
 
 def test_keys_are_stored_and_read_back() -> None:
