@@ -231,12 +231,24 @@ def _unraisable(found: Any, /, hook: Callable[[Any], Any] = sys.unraisablehook) 
 
 @contextlib.contextmanager
 def on(disk: Disk) -> Iterator[Disk]:
-    """Have all files of the disk's folder opened through it; one disk at a time."""
+    """Have all files of the disk's folder opened through it, and note those unlinked; one disk at a time."""
     assert _vfs.disk is None, "there is one disk at a time"
     _vfs.disk = disk
     apsw.set_default_vfs(_SEALING)
+    unlink = Path.unlink
+
+    def noting(path: Path, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - pathlib's
+        if path.parent == disk.folder and path.exists():
+            disk.did(Deleted(path.name, durable=False), lambda: unlink(path))
+        else:
+            unlink(path, missing_ok)
+
     try:
-        with patch.object(apsw, "Connection", _Connection), patch.object(sys, "unraisablehook", _unraisable):
+        with (
+            patch.object(apsw, "Connection", _Connection),
+            patch.object(sys, "unraisablehook", _unraisable),
+            patch.object(Path, "unlink", noting),
+        ):
             yield disk
     finally:
         apsw.set_default_vfs(_DEFAULT)

@@ -41,6 +41,10 @@ class Layout:
     """what is deleted leaves the pages at once: of what is not sealed by itself"""
 
 
+class IndexDamaged(StoreError):
+    """The file that is made of the other is damaged."""
+
+
 def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
     """Open for writing, creating or migrating as needed; `StoreError` names the file and what is wrong."""
     if apsw.SQLITE_VERSION_NUMBER < SQLITE_VERSION_MIN:
@@ -152,13 +156,13 @@ def _roll_back(connection: apsw.Connection) -> None:
 def _store_error(path: Path, error: Exception) -> StoreError | None:
     """Return what an error means to whoever runs the node; None where it is a defect of ours."""
     match error:
+        case apsw.NotADBError() | apsw.CorruptError() if path.name == INDEX_NAME:
+            return IndexDamaged(f"{path} is damaged ({error}): `cis memory reindex` makes it anew, and nothing is lost")
         case apsw.NotADBError():
             text = (
                 f"{path} cannot be read with this node's key: it is damaged, or belongs to another identity. "
                 "Nothing was changed; restore it from a backup, or move it away"
             )
-        case apsw.CorruptError() if path.name == INDEX_NAME:
-            text = f"{path} is damaged ({error}): `cis memory reindex` makes it anew, and nothing is lost"
         case apsw.CorruptError():
             text = f"{path} is damaged ({error}); restore it from a backup, or resync from a peer"
         case apsw.FullError():

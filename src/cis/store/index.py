@@ -12,13 +12,14 @@ import threading
 import time
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from cis.errors import StoreError, TimedOut
 from cis.model import MemoryId, SpaceId, node_of
 from cis.model.change import SEQ_BITS
 from cis.store.compacting import compact_index
-from cis.store.database import fetch, give_back, one_state, open_reader, transaction, translated
+from cis.store.database import IndexDamaged, fetch, give_back, one_state, open_reader, transaction, translated
 from cis.store.errands import CLOSED, Errands
 from cis.store.index_file import forget_some, make_index, open_index
 from cis.store.indexing import Indexing, LocalVector, keep_local, want
@@ -41,6 +42,8 @@ ROUND_MEMORIES_MAX = 2048
 """Memories per transaction of the index: a reader waits for no more than this."""
 FORGET_AFTER_S = 600.0
 """How long the words of what was deleted may stay in the full text, once nothing else is to be done."""
+MENDED_EVERY_S = 60.0
+"""How often an index that is damaged is made anew unasked: a disk that damages it each time is told of instead."""
 NICENESS = 10
 _AFTER = """
     SELECT m.memory, coalesce(
@@ -60,6 +63,10 @@ class _Batch:
     done: int
     rebuilt: bytes | None = None
     retried: bytes | None = None
+
+
+def _behind(how: str) -> TimedOut:
+    return TimedOut(f"the index is still catching up ({how}): ask again in a moment, or get the memory by its key")
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,13 @@ class Indexer:
         self._wake = threading.Event()
         self._closing = False
         self._reached = threading.Condition()
+        self._making = threading.Lock()
+        """held while the file is made, and while somebody opens it"""
         self._retried: bytes | None = None
         self._soon, self._late = Errands(), Errands()
         self._keys_changed = False
         self._lost = False
+        self._damaged_at = -inf
         self._begin(open_index)
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
@@ -119,7 +129,7 @@ class Indexer:
         """Return once the index holds everything up to that row of the journal, or raise `TimedOut`."""
 
         def holds() -> bool:
-            whole = self._rebuilt is None and self._retried is None and not self._keys_changed
+            whole = not self._lost and self._rebuilt is None and self._retried is None and not self._keys_changed
             return whole and self._done >= journal
 
         with self._reached:
@@ -127,10 +137,17 @@ class Indexer:
             if self._closing:
                 raise StoreError(CLOSED)
             if not reached:
-                behind = "being made anew" if self._rebuilt is not None else f"{journal - self._done} commits behind"
-                raise TimedOut(
-                    f"the index is still catching up ({behind}): ask again in a moment, or get the memory by its key"
-                )
+                anew = self._lost or self._rebuilt is not None
+                raise _behind("being made anew" if anew else f"{journal - self._done} commits behind")
+
+    def open_reader(self) -> apsw.Connection:
+        """Open the file for reading, on a connection of its own; `TimedOut` while there is none that is whole."""
+        with self._making:
+            if self._lost:
+                raise _behind("being made anew")
+            connection = open_reader(self._place.index, self._place.key)
+            fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")  # opens the journal beside it, too
+            return connection
 
     @property
     def done(self) -> int:
@@ -179,6 +196,13 @@ class Indexer:
             stopped: StoreError | None = None
             try:
                 self._work()
+            except IndexDamaged as error:
+                if time.monotonic() - self._damaged_at > MENDED_EVERY_S:
+                    _log.warning("the index is made anew: %s", error)
+                    self._damaged_at, self._lost = time.monotonic(), True
+                    self._wake.set()
+                    continue
+                stopped = error
             except StoreError as error:
                 _log.warning("indexing stopped, and goes on with the next commit: %s", error)
                 stopped = error
@@ -223,12 +247,12 @@ class Indexer:
         self._on_round(docs)
 
     def _remake(self) -> None:
-        self._lost = True  # until it is made: should that fail, it is tried again
         self._connection.close()
-        with self._reached:
+        with self._reached, self._making:
+            self._lost = True  # until it is made: should that fail, it is tried again
             self._begin(make_index)
             self.remade += 1
-        self._lost = False
+            self._lost = False
         self._on_round(None)
 
     def _round(self) -> bool:

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cis.errors import StoreError
@@ -152,7 +151,7 @@ class Reading:
                 self._index.close()
                 self._index = None
             if self._index is None:
-                self._index, self._index_made = open_reader(self._index_path, self._key), made
+                self._index, self._index_made = self._indexer.open_reader(), made
             with translated(self._index_path):
                 yield self._index
 
@@ -180,7 +179,7 @@ class Reading:
 
     def vectors(self, model: str) -> VectorIndex:
         """Return what finds the nearest vectors of a model; it loads them when first asked."""
-        return self._vectors.setdefault(model, VectorIndex(model, partial(open_reader, self._index_path, self._key)))
+        return self._vectors.setdefault(model, VectorIndex(model, self._indexer.open_reader))
 
     def unembedded(self, model: str, limit: int, skip: Collection[SpaceId] = ()) -> list[Unembedded]:
         """Return memories whose text has no vector of that model in the index, newest first, but for some spaces.
@@ -265,6 +264,10 @@ class NoIndex:
         done: Future[Any] = Future()
         done.set_result(None)
         return done
+
+    def open_reader(self) -> apsw.Connection:
+        """Say that there is none."""
+        raise _no_index()
 
     def wait_reached(self, *_: object) -> None:
         """Say that there is none."""

@@ -161,13 +161,19 @@ def test_an_index_that_could_not_be_made_anew_is_made_as_soon_as_it_can_be(
     write(store, put("a", "word"))
     assert found(store, "word") == ["a"]
 
-    def full(*_: object) -> None:
+    def full(path: Path, *_: object) -> None:
+        path.unlink(missing_ok=True)
+        path.touch()
         raise StoreError("the disk is full")
 
     with monkeypatch.context() as broken:
         broken.setattr(index, "make_index", full)
         with pytest.raises(StoreError, match="full"):
             store.reindex()
+        with pytest.raises(TimedOut, match="made anew"), store.index(0.1):
+            pass
+        with pytest.raises(TimedOut, match="made anew"):
+            store.vectors("model").models()
     write(store, put("b", "word"))
     assert found(store, "word") == ["a", "b"]
 
@@ -189,6 +195,41 @@ def test_damage_met_in_the_index_is_told_with_what_mends_it(store: Store) -> Non
     with pytest.raises(StoreError, match="cis memory reindex"), store.index(WAIT_S):
         raise apsw.CorruptError("database disk image is malformed")
     assert found(store, "word") == ["a"]
+
+
+def damage_half_of_the_index(folder: Path) -> None:
+    """Overwrite the second half of a closed index: what is read when it is opened stands before that."""
+    file = folder / "index.db"
+    size = file.stat().st_size // 2
+    with file.open("r+b") as opened:
+        opened.seek(size)
+        opened.write(bytes(size))
+
+
+def test_an_index_found_damaged_at_work_is_made_anew_unasked_and_not_over_and_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_store(tmp_path, Author(1)) as store:
+        write(store, *(put(f"key/{number}", f"apple pear{number} " * 50) for number in range(400)))
+        indexed(store)
+    damage_half_of_the_index(tmp_path)
+    with open_store(tmp_path, Author(1)) as store:
+        assert store._indexer.remade == 0, "it opens"
+        write(store, put("more", "apple"))
+        assert len(indexed(store)) == 401
+        assert "more" in found(store, "apple")
+        assert store._indexer.remade == 1
+
+        def damaged(*_: object) -> None:
+            raise apsw.CorruptError("again")
+
+        monkeypatch.setattr(store._indexer._indexing, "replace", damaged)
+        write(store, put("last", "pear"))
+        with pytest.raises(TimedOut):
+            store._indexer.wait_reached(1 << 40, 0.5)
+        assert store._indexer.remade == 1, "so soon after the last time nothing is made anew unasked"
+        store.reindex()
+        assert len(indexed(store)) == 402
 
 
 class Interrupted(threading.Event):
