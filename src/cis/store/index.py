@@ -113,7 +113,8 @@ class Indexer:
         self._indexing = Indexing(self._connection, self._reader, self._keys, node_of(place.replica))
         rows = fetch(self._connection, "SELECT journal, rebuilt, forgotten FROM progress")
         done, self._rebuilt, forgotten = rows[0]
-        self._done: int = done
+        self.done: int = done
+        """the last row of the journal that is not needed here any more"""
         self._forget_at = time.monotonic() + FORGET_AFTER_S if forgotten else None
 
     def wake(self) -> None:
@@ -130,7 +131,7 @@ class Indexer:
 
         def holds() -> bool:
             whole = not self._lost and self._rebuilt is None and self._retried is None and not self._keys_changed
-            return whole and self._done >= journal
+            return whole and self.done >= journal
 
         with self._reached:
             reached = self._reached.wait_for(lambda: self._closing or holds(), timeout_s)
@@ -138,7 +139,7 @@ class Indexer:
                 raise StoreError(CLOSED)
             if not reached:
                 anew = self._lost or self._rebuilt is not None
-                raise _behind("being made anew" if anew else f"{journal - self._done} commits behind")
+                raise _behind("being made anew" if anew else f"{journal - self.done} commits behind")
 
     def open_reader(self) -> apsw.Connection:
         """Open the file for reading, on a connection of its own; `TimedOut` while there is none that is whole."""
@@ -148,11 +149,6 @@ class Indexer:
             connection = open_reader(self._place.index, self._place.key)
             fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")  # opens the journal beside it, too
             return connection
-
-    @property
-    def done(self) -> int:
-        """The last row of the journal that is not needed here any more."""
-        return self._done
 
     def keep(self, vectors: Sequence[LocalVector]) -> Future[Any]:
         """Keep vectors this node made for itself; from any thread."""
@@ -276,7 +272,7 @@ class Indexer:
             self._forget_at = time.monotonic() + FORGET_AFTER_S
         self._on_round(touched)  # before anybody is told that the index has come so far
         with self._reached:
-            self._done, self._rebuilt, self._retried = batch.done, batch.rebuilt, batch.retried
+            self.done, self._rebuilt, self._retried = batch.done, batch.rebuilt, batch.retried
             self._reached.notify_all()
 
     def _batch(self) -> _Batch | None:
@@ -286,16 +282,16 @@ class Indexer:
         if self._retried is not None:
             query = "SELECT memory, space FROM unread WHERE memory > ? ORDER BY memory LIMIT ?"
             rows = fetch(self._connection, query, (self._retried, ROUND_MEMORIES_MAX))
-            return _Batch(dict(rows), self._done, self._rebuilt, rows[-1][0] if rows else None)
+            return _Batch(dict(rows), self.done, self._rebuilt, rows[-1][0] if rows else None)
         if self._rebuilt is not None:
             rows = fetch(self._source, _AFTER, (self._rebuilt, ROUND_MEMORIES_MAX, SEQ_BITS))
-            return _Batch(dict(rows), self._done, rows[-1][0] if rows else None)
+            return _Batch(dict(rows), self.done, rows[-1][0] if rows else None)
         query = "SELECT no, space, memories FROM journal WHERE no > ? ORDER BY no LIMIT 512"
         memories: dict[bytes, int] = {}
-        reached = self._done
-        for number, space, touched in self._source.execute(query, (self._done,)):
+        reached = self.done
+        for number, space, touched in self._source.execute(query, (self.done,)):
             memories.update((touched[at : at + 16], space) for at in range(0, len(touched), 16))
             reached = number
             if len(memories) >= ROUND_MEMORIES_MAX:
                 break
-        return _Batch(memories, reached) if reached > self._done else None
+        return _Batch(memories, reached) if reached > self.done else None
