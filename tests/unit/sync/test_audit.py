@@ -9,7 +9,7 @@ import pytest
 
 from cis.errors import Fault, PeerFault
 from cis.model import Dot, ReplicaId, SpaceId, VersionVector
-from cis.sync.audit import Audit
+from cis.sync.audit import PAGES_MAX, Audit, Opening
 from cis.sync.audit_effects import (
     AuditEffect,
     AuditFinished,
@@ -135,6 +135,12 @@ def test_a_header_lost_against_the_own_vector_is_pulled() -> None:
     assert one.all(Repair) == [Repair(Range(SPACE, ONE, 3, 3))]
     assert two.all(Supply) == [Supply(Range(SPACE, ONE, 3, 3))]
     assert one.audit.report.here == two.audit.report.there == (1, 1, 0, 0)
+
+
+def test_what_was_missing_is_looked_at_again_once_it_is_mended() -> None:
+    one, two = pair(inventory({ONE: 5}, SHARED), inventory({ONE: 5}, SHARED, LOST))
+    assert one.all(Recheck) == [Recheck(SPACE, (LOST,), ())]
+    assert two.all(Recheck) == [Recheck(SPACE, (), ())]
 
 
 def test_a_header_held_and_not_replaced_means_that_the_tables_are_wrong() -> None:
@@ -291,6 +297,18 @@ def test_what_does_not_belong_is_a_fault(end: Callable[[], End], message: Messag
     assert caught.value.fault is Fault.MALFORMED
 
 
+def test_an_opening_refuses_by_itself_what_nobody_announced_and_pages_without_end() -> None:
+    opening = Opening({SPACE: inventory({ONE: 5})})
+    with pytest.raises(PeerFault, match="out of order"):
+        opening.receive(Vector(SPACE, []))
+    opening.receive(AuditOpening([SPACE]))
+    for _ in range(PAGES_MAX - 1):
+        assert not opening.receive(Vector(SPACE, [], more=True))
+    with pytest.raises(PeerFault) as caught:
+        opening.receive(Vector(SPACE, [], more=True))
+    assert caught.value.fault is Fault.TOO_LARGE
+
+
 def test_a_segment_nobody_wanted_is_a_fault() -> None:
     with pytest.raises(PeerFault) as caught:
         judged().take(b"segment")
@@ -317,6 +335,40 @@ def test_a_few_wants_are_under_way_at_a_time_and_neighbours_are_joined() -> None
     assert not list(wants.next())
     wants.repaired(wants.arrived(), 60_000)  # one segment brought what is still to be asked for, too
     assert [want.first for want in wants.next()] == [65_000]
+
+
+def asked(wants: Wants) -> list[tuple[int, int]]:
+    return [(want.first, want.last) for want in wants.next()]
+
+
+def test_what_the_peer_holds_beyond_a_gap_is_asked_for_and_what_it_lacks_is_not() -> None:
+    wants = Wants()
+    wants.plan([Range(SPACE, ONE, 2, 10)], VersionVector.gathered({ONE: 3}, [(ONE, 6, 8), (ONE, 20, 30)]))
+    assert asked(wants) == [(2, 8)]
+    assert wants.failed == [Range(SPACE, ONE, 9, 10)]
+    wants.plan([Range(SPACE, TWO, 1, 4)], VersionVector({TWO: 4}))
+    assert asked(wants) == [(1, 4)]
+    assert len(wants.failed) == 1
+
+
+def test_what_a_segment_did_not_bring_is_asked_for_from_there_on() -> None:
+    wants = Wants()
+    wants.plan([Range(SPACE, ONE, 1, 9)], VersionVector({ONE: 9}))
+    assert asked(wants) == [(1, 9)]
+    wants.repaired(wants.arrived(), 4)
+    assert asked(wants) == [(5, 9)]
+    wants.repaired(wants.arrived(), 9)
+    assert wants.idle
+    assert not wants.failed
+
+
+def test_what_a_segment_brought_of_the_next_range_is_not_asked_for_again() -> None:
+    wants = Wants()
+    starts = range(1, 1 + 5000 * (WANTS_AT_ONCE + 1), 5000)
+    wants.plan([Range(SPACE, ONE, first, first + 10) for first in starts], VersionVector({ONE: 100_000}))
+    assert len(asked(wants)) == WANTS_AT_ONCE
+    wants.repaired(wants.arrived(), starts[-1] + 4)
+    assert asked(wants) == [(starts[-1] + 5, starts[-1] + 10)]
 
 
 def babble(end: End, chance: random.Random) -> None:

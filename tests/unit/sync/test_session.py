@@ -28,7 +28,7 @@ from cis.sync.session import WINDOW_BYTES
 from cis.sync.vectors import forks
 from cis.wire import messages
 from cis.wire.content import Content
-from cis.wire.messages import FRAME_BYTES_MAX, encode
+from cis.wire.messages import ENTRIES_MAX, FRAME_BYTES_MAX, MembershipEntries, encode
 from tests.stores import SPACE, Author, open_store, put, state_hash, text, write
 from tests.unit.sync.driver import Log, Side, run, sync
 
@@ -303,6 +303,23 @@ def test_a_peer_that_had_everything_below_the_floor_is_served_as_ever() -> None:
     effects = session.receive(page_of({ME: 2}))
     assert [effect for effect in effects if isinstance(effect, Fetch)] == [Fetch(SPACE, ME, 3, 3)]
     assert not session.report.to_compare
+
+
+def test_kinds_that_a_peer_keeps_away_are_left_out_of_what_is_read_for_it() -> None:
+    session = machine({ME: 3})
+    session.receive(messages.Summary(Log().digest(), [(SPACE, bytes(32))]))
+    effects = session.receive(messages.Vector(SPACE, [], unwanted=[3, 5]))
+    assert [effect for effect in effects if isinstance(effect, Fetch)] == [Fetch(SPACE, ME, 1, 3, (3, 5))]
+
+
+def test_entries_are_told_so_many_at_a_time_as_a_message_may_have() -> None:
+    log = Log([number.to_bytes(2, "big") for number in range(ENTRIES_MAX + 1)])
+    session = Session({SPACE: Standing(VersionVector({ME: 1}), VersionVector())}, log, ME)
+    session.start()
+    session.receive(messages.Summary(bytes(32), [(SPACE, bytes(32))]))
+    effects = session.receive(messages.MembershipIds([]))
+    batches = [one.message for one in effects if isinstance(one, Send) and isinstance(one.message, MembershipEntries)]
+    assert [(len(batch.entries), batch.more) for batch in batches] == [(ENTRIES_MAX, True), (1, False)]
 
 
 def test_a_peer_that_compared_whole_states_is_served_though_it_has_yet_to_have_it_all() -> None:

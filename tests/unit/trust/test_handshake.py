@@ -125,6 +125,7 @@ def test_a_listener_with_many_keys_finds_the_right_one(cluster: Cluster) -> None
 def test_a_listener_takes_no_more_keys_than_its_limit(cluster: Cluster) -> None:
     with pytest.raises(ValueError, match=f"at most {KEYS_MAX}"):
         Listener(cluster.local(cluster.ana), [cluster.key()] * (KEYS_MAX + 1), entropy(1))
+    Listener(cluster.local(cluster.ana), [cluster.key()] * KEYS_MAX, entropy(1))
 
 
 def test_another_cluster_with_the_same_key_is_refused(cluster: Cluster) -> None:

@@ -91,6 +91,11 @@ def test_an_expired_ticket_says_when_and_what_to_do() -> None:
         parse_ticket(TICKET.to_text(), TICKET.expires_ms + 5 * 60_000)
 
 
+def test_a_host_as_long_as_may_be_is_taken() -> None:
+    long = Ticket(TICKET.cluster, ANA.node, (("x" * 128, 1),), TICKET.secret, 0)
+    assert parse_ticket(long.to_text()).addresses == (("x" * 128, 1),)
+
+
 @pytest.mark.parametrize("host", ["", "a b", "\x1b[2J", "x" * 129, "exämple"])
 def test_a_host_that_is_none_is_refused(host: str) -> None:
     with pytest.raises(UsageError, match="neither"):

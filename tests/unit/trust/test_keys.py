@@ -41,10 +41,11 @@ def sealed() -> tuple[SealedKey, ...]:
 
 
 def test_a_new_cluster_has_keys_of_its_own_for_discovery_and_for_both_spaces() -> None:
-    public, private = KEYS.spaces[space_id(CLUSTER, PUBLIC)], KEYS.private
-    assert list(KEYS.spaces) == [public.space]
+    keys = found_keys(CLUSTER, entropy(3))
+    public, private = keys.spaces[space_id(CLUSTER, PUBLIC)], keys.private
+    assert list(keys.spaces) == [public.space]
     assert (public.space, private.space) == (space_id(CLUSTER, PUBLIC), space_id(CLUSTER, PRIVATE))
-    drawn = {KEYS.discovery_key, *(key for one in (public, private) for key in (one.memory_key, one.epochs[0]))}
+    drawn = {keys.discovery_key, *(key for one in (public, private) for key in (one.memory_key, one.epochs[0]))}
     assert len(drawn) == 5
     assert {len(key) for key in drawn} == {32}
 

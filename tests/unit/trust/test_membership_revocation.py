@@ -391,6 +391,33 @@ def test_cuts_travel_with_a_revocation(team: Team) -> None:
     assert entry.attachment == encode_part((cut,))
 
 
+def test_a_revocation_of_one_space_carries_the_cuts_of_that_space_and_of_its_subject_alone(team: Team) -> None:
+    team.admit(DAVE, "dave")
+    own, other = replica_id(DAVE.node, bytes(8)), replica_id(ANA.node, bytes(8))
+    cuts = (Cut(team.public, own, 3), Cut(TEAM, own, 4), Cut(team.public, other, 5))
+    assert read_entry(team.revoke(ANA, DAVE, team.public, cuts=cuts)).cuts == cuts[:1]
+    assert read_entry(team.revoke(ANA, DAVE, cuts=cuts)).cuts == cuts[:2]
+
+
+def test_those_an_admin_made_are_found_however_far_down(team: Team) -> None:
+    team.admit(DAVE, "dave", Role.ADMIN, issuer=CAROL)
+    rights = team.log.rights
+    assert set(rights.made_by(BOB.node, ANA.node)) == {BOB.node, CAROL.node, DAVE.node}
+    assert set(rights.made_by(BOB.node, CAROL.node)) == {BOB.node}, "who is spared, and whom that one made"
+    assert set(rights.made_by(DAVE.node, ANA.node)) == {DAVE.node}
+
+
+def test_who_only_reads_a_space_never_writes_to_it_whatever_else_is_granted(team: Team) -> None:
+    team.admit(DAVE, "dave", Role.READER)
+    everything = (1 << 64) - 1
+    assert not team.log.rights.ever_writes(DAVE.node, team.public, everything)
+    team.admit(identity(77), "erin", Role.WRITER)
+    assert team.log.rights.ever_writes(identity(77).node, team.public, everything)
+    assert not team.log.rights.ever_writes(identity(77).node, TEAM, everything)
+    assert not team.log.rights.ever_writes(identity(77).node, team.public, 0)
+    assert team.log.rights.ever_writes(BOB.node, TEAM, everything), "an admin is one in every space"
+
+
 def test_a_copy_goes_its_own_way(team: Team) -> None:
     team.admit(DAVE, "dave")
     team.revoke(ANA, DAVE)

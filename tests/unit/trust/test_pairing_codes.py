@@ -39,6 +39,12 @@ def test_each_byte_is_a_word_of_its_own() -> None:
     assert all(map(is_word, WORDS))
 
 
+def test_the_numbers_drawn_begin_at_one_and_end_at_the_greatest_that_is_read() -> None:
+    assert draw_code(bytes).number == 1
+    assert draw_code(lambda length: (NUMBER_MAX - 1).to_bytes(length, "big")).number == NUMBER_MAX
+    assert parse_code(str(draw_code(bytes))) == draw_code(bytes)
+
+
 def test_a_code_is_read_as_it_is_shown() -> None:
     for seed in range(50):
         code = draw_code(entropy(seed))

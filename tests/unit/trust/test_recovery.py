@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cis.errors import UsageError
@@ -38,4 +40,5 @@ def test_what_is_no_key_is_refused(typed: str) -> None:
 def test_a_key_is_written_in_groups_of_letters_that_are_read_again() -> None:
     written = recovery_text(IDENTITY)
     assert {len(group) for group in written.split("-")[:-1]} == {GROUP}
+    assert re.fullmatch("[a-z2-7-]+", written), "in lower case, and without the padding of base32"
     assert parse_recovery_key(written).seed == IDENTITY.seed
