@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from cis.api.allocator import bound_arenas
 from cis.api.configuration.acting import exchange_of, options_of, take_up
 from cis.api.configuration.reload_schema import ReloadSettings
 from cis.api.configuration.reloading import Reloading, on_hang_up
@@ -71,6 +70,7 @@ from cis.node.driver import Driver
 from cis.node.home import Home
 from cis.node.joining import Admitted, move_into
 from cis.node.local import LocalNode
+from cis.node.process import prepare_process
 from cis.node.unlocking import unlock
 from cis.trust import Ticket
 
@@ -102,7 +102,7 @@ def run_daemon(
     if not home.exists:
         raise UsageError(f"there is no node in {home.folder} yet: run `cis init` first")
     require_possible(terms, networking=settings.p2p.enabled)
-    bound_arenas()
+    prepare_process()
     identity = unlock(home)  # before anybody is let wait at the socket: it may ask
     listening = bind_control(home.socket)
     try:

@@ -20,6 +20,7 @@ from cis.node.driver import Driver, NodeOptions
 from cis.node.home import Home
 from cis.node.joining import join
 from cis.node.local import LocalNode
+from cis.node.process import prepare_process
 from cis.peers import Target
 from cis.trust import parse_ticket
 from cis.wire.membership import Role as MemberRole
@@ -34,6 +35,7 @@ class NodeRole:
     """Requests: see the ``on_…`` methods; times are seconds of this machine's monotonic clock."""
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
+        prepare_process()
         self._group = group
         self._stopwatch = watch_node()
         self._local: LocalNode | None = None

@@ -1,4 +1,4 @@
-"""A node's threads share what they allocate from, so that it does not grow with how many ever ran at once."""
+"""What a node sets for its process: its threads share what they allocate from, and give way to each other."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import sys
 
 import pytest
 
-from cis.api.allocator import ARENAS_MAX
-
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is meant")
+from cis.node.process import ARENAS_MAX, SWITCH_S, prepare_process
 
 THREADS = 12
 SCRIPT = f"""
 import ctypes, sys, threading
-from cis.api.allocator import bound_arenas
+from cis.node.process import bound_arenas
 if sys.argv[1] == "bound" and not bound_arenas():
     sys.exit("nothing to bound")
 together = threading.Barrier({THREADS} + 1)
@@ -41,5 +39,16 @@ def arenas(what: str) -> int:
     return ran.stdout.count("<heap nr=")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is meant")
 def test_threads_that_allocate_at_once_share_few_arenas() -> None:
     assert arenas("unbound") > ARENAS_MAX >= arenas("bound")
+
+
+def test_a_thread_that_computes_gives_way_to_others_soon() -> None:
+    before = sys.getswitchinterval()
+    try:
+        prepare_process()
+        assert sys.getswitchinterval() == pytest.approx(SWITCH_S)
+        assert before > SWITCH_S
+    finally:
+        sys.setswitchinterval(before)
