@@ -16,6 +16,8 @@ import pytest
 from tests.net.home_router import HOST, LAN, OTHER, PROGRAMS, WAN, Home, need_namespaces, run
 
 PORT = 7677
+ATTEMPTS = 5
+"""How often all are asked: one whose answer comes too late, on a busy machine, is not asked again meanwhile."""
 PROGRAM = Path(__file__).with_name("mapping_host.py")
 _SAY = "import socket, sys; socket.socket(2, 2).sendto(b'hello', (sys.argv[1], int(sys.argv[2])))"
 _MAP_FOR_ANOTHER = f"""
@@ -61,6 +63,14 @@ class Host:
         facts: dict[str, Any] = (await self.hear("facts"))["facts"]
         return facts
 
+    async def answers(self) -> list[dict[str, Any]]:
+        """What each protocol was found to say, once all have answered or been silent for too long."""
+        while True:
+            told: list[dict[str, Any]] = (await self.facts())["protocols"]
+            if all(one["outcome"] != "Outcome.UNTRIED" for one in told):
+                return told
+            await asyncio.sleep(0)
+
 
 @asynccontextmanager
 async def mapping(home: Home, *protocols: str, checks: str = "often") -> AsyncIterator[Host]:
@@ -93,17 +103,21 @@ async def test_each_protocol_makes_a_way_in_and_takes_it_away(home: Home, protoc
 
 async def test_all_together_make_one_way_in_and_tell_what_each_answered(home: Home) -> None:
     home.start()
-    async with mapping(home, "pcp", "nat-pmp", "upnp") as host:
-        await host.hear("mapping")
-        while len(told := [one for one in (await host.facts())["protocols"] if one["outcome"] == "Outcome.OK"]) < 3:
-            await asyncio.sleep(0)
-        assert {one["external"] for one in told} == {WAN}
-        assert all(0 < one["latency_s"] < 2 for one in told)
-        assert (await host.facts())["gateway"] == LAN
-        assert home.redirects().count("dnat") == 1
-        host.tell("stop")
-        await host.hear("stopped")
+    for _ in range(ATTEMPTS):
+        async with mapping(home, "pcp", "nat-pmp", "upnp") as host:
+            await host.hear("mapping")
+            told = await host.answers()
+            if {one["outcome"] for one in told} == {"Outcome.OK"}:
+                assert {one["external"] for one in told} == {WAN}
+                assert all(0 < one["latency_s"] < 2 for one in told)
+                assert (await host.facts())["gateway"] == LAN
+                assert home.redirects().count("dnat") == 1
+            host.tell("stop")
+            await host.hear("stopped")
         assert home.redirects().count("dnat") == 0
+        if {one["outcome"] for one in told} == {"Outcome.OK"}:
+            return
+    pytest.fail(f"not all answered, whenever they were asked: {told}")
 
 
 async def test_without_the_other_two_upnp_is_found(home: Home) -> None:
