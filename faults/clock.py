@@ -35,9 +35,7 @@ def _set(node: Node, seconds: float) -> None:
 
 
 async def _jump(crowd: Crowd, count: int) -> None:
-    for _ in range(count):
-        await crowd.while_writing(_EVERY_S)
-        await crowd.revive()
+    async for _ in crowd.rounds(count, _EVERY_S):
         _set(crowd.rng.choice(crowd.nodes), crowd.rng.uniform(-JUMP_MAX_S, JUMP_MAX_S))
         crowd.counts["clocks that jumped"] += 1
     await crowd.while_writing(_EVERY_S)

@@ -16,9 +16,7 @@ SQUEEZE_MAX_S = 2.0
 
 
 async def _squeeze(crowd: Crowd, count: int) -> None:
-    for _ in range(count):
-        await crowd.while_writing(SQUEEZE_MAX_S)
-        await crowd.revive()
+    async for _ in crowd.rounds(count, SQUEEZE_MAX_S):
         victim = crowd.rng.choice(crowd.nodes)
         soft, hard = resource.prlimit(victim.pid, resource.RLIMIT_NOFILE)
         used = _open(victim.pid)

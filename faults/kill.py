@@ -11,9 +11,7 @@ LIFE_MAX_S = 0.6
 
 
 async def _kill(crowd: Crowd, count: int) -> None:
-    for _ in range(count):
-        await crowd.while_writing(LIFE_MAX_S)
-        await crowd.revive()
+    async for _ in crowd.rounds(count, LIFE_MAX_S):
         victim = crowd.rng.choice(crowd.nodes)
         await victim.end()
         crowd.counts["processes killed"] += 1

@@ -19,9 +19,7 @@ _ROOM_BYTES = (0, 1 << 20, 8 << 20, 32 << 20)
 
 
 async def _squeeze(crowd: Crowd, count: int) -> None:
-    for _ in range(count):
-        await crowd.while_writing(SQUEEZE_MAX_S)
-        await crowd.revive()
+    async for _ in crowd.rounds(count, SQUEEZE_MAX_S):
         victim = crowd.rng.choice(crowd.nodes)
         limits = resource.prlimit(victim.pid, resource.RLIMIT_AS)
         bound = _taken(victim.pid) + crowd.rng.choice(_ROOM_BYTES)

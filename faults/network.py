@@ -47,9 +47,7 @@ def _wire(nodes: Sequence[Node], stack: ExitStack) -> list[Link]:
 
 def _changing(links: Sequence[Link]) -> Callable[[Crowd, int], Awaitable[None]]:
     async def change(crowd: Crowd, count: int) -> None:
-        for _ in range(count):
-            await crowd.while_writing(EVERY_MAX_S)
-            await crowd.revive()
+        async for _ in crowd.rounds(count, EVERY_MAX_S):
             name = crowd.rng.choice(list(_WEATHER))
             crowd.rng.choice(links).set(_WEATHER[name])
             crowd.counts[f"lines that became {name}"] += 1

@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 START_S, STATE_S, STOP_S, CONVERGENCE_S = 90.0, 60.0, 60.0, 240.0
 ANSWER_S = 20.0
 _POLL_S = 0.1
+_SAID_EVERY = 10
 
 
 @dataclass
@@ -157,6 +158,8 @@ class Crowd:
     rng: Random
     may_end: bool = False
     """whether what is done to them may end them"""
+    say: Callable[[str], None] = lambda _: None
+    """told how far it has come"""
 
     @property
     def counts(self) -> Counter[str]:
@@ -175,6 +178,15 @@ class Crowd:
                 if not self.may_end:
                     self.report.broken.append(f"{node.home.name} ended by itself: {node.told()}")
                 await self.start(node)
+
+    async def rounds(self, count: int, longest_s: float) -> AsyncIterator[None]:
+        """Yield that often, each time after they have written for a while, with all of them running."""
+        for done in range(count):
+            await self.while_writing(longest_s)
+            await self.revive()
+            if done and done % _SAID_EVERY == 0:
+                self.say(f"{done:,} of {count:,}; {len(self.report.broken)} broken")
+            yield
 
     async def while_writing(self, longest_s: float) -> None:
         """Let them write for a while."""
@@ -231,7 +243,7 @@ async def trial(
     ``may_end`` and ``may_log`` say that nodes may end, and log tracebacks, of what is done to them.
     """
     async with asyncio.TaskGroup() as group:
-        crowd = Crowd(nodes, group, report, Random(f"{report.fault} {task.seed}"), may_end)
+        crowd = Crowd(nodes, group, report, Random(f"{report.fault} {task.seed}"), may_end, task.say)
         try:
             for node in nodes:
                 await crowd.start(node)

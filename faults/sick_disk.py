@@ -15,9 +15,7 @@ SICK_MAX_S = 3.0
 
 
 async def _sicken(crowd: Crowd, count: int) -> None:
-    for _ in range(count):
-        await crowd.while_writing(SICK_MAX_S)
-        await crowd.revive()
+    async for _ in crowd.rounds(count, SICK_MAX_S):
         victim = crowd.rng.choice(crowd.nodes)
         assert victim.sick is not None
         victim.sick.touch()

@@ -15,9 +15,7 @@ STOP_MAX_S = 5.0
 
 
 async def _stop(crowd: Crowd, count: int) -> None:
-    for _ in range(count):
-        await crowd.while_writing(STOP_MAX_S)
-        await crowd.revive()
+    async for _ in crowd.rounds(count, STOP_MAX_S):
         victim = crowd.rng.choice(crowd.nodes)
         victim.signal(signal.SIGSTOP)
         crowd.counts["nodes stopped"] += 1
