@@ -23,10 +23,10 @@ import msgspec
 
 from cis.errors import StoreError
 from cis.model import Kind, parse_did
+from cis.node.core.events import Sighted
 from cis.node.driver import Driver, NodeOptions
-from cis.node.events import Sighted
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.peers import Target
 from cis.store.author import Write
 from cis.wire.content import Content

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,8 +66,8 @@ class Fault:
         report, began = Report(self.name, task.seed), time.monotonic()
         try:
             self.run(task, report)
-        except Exception as error:  # noqa: BLE001 - a run of hours is not lost with what it found
-            report.broken.append(f"the run ended early: {error!r}")
+        except Exception:  # noqa: BLE001 - a run of hours is not lost with what it found
+            report.broken.append(f"the run ended early: {traceback.format_exc()}")
         report.seconds = time.monotonic() - began
         return report
 

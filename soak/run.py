@@ -18,8 +18,8 @@ import msgspec
 import cis
 from cis.api.memories.memory_schema import MemoryStats
 from cis.model import Kind
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content
 from faults.nodes import CONVERGENCE_S, cluster

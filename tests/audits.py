@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from cis.node.auditing import AuditWork
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
+from cis.node.streams.auditing import AuditWork
 from cis.store.audit_check import Checked, check_space
 from cis.store.repair import mend, mend_ends
 from cis.store.store import Store

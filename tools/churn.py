@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 from cis.model import NodeId
-from cis.node.bootstrap_file import Calendar, text_of
-from cis.node.choosing import Bridging
-from cis.node.dialling import Dialling
-from cis.node.overlay import NEIGHBOURS_MAX
+from cis.node.core.choosing import Bridging
+from cis.node.core.dialling import Dialling
+from cis.node.core.overlay import NEIGHBOURS_MAX
+from cis.node.finding.bootstrap_file import Calendar, text_of
 from cis.peers import PeerBook, Target
 from cis.peers.score import by_score
 

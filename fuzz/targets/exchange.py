@@ -17,7 +17,7 @@ from cis.api.exchange.rows import entry_of_row, row_of_entry
 from cis.api.exchange.yaml_text import mapping
 from cis.errors import UsageError
 from cis.model import NodeId
-from cis.node import bootstrap_file
+from cis.node.finding import bootstrap_file
 from fuzz.target import Target, scratch
 from tests.unit.trust.cluster import NOW_MS
 

@@ -12,14 +12,14 @@ import msgspec
 from cis.anchor.protocol import Said
 from cis.errors import PeerFault
 from cis.model import Dot, Kind, NodeId
-from cis.node.hearing import Message
-from cis.node.lending import Borrowing, lend
-from cis.node.local import LocalNode
-from cis.node.presence import PRESENCE, Presence
-from cis.node.records import RecordShelf
-from cis.node.rooms import STREAMS_MAX, RoomConversation
-from cis.node.stability import STABILITY, Stability
-from cis.node.topics import CHANGES, MEMBERSHIP, Topics
+from cis.node.bulletins.hearing import Message
+from cis.node.bulletins.presence import PRESENCE, Presence
+from cis.node.bulletins.stability import STABILITY, Stability
+from cis.node.bulletins.topics import CHANGES, MEMBERSHIP, Topics
+from cis.node.entry.rooms import STREAMS_MAX, RoomConversation
+from cis.node.finding.records import RecordShelf
+from cis.node.home.local import LocalNode
+from cis.node.streams.lending import Borrowing, lend
 from cis.store.author import Write
 from cis.store.fetched import bodies_here
 from cis.trust.bulletins import Told, seal_bulletin

@@ -87,7 +87,7 @@ def contents(data: bytes) -> None:
 
 
 def golden(*rooms: str) -> list[bytes]:
-    """Return the messages of these modules as every version wrote them."""
+    """Return the messages of these files, named by their rooms, as every version wrote them."""
     return [
         bytes.fromhex(frame)
         for file in sorted(GOLDEN.glob("frames_*.json"))

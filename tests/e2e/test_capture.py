@@ -17,8 +17,8 @@ from cis.discovery.provider import SLOT_SECONDS
 from cis.discovery.tags import tag_of
 from cis.model import NodeId, did_of
 from cis.net.keylog import DEBUG, KEYS
-from cis.node.home import Home as NodeHome
-from cis.node.local import LocalNode
+from cis.node.home.home import Home as NodeHome
+from cis.node.home.local import LocalNode
 from cis.trust.sealing import Opener, SpaceKeys
 from cis.wire.bulletins import decode_bulletin
 from cis.wire.content import Content, decode_content, padme

@@ -11,7 +11,7 @@ from tests.e2e.conftest import Home
 SHOWN = {"PYTHONPROFILEIMPORTTIME": "1"}
 """Has the interpreter tell on stderr of everything it imports."""
 NODE = {
-    "cis.node.local",
+    "cis.node.home.local",
     "cis.node.driver",
     "cis.store",
     "cis.net",

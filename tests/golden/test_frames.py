@@ -29,14 +29,16 @@ _WORDS = ("laptop", "relay", "abcdefghijklmnopqrstuvwx", "host", "a")
 
 
 def structs() -> dict[str, type[msgspec.Struct]]:
-    """Return every struct that travels or is kept, by its module and name; segments have a file of their own."""
+    """Return every struct that travels or is kept, by its room, file and name; segments have a file of their own."""
     found = {}
     for room in ROOMS:
         package = importlib.import_module(room)
-        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
             for name, kind in sorted(vars(importlib.import_module(module.name)).items()):
                 if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind.__module__ == module.name:
-                    found[f"{module.name}.{name}"] = kind
+                    called = f"{room}.{module.name.rpartition('.')[2]}.{name}"  # wherever in its room it lies
+                    assert called not in found
+                    found[called] = kind
     return {name: kind for name, kind in found.items() if kind.__struct_config__.array_like and kind.__struct_fields__}
 
 

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cis.model import Kind
+from cis.node.core.events import Sighted
 from cis.node.driver import Driver, NodeOptions
-from cis.node.events import Sighted
-from cis.node.home import Home
-from cis.node.joining import join
-from cis.node.local import LocalNode
+from cis.node.entry.joining import join
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.peers import Target
 from cis.store.author import Write
 from cis.wire.content import Content

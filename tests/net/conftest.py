@@ -12,7 +12,7 @@ import pytest
 import uvloop
 
 from cis.net import Certificate, Connection, Endpoint, NetLimits
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from tests.net.cluster import cluster
 from tests.net.loopback import Node, OpenNode
 

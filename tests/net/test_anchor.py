@@ -44,7 +44,7 @@ from cis.anchor.protocol import (
 from cis.anchor.serving import AnchorOptions, read_tokens
 from cis.discovery.anchor import AnchorProvider
 from cis.errors import Denied, Unavailable, UsageError
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.trust.beacons import Beacon, beacon_slot, beacon_tag, open_record, seal_record
 from cis.trust.identity import Identity
 from tests.net.anchors import anchored, brittle, certificate, serving

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cis.model import NodeId, did_of
-from cis.node import measuring
 from cis.node.driver import Driver
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
+from cis.node.paths import measuring
 from cis.peers import State
 from tests.net.cluster import cluster, meet, put, running, until, value
 

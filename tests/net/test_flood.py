@@ -14,10 +14,10 @@ import pytest
 from cis.errors import CisError
 from cis.net import Connection, Endpoint, NetLimits, Refusal, admission
 from cis.net.limits import Cut
-from cis.node import paces
 from cis.node.driver import Driver
-from cis.node.local import LocalNode
-from cis.node.paces import BULLETINS_BURST, CHANGES_BURST, GOSSIP_UNITS_BURST, Quotas, Tally, units_of_gossip
+from cis.node.home.local import LocalNode
+from cis.node.streams import paces
+from cis.node.streams.paces import BULLETINS_BURST, CHANGES_BURST, GOSSIP_UNITS_BURST, Quotas, Tally, units_of_gossip
 from cis.trust.bulletins import Told, seal_bulletin
 from cis.wire.gossip import Gossip, IHave
 from cis.wire.messages import Open, encode

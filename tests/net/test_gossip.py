@@ -11,17 +11,17 @@ import pytest
 
 from cis.errors import Fault, UsageError
 from cis.net import Connection
-from cis.node import gossiping
+from cis.node.bulletins.hearing import Message
+from cis.node.bulletins.topics import WAITING_MAX, Listening
+from cis.node.core.events import PartingAsked
+from cis.node.core.overlay import NEIGHBOURS_MAX
+from cis.node.core.pool import PoolLimits
 from cis.node.driver import Driver
-from cis.node.events import PartingAsked
-from cis.node.gossiping import GossipOut
-from cis.node.hearing import Message
-from cis.node.home import Home
-from cis.node.joining import join
-from cis.node.local import LocalNode
-from cis.node.overlay import NEIGHBOURS_MAX
-from cis.node.pool import PoolLimits
-from cis.node.topics import WAITING_MAX, Listening
+from cis.node.entry.joining import join
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.streams import gossiping
+from cis.node.streams.gossiping import GossipOut
 from cis.trust.bulletins import Told, seal_bulletin
 from cis.wire.bulletins import PAYLOAD_BYTES_MAX
 from cis.wire.gossip import Gossip, GossipMessage

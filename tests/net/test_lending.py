@@ -14,9 +14,9 @@ from cis.api.memories.elsewhere import Fetching
 from cis.api.reading import Readers
 from cis.errors import Elsewhere
 from cis.model import NodeId
-from cis.node import lending
-from cis.node.local import LocalNode
-from cis.node.stability import Stability
+from cis.node.bulletins.stability import Stability
+from cis.node.home.local import LocalNode
+from cis.node.streams import lending
 from cis.store.keeping import Keep, set_keep
 from cis.store.read import Recalled
 from cis.wire.messages import Body, WantBodies

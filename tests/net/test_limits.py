@@ -15,12 +15,14 @@ from cis.model import Candidate, NodeId
 from cis.model.record import CANDIDATES_MAX, RECORD_BYTES_MAX
 from cis.net import Certificate, ConnectionLost, Endpoint, NetLimits, Refusal, Stream
 from cis.net.limits import Cut
-from cis.node import events, greeting, paces
-from cis.node.dialling import FOREIGN_DIALS_PER_MINUTE, Dialling
-from cis.node.home import Home
-from cis.node.local import LocalNode
-from cis.node.paces import STREAM_UNITS_BURST, Pace, Tally
-from cis.node.table import LINKS_PER_NODE_MAX, Link, LinkTable
+from cis.node.core import events
+from cis.node.core.dialling import FOREIGN_DIALS_PER_MINUTE, Dialling
+from cis.node.core.table import LINKS_PER_NODE_MAX, Link, LinkTable
+from cis.node.entry import greeting
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.streams import paces
+from cis.node.streams.paces import STREAM_UNITS_BURST, Pace, Tally
 from cis.peers import PeerBook, Target
 from cis.trust.records import read_record, sign_record
 from cis.wire.gossip import Gossip

@@ -16,8 +16,8 @@ from cis.errors import CisError, Fault, PeerFault
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, Stream
 from cis.net.closing import StreamReset
 from cis.node.driver import Driver
-from cis.node.greeting import greet_as_dialler, reach
-from cis.node.local import LocalNode
+from cis.node.entry.greeting import greet_as_dialler, reach
+from cis.node.home.local import LocalNode
 from cis.peers import Target
 from cis.trust import HandshakeKey, Listener, Local
 from cis.trust.handshake import Transcript, offer

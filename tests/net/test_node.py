@@ -14,13 +14,13 @@ from cis.errors import Fault, PeerFault, Unavailable, UsageError
 from cis.model import Kind, Ref
 from cis.model.change import SEQ_MAX
 from cis.net import Certificate, Connection, Endpoint, NetLimits, Stream
-from cis.node import greeting, joining
+from cis.node.core.events import PartingAsked
 from cis.node.driver import Driver
-from cis.node.events import PartingAsked
-from cis.node.greeting import greet_as_dialler
-from cis.node.home import Home
-from cis.node.joining import join
-from cis.node.local import LocalNode
+from cis.node.entry import greeting, joining
+from cis.node.entry.greeting import greet_as_dialler
+from cis.node.entry.joining import join
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.store import author
 from cis.store.author import Write
 from cis.store.log import LogReader

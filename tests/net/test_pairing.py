@@ -11,12 +11,12 @@ import pytest
 
 from cis.errors import CisError, Denied, Fault, PeerFault, TimedOut, Unavailable, UsageError
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, Stream
-from cis.node import pairing
 from cis.node.driver import Driver
-from cis.node.home import Home
-from cis.node.joining import join, move_into
-from cis.node.local import LocalNode
-from cis.node.pairing import Desk, Paired, Terms
+from cis.node.entry import pairing
+from cis.node.entry.joining import join, move_into
+from cis.node.entry.pairing import Desk, Paired, Terms
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.trust import HandshakeKey, Local, Membership
 from cis.trust.codes import BURNS_MAX, Code
 from cis.trust.handshake import Dialler

@@ -13,9 +13,9 @@ import pytest
 from cis.model import Candidate
 from cis.net import Connection, Stream
 from cis.net.qh3_core import RawAddress
-from cis.node import mending, outreach
 from cis.node.driver import Driver
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
+from cis.node.paths import mending, outreach
 from cis.peers.peer import ICE
 from cis.reach.options import ReachOptions
 from cis.wire.messages import Open, Ping, Pong, decode, encode
@@ -177,7 +177,7 @@ async def test_a_relayed_connection_becomes_direct_without_breaking_streams(
     async with await ends[0].open_stream() as stream:
         await stream.write_frame(encode(Open("ping")))
         assert await pong(stream, 1) == 1
-        caplog.set_level(logging.INFO, "cis.node.mending")
+        caplog.set_level(logging.INFO, "cis.node.paths.mending")
         lift()
         await until(lambda: not any(end.path.relayed for end in ends))
         assert await pong(stream, 2) == 2

@@ -11,13 +11,14 @@ import pytest
 
 from cis.errors import Denied
 from cis.model import Kind, SpaceId
-from cis.node import appeals, meeting
+from cis.node import meeting
+from cis.node.bulletins.topics import CHANGES, Verdict
+from cis.node.core.events import PartingAsked
 from cis.node.driver import Driver
-from cis.node.events import PartingAsked
-from cis.node.home import Home
-from cis.node.joining import join
-from cis.node.local import LocalNode
-from cis.node.topics import CHANGES, Verdict
+from cis.node.entry.joining import join
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.streams import appeals
 from cis.peers import Target
 from cis.store.author import Write
 from cis.trust import Identity

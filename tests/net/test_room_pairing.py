@@ -22,12 +22,12 @@ from cis.api.membership.pairing_schema import CodeShown, PairEvent, ShowCode, Ta
 from cis.api.memories.beside import beside
 from cis.errors import CisError, Denied, Fault, TimedOut
 from cis.net import ConnectionLost
-from cis.node import rooms
-from cis.node.home import Home
-from cis.node.joining import move_into
-from cis.node.local import LocalNode
-from cis.node.pairing import Desk, Paired, Terms
-from cis.node.rooms import RoomConversation
+from cis.node.entry import rooms
+from cis.node.entry.joining import move_into
+from cis.node.entry.pairing import Desk, Paired, Terms
+from cis.node.entry.rooms import RoomConversation
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.trust.codes import BURNS_MAX, Code
 from cis.wire.membership import Role
 from tests.net.anchors import anchored
@@ -127,7 +127,7 @@ async def test_what_spake2_led_to_keys_the_joining_on_both_sides_and_is_new_each
         confirm(room, secret)
 
     monkeypatch.setattr(RoomConversation, "confirm", noted)
-    monkeypatch.setattr("cis.node.pairing.draw_code", lambda _: Code(7, ("otter", "cobalt")))
+    monkeypatch.setattr("cis.node.entry.pairing.draw_code", lambda _: Code(7, ("otter", "cobalt")))
     laptop = make("laptop")
     for name in ("desktop", "phone"):
         await pair_up(laptop, make(name))
@@ -265,7 +265,7 @@ async def told_of(local: LocalNode, *anchors: AnchorPlace) -> CodeShown:
 async def test_a_number_that_is_in_use_leads_to_another_code(make: MakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
     laptop = make("laptop")
     drawn = iter([Code(7, ("otter", "cobalt")), Code(8, ("otter", "cobalt"))])
-    monkeypatch.setattr("cis.node.pairing.draw_code", lambda _: next(drawn))
+    monkeypatch.setattr("cis.node.entry.pairing.draw_code", lambda _: next(drawn))
     async with anchored() as url, open_line(AnchorPlace(url)) as line:
         await line.ask(OpenRoom(1, 7, 60))
         with pytest.raises(NumberTaken):
@@ -279,7 +279,7 @@ async def test_a_number_that_is_in_use_leads_to_another_code(make: MakeNode, mon
 async def test_an_anchor_that_has_no_number_free_keeps_no_code_from_being_shown(
     make: MakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cis.node.pairing.draw_code", lambda _: Code(7, ("otter", "cobalt")))
+    monkeypatch.setattr("cis.node.entry.pairing.draw_code", lambda _: Code(7, ("otter", "cobalt")))
     laptop = make("laptop")
     async with anchored() as url, open_line(AnchorPlace(url)) as line:
         await line.ask(OpenRoom(1, 7, 60))

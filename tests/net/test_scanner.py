@@ -16,10 +16,11 @@ from cis.model import did_of
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint
 from cis.net.certificate import SERVER_NAME
 from cis.net.closing import CloseReason, StreamReset
-from cis.node import freshness, greeting
+from cis.node import freshness
 from cis.node.driver import Driver
+from cis.node.entry import greeting
 from cis.node.freshness import Freshness
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.wire.handshake import Hello, encode_hello
 from cis.wire.messages import Open, encode
 from tests.net.cluster import cluster, running, until

@@ -12,9 +12,9 @@ from cis.api.configuration.acting import take_up
 from cis.api.configuration.settings import load
 from cis.discovery.static import StaticPeers
 from cis.model import Kind, SpaceId
+from cis.node.core.events import SyncAsked
 from cis.node.driver import Driver
-from cis.node.events import SyncAsked
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content
 from tests.net.cluster import PATIENCE_S, meet, put, running, until, value

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cis.node import rounds, stability
-from cis.node.local import LocalNode
+from cis.node.bulletins import rounds, stability
+from cis.node.home.local import LocalNode
 from tests.net.cluster import cluster, delete, meet, put, running, state, until, value
 
 pytestmark = pytest.mark.timeout(60)

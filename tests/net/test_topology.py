@@ -13,9 +13,9 @@ from cis.api.telemetry.statistics import StatisticsOperations
 from cis.api.telemetry.telemetry_schema import GetStatistics, GetTopology, MeasureLatency
 from cis.api.telemetry.topology import TopologyOperations
 from cis.errors import Unavailable, UsageError
+from cis.node.bulletins.presence import PRESENCE, TIES_MAX
+from cis.node.core.events import PartingAsked
 from cis.node.driver import Driver
-from cis.node.events import PartingAsked
-from cis.node.presence import PRESENCE, TIES_MAX
 from tests.net.cluster import until
 from tests.net.test_gossip import line
 

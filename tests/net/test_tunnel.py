@@ -25,8 +25,8 @@ from cis.discovery.anchor import AnchorProvider
 from cis.errors import Unavailable
 from cis.net import Endpoint
 from cis.node.driver import Driver
-from cis.node.local import LocalNode
-from cis.node.negotiation import Theirs
+from cis.node.home.local import LocalNode
+from cis.node.paths.negotiation import Theirs
 from cis.reach.transports import address_of
 from cis.reach.tunnel import AnchorTunnel
 from tests.net.anchors import anchored

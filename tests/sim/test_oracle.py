@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cis.model import VersionVector
-from cis.node.governing import Governing
+from cis.node.membership.governing import Governing
 from cis.sim.chaos import quiet
 from cis.sim.judgement import strayed
 from cis.sim.node import SimNode

@@ -15,10 +15,10 @@ import pytest
 
 from cis.gossip import Gossip
 from cis.model import NodeId
-from cis.node import events
-from cis.node.choosing import Choice
-from cis.node.core import Core
-from cis.node.overlay import NEIGHBOURS_MAX
+from cis.node.core import events
+from cis.node.core.choosing import Choice
+from cis.node.core.core import Core
+from cis.node.core.overlay import NEIGHBOURS_MAX
 from cis.peers import PeerBook, Target
 from cis.sync import Report
 

@@ -67,11 +67,11 @@ from cis.crdt import Policy
 from cis.discovery.address import join_endpoint, split_endpoint
 from cis.errors import CisError, Unavailable, UsageError
 from cis.node.driver import Driver
-from cis.node.home import Home
-from cis.node.joining import Admitted, move_into
-from cis.node.local import LocalNode
+from cis.node.entry.joining import Admitted, move_into
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.home.unlocking import unlock
 from cis.node.process import prepare_process
-from cis.node.unlocking import unlock
 from cis.trust import Ticket
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ from cis.embedding.choosing import EmbeddingOptions, embedder_of
 from cis.embedding.embedder import Embedder
 from cis.errors import Unavailable
 from cis.model import did_of
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 
 NO_DAEMON = "no node is running here: start it with `cis up`"
 EMBED_AFTER_S = 1.0

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 from cis.api.ending import SYNCED, Ended, Facts, Row, Terms, judge, waits_for_more
 from cis.api.peers.sync_status import ask
 from cis.errors import Unavailable
-from cis.node import events
-from cis.node.comparing import own_vectors
-from cis.node.finding import place_of
+from cis.node.core import events
+from cis.node.finding.finding import place_of
+from cis.node.streams.comparing import own_vectors
 
 if TYPE_CHECKING:
     from cis.api.memories.watching import Feed
     from cis.node.driver import Driver
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
 
 AGAIN_S = 0.5
 """How long after the members were asked, or memories counted, that may be done again."""

@@ -13,9 +13,9 @@ from typing import Self
 
 from cis.api.control.protocol import plain
 from cis.errors import CisError
-from cis.node.home import Home
-from cis.node.local import LocalNode, default_name
-from cis.node.renamed import Renamed
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode, default_name
+from cis.node.home.renamed import Renamed
 from cis.trust import Identity, check_name
 from cis.trust.recovery import recovery_text
 
@@ -114,7 +114,7 @@ class Joiner:
     """A node about to join, under ``name`` if given; a context manager that closes its store."""
 
     def __init__(self, folder: Path, ticket: str, name: str | None = None) -> None:
-        from cis.node.joining import check_may_join  # noqa: PLC0415 - loads the network
+        from cis.node.entry.joining import check_may_join  # noqa: PLC0415 - loads the network
         from cis.trust import parse_ticket  # noqa: PLC0415 - as above
 
         wished = check_name(name) if name is not None else None
@@ -139,7 +139,7 @@ class Joiner:
 
     def join(self) -> Joined:
         """Join; raises `Unavailable` when the issuer cannot be reached, `Denied` when it refuses."""
-        from cis.node.joining import join  # noqa: PLC0415 - as above
+        from cis.node.entry.joining import join  # noqa: PLC0415 - as above
 
         moved = self._local.public_count()
         try:

@@ -19,8 +19,8 @@ from cis.api.loading import loading
 from cis.api.peers.bootstrap_telling import Telling
 from cis.api.peers.network_schema import GetStatus, NodeStatus, StopNode
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
-from cis.node.home import Home
-from cis.node.passphrases import FILE_VARIABLE, VARIABLE
+from cis.node.home.home import Home
+from cis.node.home.passphrases import FILE_VARIABLE, VARIABLE
 
 START_S = 30.0
 STOP_S = 30.0
@@ -75,7 +75,7 @@ def start_detached(
     ``words`` are further options of `cis up`.
     """
     from cis.api.configuration.settings import load  # noqa: PLC0415 - slow to load
-    from cis.node.unlocking import passphrase_to_hand_on  # noqa: PLC0415 - as above
+    from cis.node.home.unlocking import passphrase_to_hand_on  # noqa: PLC0415 - as above
 
     if connect_daemon(home) is not None:
         raise CisError("the node is up already: `cis status` shows it, `cis down` stops it")

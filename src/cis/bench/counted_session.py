@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from cis.bench.figures import BenchFailed
-from cis.node import events
+from cis.node.core import events
 from cis.sync import Session
 
 if TYPE_CHECKING:

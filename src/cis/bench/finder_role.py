@@ -14,10 +14,10 @@ from cis.discovery.dht.provider import DhtProvider
 from cis.discovery.mdns import Mdns
 from cis.discovery.provider import Provider
 from cis.model import did_of
-from cis.node import events
+from cis.node.core import events
 from cis.node.driver import Driver, NodeOptions
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 
 ANNOUNCED_S = 60.0
 MDNS_FULL = 3

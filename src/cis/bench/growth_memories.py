@@ -17,8 +17,8 @@ from cis.bench.search_data import asked
 from cis.bench.sync import bench_sync
 from cis.bench.workload import Workload, key_of
 from cis.bench.writing import write_one_by_one
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 
 TIMES = 100
 """Searches, recalls and durable writes at each size."""

@@ -13,7 +13,7 @@ from cis.wire.content import Content
 
 if TYPE_CHECKING:
     from cis.node.driver import Driver
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.store.engine import Commit
 
 KEYS = 50

@@ -17,9 +17,9 @@ from cis.bench.workload import Workload
 from cis.bench.writing import changesets_of_one, embedding, pages_written, write_all, write_one_by_one
 from cis.model import did_of, parse_did
 from cis.node.driver import Driver, NodeOptions
-from cis.node.home import Home
-from cis.node.joining import join
-from cis.node.local import LocalNode
+from cis.node.entry.joining import join
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.node.process import prepare_process
 from cis.peers import Target
 from cis.trust import parse_ticket

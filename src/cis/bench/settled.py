@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cis.bench.figures import BenchFailed
 
 if TYPE_CHECKING:
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
 
 SETTLE_S = 300.0
 _SETTLED_PER_S = 2000

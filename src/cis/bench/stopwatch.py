@@ -80,7 +80,7 @@ def watch_node() -> Stopwatch:
     the receiving side's, ``compose`` and ``seal`` (encrypt, hash, chain, sign) those of local writes; ``index``
     and ``fold`` run behind.
     """
-    from cis.node import syncing
+    from cis.node.streams import syncing
     from cis.store import admission, engine
     from cis.store.author import Author, Draft
     from cis.store.index import Indexer

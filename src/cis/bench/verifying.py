@@ -21,8 +21,8 @@ from cis.bench.figures import BenchFailed, median, ratio, say
 from cis.bench.workload import Workload
 from cis.bench.writing import changesets_of_one, write_all
 from cis.model import ReplicaId, node_of
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.store.log import LogReader
 from cis.trust.signing import CHANGESET_LABEL, verify
 from cis.wire.segment import HASH_LENGTH, Segment

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cis.errors import CisError
 
 if TYPE_CHECKING:
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.store.author import Write
     from cis.store.store import Store
 

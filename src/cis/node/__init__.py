@@ -1,1 +1,1 @@
-"""A running node: `core` decides, `driver` performs, `local` is the node without its network."""
+"""A running node: `core` decides, `driver` performs, `home` is the node without its network."""

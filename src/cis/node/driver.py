@@ -1,4 +1,4 @@
-"""The running node: performs what `cis.node.core` decides, on one event loop, in one TaskGroup.
+"""The running node: performs what `cis.node.core.core` decides, on one event loop, in one TaskGroup.
 
 Commits come from the writer's thread before anything of them is sent. Each peer is served inside its own
 boundary; what a peer does wrong ends its link and nothing else.
@@ -20,27 +20,28 @@ from cis.gossip import Gossip
 from cis.gossip.config import GossipConfig
 from cis.model import NodeId, SpaceId
 from cis.net import Bandwidth, Certificate, Endpoint, NetLimits
-from cis.node import events, outreach
-from cis.node.bootstrap import Bootstrap, order_of_recall
-from cis.node.choosing import Choice
-from cis.node.core import Core
-from cis.node.describing import Describing
-from cis.node.dialling import BAN_S
+from cis.node.bulletins.presence import Presence
+from cis.node.bulletins.rounds import Rounds
+from cis.node.bulletins.stability import Stability
+from cis.node.bulletins.topics import Topics
+from cis.node.core import events
+from cis.node.core.choosing import Choice
+from cis.node.core.core import Core
+from cis.node.core.dialling import BAN_S
+from cis.node.core.pool import PoolLimits
+from cis.node.core.table import LINKS_PER_NODE_MAX
 from cis.node.examining import Examiner
+from cis.node.finding.bootstrap import Bootstrap, order_of_recall
 from cis.node.freshness import Freshness
-from cis.node.holding import Holding
-from cis.node.local import LocalNode
-from cis.node.measuring import Measuring
+from cis.node.home.local import LocalNode
 from cis.node.meeting import Around, Meeting
-from cis.node.outreach import Outreach, Terms
-from cis.node.pool import PoolLimits
-from cis.node.presence import Presence
-from cis.node.recovery import Recovery
-from cis.node.rounds import Rounds
-from cis.node.signalling import Signpost
-from cis.node.stability import Stability
-from cis.node.table import LINKS_PER_NODE_MAX
-from cis.node.topics import Topics
+from cis.node.paths import outreach
+from cis.node.paths.describing import Describing
+from cis.node.paths.measuring import Measuring
+from cis.node.paths.outreach import Outreach, Terms
+from cis.node.paths.signalling import Signpost
+from cis.node.streams.holding import Holding
+from cis.node.streams.recovery import Recovery
 from cis.node.upkeep import Upkeep
 from cis.peers import PeerBook, Target
 from cis.reach.options import ReachOptions

@@ -14,11 +14,11 @@ from concurrent.futures import Future
 
 from cis.errors import CisError, PeerFault
 from cis.model import SpaceId
-from cis.node import events
-from cis.node.links import BLAMELESS, PeerLink
-from cis.node.local import LocalNode
-from cis.node.paces import Tally
-from cis.node.topics import Topics
+from cis.node.bulletins.topics import Topics
+from cis.node.core import events
+from cis.node.home.local import LocalNode
+from cis.node.streams.links import BLAMELESS, PeerLink
+from cis.node.streams.paces import Tally
 from cis.store.merge import Applied
 from cis.trust.entries import id_of
 from cis.wire.messages import is_segment

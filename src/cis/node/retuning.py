@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cis.node import events
+from cis.node.core import events
 
 if TYPE_CHECKING:
     from cis.node.driver import Driver, NodeOptions

@@ -14,12 +14,12 @@ from random import Random
 
 from cis.errors import CisError, Fault
 from cis.model import SpaceId
-from cis.node import events
-from cis.node.cluster import Changed
-from cis.node.governing import keys_wanting
-from cis.node.local import LocalNode
+from cis.node.bulletins.topics import Topics
+from cis.node.core import events
+from cis.node.home.local import LocalNode
 from cis.node.meeting import REMOVED, REMOVED_BY, Meeting
-from cis.node.topics import Topics
+from cis.node.membership.cluster import Changed
+from cis.node.membership.governing import keys_wanting
 from cis.trust.acl import REFUSAL, Access
 from cis.wire.membership import Role, Rotate
 

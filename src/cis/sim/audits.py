@@ -1,4 +1,4 @@
-"""An audit over a simulated stream: `cis.node.auditing` does the work, this carries its frames."""
+"""An audit over a simulated stream: `cis.node.streams.auditing` does the work, this carries its frames."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 from cis.errors import CisError
 from cis.model import NodeId
-from cis.node.auditing import AuditWork
+from cis.node.streams.auditing import AuditWork
 from cis.sync.audit_effects import AuditEffect, AuditFinished, Drop
 from cis.sync.session import Send, SendFrame
 from cis.wire.messages import encode
 
 if TYPE_CHECKING:
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.sim.node import SimNode
     from cis.sim.wires import End
 

@@ -1,6 +1,7 @@
 """What one life of a simulated node says to others: gossip, records, sessions and audits over its connections.
 
-`cis.node.links` and `cis.node.meeting` do the same over QUIC: whatever a peer does wrong ends its link and no more.
+`cis.node.streams.links` and `cis.node.meeting` do the same over QUIC: whatever a peer does wrong ends its link
+and no more.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import Candidate, NodeId
-from cis.node import events
-from cis.node.contacts import Contacts
-from cis.node.links import BLAMELESS
-from cis.node.records import RecordShelf, targets_in
+from cis.node.bulletins.contacts import Contacts
+from cis.node.core import events
+from cis.node.finding.records import RecordShelf, targets_in
+from cis.node.streams.links import BLAMELESS
 from cis.peers import Target
 from cis.sim.exchanges import Exchanges
 from cis.sim.wires import GOSSIP, RECORDS, End
@@ -21,7 +22,7 @@ from cis.wire.gossip import GossipMessage
 from cis.wire.messages import Records, decode, encode, is_segment
 
 if TYPE_CHECKING:
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.sim.node import SimNode
 
 BLAMED = frozenset({Fault.MALFORMED, Fault.TOO_LARGE, Fault.BAD_SIGNATURE, Fault.BAD_HASH, Fault.UNAUTHORISED})

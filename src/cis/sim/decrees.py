@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cis.errors import CisError
-from cis.node.cluster import Build
-from cis.node.governing import Governing
+from cis.node.membership.cluster import Build
+from cis.node.membership.governing import Governing
 from cis.wire.membership import NO_SPACE, Role
 
 if TYPE_CHECKING:

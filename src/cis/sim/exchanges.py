@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cis.errors import CisError, Fault, PeerFault
-from cis.node import events
+from cis.node.core import events
 from cis.sim.audits import AuditRun
 from cis.sim.lending import BorrowRun, LendRun
 from cis.sim.sessions import SessionRun
 from cis.wire.messages import Open, encode
 
 if TYPE_CHECKING:
-    from cis.node.lending import Borrowing
+    from cis.node.streams.lending import Borrowing
     from cis.sim.conversing import Conversation
     from cis.sim.node import SimNode
     from cis.sim.wires import End

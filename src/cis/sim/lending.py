@@ -1,4 +1,4 @@
-"""Users who read what their device leaves to others: `cis.node.lending` decides, this carries what it says.
+"""Users who read what their device leaves to others: `cis.node.streams.lending` decides, this carries what it says.
 
 The law: what is shown is what was written, and a member that is asked and has a value gives it.
 """
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, cast
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import Dot, NodeId
-from cis.node.lending import Borrowing, lend
+from cis.node.streams.lending import Borrowing, lend
 from cis.sim.keeping import holds
 from cis.sim.ledger import name
 from cis.store.fetched import lacking, opened
 from cis.wire.messages import WantBodies, decode, encode
 
 if TYPE_CHECKING:
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.sim.node import SimNode
     from cis.sim.wires import End
     from cis.sim.world import World

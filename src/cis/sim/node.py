@@ -1,6 +1,6 @@
 """A simulated node: the real store, the real core, sessions by the real machine; time and links are the world's.
 
-It performs what `cis.node.core` decides, as `cis.node.driver` does. A crash drops everything but the files; a
+It performs what `cis.node.core.core` decides, as `cis.node.driver` does. A crash drops everything but the files; a
 restart opens them again.
 """
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Protocol, cast
 from cis.errors import PeerFault
 from cis.gossip import Gossip
 from cis.model import NodeId
-from cis.node import events
-from cis.node.choosing import Choice
-from cis.node.cluster import Cluster
-from cis.node.core import Core
-from cis.node.hearing import Message
-from cis.node.links import BLAMELESS
-from cis.node.stability import STABILITY, Stability
+from cis.node.bulletins.hearing import Message
+from cis.node.bulletins.stability import STABILITY, Stability
+from cis.node.core import events
+from cis.node.core.choosing import Choice
+from cis.node.core.core import Core
+from cis.node.membership.cluster import Cluster
+from cis.node.streams.links import BLAMELESS
 from cis.peers import PeerBook, Target
 from cis.sim.conversing import Conversation
 from cis.sim.kernel import Kernel, Plan
@@ -39,7 +39,7 @@ from cis.wire.membership import Role
 from cis.wire.messages import encode, is_segment
 
 if TYPE_CHECKING:
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
 
 STORE_KEY = b"k" * 32
 

@@ -22,7 +22,7 @@ from cis.sim.recalling import may_be_late, recall
 from cis.store.read import stable
 
 if TYPE_CHECKING:
-    from cis.node.hearing import Message
+    from cis.node.bulletins.hearing import Message
     from cis.sim.node import SimNode
     from cis.store.engine import Commit
     from cis.store.read import Reader

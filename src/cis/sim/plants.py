@@ -23,8 +23,8 @@ from cis.gossip.messages import message_id
 from cis.gossip.plumtree import Plumtree
 from cis.model import Hlc, Kind, NodeId, ReplicaId, SpaceId, VersionVector
 from cis.model.ids import INCARNATION_LENGTH
-from cis.node.hearing import Hearing, Judged
-from cis.node.syncing import StoreIndex
+from cis.node.bulletins.hearing import Hearing, Judged
+from cis.node.streams.syncing import StoreIndex
 from cis.sim import trust_plants
 from cis.store import keeping
 from cis.store.admission import Gate, check
@@ -282,7 +282,7 @@ def collected_early() -> Iterator[None]:
     def hasty(connection: apsw.Connection, space: SpaceId, *_: int) -> VersionVector:
         return VersionVector(Reader(connection, {}).vector(space).seqs)
 
-    with mock.patch("cis.node.stability.stable_floor", hasty):
+    with mock.patch("cis.node.bulletins.stability.stable_floor", hasty):
         yield
 
 

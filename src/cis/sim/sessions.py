@@ -1,4 +1,4 @@
-"""A session of `cis.sync` over a simulated stream: the machine decides, this performs, as `cis.node.syncing` does.
+"""A session of `cis.sync` over a simulated stream: the machine decides, this performs, as `cis.node` does.
 
 Who lies of what it holds is sent no more than it said it lacks. It knows that it lied: what it is not sent for that
 reason it does not take for collected, else it would come to believe itself, and tell the others so in good faith.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import NodeId, ReplicaId, SpaceId, VersionVector
-from cis.node.syncing import StoreIndex, give_up_floors
+from cis.node.streams.syncing import StoreIndex, give_up_floors
 from cis.store.ordering import Order
 from cis.sync import AddEntries, Effect, Fetch, Finished, InspectOwn, Merge, Send, SendFrame, Session
 from cis.wire.messages import Message, Vector, decode, encode, is_segment

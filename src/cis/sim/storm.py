@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cis.errors import CisError
 from cis.model import Kind
-from cis.node import events
+from cis.node.core import events
 from cis.sim.decrees import Decrees
 from cis.sim.disk import fail_next_commit
 from cis.sim.keeping import embed, keep

@@ -1,17 +1,17 @@
-"""A simulated node's topics: `cis.node.topics` on the virtual clock, and what its users tell and read there."""
+"""A simulated node's topics: `cis.node.bulletins.topics` on the virtual clock; what its users tell and read there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from cis.node import events
-from cis.node.stability import STABILITY
-from cis.node.topics import SYSTEM_PREFIX, Topics
+from cis.node.bulletins.stability import STABILITY
+from cis.node.bulletins.topics import SYSTEM_PREFIX, Topics
+from cis.node.core import events
 
 if TYPE_CHECKING:
-    from cis.node.hearing import Message
-    from cis.node.local import LocalNode
+    from cis.node.bulletins.hearing import Message
+    from cis.node.home.local import LocalNode
     from cis.sim.kernel import Plan
     from cis.sim.node import SimNode
 

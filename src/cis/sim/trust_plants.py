@@ -10,7 +10,7 @@ from unittest import mock
 import numpy as np
 
 from cis.model import MemoryId, NodeId, ReplicaId, SpaceId, VersionVector
-from cis.node.core import Core
+from cis.node.core.core import Core
 from cis.store.collection import raise_floor
 from cis.store.replacing import Replacer
 from cis.trust.epochs import Epochs

@@ -8,9 +8,9 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from cis.model import NodeId
-from cis.node import events
-from cis.node.cluster import Build, Changed
-from cis.node.governing import Governing, keys_wanting
+from cis.node.core import events
+from cis.node.membership.cluster import Build, Changed
+from cis.node.membership.governing import Governing, keys_wanting
 from cis.node.upkeep import SPREAD_S
 
 if TYPE_CHECKING:

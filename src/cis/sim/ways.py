@@ -9,8 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from cis.errors import PeerFault
-from cis.node import events
-from cis.node.appeals import PAUSE_S
+from cis.node.core import events
+from cis.node.streams.appeals import PAUSE_S
 from cis.peers import Target
 from cis.sim.conversing import number_at
 from cis.sim.network import LinkProfile, Network
@@ -18,7 +18,7 @@ from cis.sim.scenarios import Chaos, LinkTerms
 from cis.sim.wires import Wire
 
 if TYPE_CHECKING:
-    from cis.node.cluster import Cluster
+    from cis.node.membership.cluster import Cluster
     from cis.sim.node import SimNode
 
 DIAL_TIMEOUT_S = 5.0
@@ -64,7 +64,7 @@ class Ways:
         node.later(round_trip_s, lambda: self._connect(node, other, target))
 
     def _hear(self, judge: SimNode, removed: SimNode) -> None:
-        """Let a removed admin show its entries, once in a while, as `cis.node.appeals` does."""
+        """Let a removed admin show its entries, once in a while, as `cis.node.streams.appeals` does."""
         now, place = self._network.kernel.now, (judge.number, removed.number)
         if removed.id in judge.cluster.former_admins() and now >= self._deaf_until.get(place, 0.0):
             self._deaf_until[place] = now + PAUSE_S

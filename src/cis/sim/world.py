@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from cis.node.hearing import Message
+from cis.node.bulletins.hearing import Message
 from cis.peers import Target
 from cis.sim.byzantine import Byzantine
 from cis.sim.conversing import address_of

@@ -17,7 +17,7 @@ from cis.discovery.libp2p.provider import Libp2pProvider
 from cis.discovery.provider import Announcement, Sighting
 from cis.discovery.sealed import SealedRecords
 from cis.model import Candidate
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.trust.identity import Identity
 from tests.announcing import Recorded
 from tests.interop.libp2p.needs import PATIENCE_S, POLL_S, needs_libp2p

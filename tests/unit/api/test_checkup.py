@@ -25,8 +25,8 @@ from cis.api.peers.network_schema import NodeStatus
 from cis.api.peers.reach_notes import notes_of
 from cis.api.peers.reach_schema import ReachStatus
 from cis.errors import UsageError
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 
 SOUND = ReachStatus(
     relayed=(),

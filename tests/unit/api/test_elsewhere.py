@@ -26,10 +26,10 @@ from cis.api.memories.memory_schema import (
 )
 from cis.errors import Elsewhere, UsageError
 from cis.model import Dot, Kind, NodeId, SpaceId
-from cis.node.lending import Borrowing, lend
-from cis.node.local import LocalNode
-from cis.node.stability import Stability
-from cis.node.syncing import StoreIndex
+from cis.node.bulletins.stability import Stability
+from cis.node.home.local import LocalNode
+from cis.node.streams.lending import Borrowing, lend
+from cis.node.streams.syncing import StoreIndex
 from cis.store.author import Write
 from cis.store.keeping import Keep, set_keep
 from cis.wire.content import Content

@@ -12,8 +12,8 @@ import pytest
 from cis.api import end_watch
 from cis.api.end_watch import differing, unsettled
 from cis.model import ReplicaId, SpaceId, VersionVector
+from cis.node.core.table import Link, LinkTable, SyncStatus
 from cis.node.driver import Driver
-from cis.node.table import Link, LinkTable, SyncStatus
 from cis.peers import Target
 
 OWN, PEER = b"o" * 32, b"p" * 32

@@ -20,7 +20,7 @@ from cis.api.ending import (
     terms_of,
 )
 from cis.errors import UsageError
-from cis.node import events
+from cis.node.core import events
 from cis.peers import Target
 from cis.sync import Report
 

@@ -15,7 +15,7 @@ from cis.api.telemetry.log_limits import KEYS_MAX, LINES_MAX, LineLimit
 from cis.api.telemetry.logs import Form, formatter, log_counts, set_up_logging
 from cis.api.text import redacted
 from cis.errors import UsageError
-from cis.node.finding import Problems
+from cis.node.finding.finding import Problems
 
 LOGGERS = ("cis", *(name for names in AREAS.values() for name in names))
 
@@ -164,7 +164,7 @@ def test_json_lines_hold_the_named_fields_and_nothing_that_disturbs_a_terminal(
 ) -> None:
     def speak() -> None:
         logging.getLogger("cis.net.udp").warning("from %s: \x1b[2J\u202e\x7f\n", "10.0.0.1:1")
-        logging.getLogger("cis.node.links").error("failed", exc_info=failure("dear secret"))
+        logging.getLogger("cis.node.streams.links").error("failed", exc_info=failure("dear secret"))
 
     told = lines(speak, form="json")
     assert not any(sign in "".join(told) for sign in "\x1b\u202e\x7f")

@@ -26,8 +26,8 @@ from cis.api.memories.watching import Feed, WatchOperations
 from cis.api.peers.network_schema import PeerInfo
 from cis.api.python import remote
 from cis.api.python.values import peer_of
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 
 PATIENCE_S = 20.0
 POLL_S = 0.005

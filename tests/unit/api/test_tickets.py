@@ -12,9 +12,9 @@ from cis.api.membership.trust_schema import CancelTicket, ListTickets
 from cis.api.peers.network_schema import GetStatus
 from cis.errors import PeerFault, UsageError
 from cis.model import NodeId
-from cis.node.home import Home
-from cis.node.local import LocalNode
-from cis.node.recording import TOLD_OF_REMOVAL
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.home.recording import TOLD_OF_REMOVAL
 from cis.trust import Identity, Ticket
 from cis.wire.membership import Role
 

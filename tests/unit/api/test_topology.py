@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cis.api.telemetry.topology import ties_between
 from cis.model import NodeId
-from cis.node.presence import Tie
+from cis.node.bulletins.presence import Tie
 
 ANA, BOB, EVE, NOBODY = (NodeId(bytes([number]) * 32) for number in (3, 2, 1, 9))
 NAMES = {ANA: "ana", BOB: "bob", EVE: "eve"}

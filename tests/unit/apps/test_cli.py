@@ -16,7 +16,7 @@ from cis.apps.cli.p2p import connect
 from cis.apps.cli.printing import ago, complain, say, show_json, show_table, size
 from cis.apps.cli.shared import seconds_of
 from cis.net import NetLimits
-from cis.node.reaching import NEGOTIATION_S
+from cis.node.paths.reaching import NEGOTIATION_S
 from cis.peers.book import ICE_AFTER_S
 
 Run = Callable[..., int]

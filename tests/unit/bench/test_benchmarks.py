@@ -22,8 +22,8 @@ from cis.bench.update import bench_update
 from cis.bench.workload import Workload
 from cis.bench.write import bench_write
 from cis.errors import UsageError
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 
 
 def _check(result: SyncResult, memories: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.trust import ClusterKeys, Membership
 from cis.wire.joining import JoinRequest
 from cis.wire.membership import Role

@@ -7,8 +7,8 @@ from collections import deque
 from cis.gossip import Gossip
 from cis.gossip import language as gossip
 from cis.model import NodeId
-from cis.node import events
-from cis.node.core import Core
+from cis.node.core import events
+from cis.node.core.core import Core
 from cis.peers import Target
 
 LOW, OWN, HIGH = NodeId(b"\x01" * 32), NodeId(b"\x05" * 32), NodeId(b"\x09" * 32)

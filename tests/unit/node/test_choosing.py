@@ -10,11 +10,11 @@ import pytest
 
 from cis.gossip import language as gossip
 from cis.model import NodeId
-from cis.node import events
-from cis.node.choosing import BRIDGE_CEILING_S, BRIDGE_FIRST_S, Bridging, Choice
-from cis.node.core import Core
-from cis.node.dialling import FOREIGN_DIALS_PER_MINUTE, Dialling
-from cis.node.overlay import NEIGHBOURS_MAX
+from cis.node.core import events
+from cis.node.core.choosing import BRIDGE_CEILING_S, BRIDGE_FIRST_S, Bridging, Choice
+from cis.node.core.core import Core
+from cis.node.core.dialling import FOREIGN_DIALS_PER_MINUTE, Dialling
+from cis.node.core.overlay import NEIGHBOURS_MAX
 from cis.peers import Address, Peer, PeerBook, Target
 from tests.unit.node.scripted import INTERVAL_S, OWN, Scripted
 

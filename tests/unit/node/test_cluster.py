@@ -10,13 +10,13 @@ import pytest
 
 from cis.errors import CisError, Denied, Fault, PeerFault, StoreError, UsageError
 from cis.model import Kind, SpaceId, replica_id
-from cis.node import cluster as cluster_room
-from cis.node.announcing import FORMER_KEYS_MS, discovery_keys
-from cis.node.cluster import RENEW_FIRST, Changed
-from cis.node.home import Home
-from cis.node.joining import BATCH_BYTES_MAX, _granted
-from cis.node.local import LocalNode
-from cis.node.syncing import StoreIndex
+from cis.node.entry.joining import BATCH_BYTES_MAX, _granted
+from cis.node.finding.announcing import FORMER_KEYS_MS, discovery_keys
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.membership import cluster as cluster_room
+from cis.node.membership.cluster import RENEW_FIRST, Changed
+from cis.node.streams.syncing import StoreIndex
 from cis.store.author import Write
 from cis.store.ledger import logs_of
 from cis.trust import ClusterKeys, Identity, Membership, Ticket

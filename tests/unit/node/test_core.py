@@ -7,11 +7,11 @@ from random import Random
 import pytest
 
 from cis.errors import Fault
-from cis.node import events
-from cis.node.core import Core
-from cis.node.dialling import BAN_S
-from cis.node.sessions import JITTER, RELAY_DELAY_S, RELAY_PAUSE_S, RETRY_S
-from cis.node.table import GLARE_S
+from cis.node.core import events
+from cis.node.core.core import Core
+from cis.node.core.dialling import BAN_S
+from cis.node.core.sessions import JITTER, RELAY_DELAY_S, RELAY_PAUSE_S, RETRY_S
+from cis.node.core.table import GLARE_S
 from cis.peers import PeerBook
 from cis.peers.book import STIR_S
 from cis.sync import Report

@@ -9,12 +9,12 @@ import pytest
 from cis.errors import Fault
 from cis.gossip import language as gossip
 from cis.model import NodeId, SpaceId
-from cis.node import events
-from cis.node.core import Core
-from cis.node.dialling import UNWANTED_PAUSE_S
-from cis.node.overlay import NEIGHBOURS_MAX
-from cis.node.pool import IDLE_S
-from cis.node.sessions import GAP_DELAY_S, RELAY_DELAY_S
+from cis.node.core import events
+from cis.node.core.core import Core
+from cis.node.core.dialling import UNWANTED_PAUSE_S
+from cis.node.core.overlay import NEIGHBOURS_MAX
+from cis.node.core.pool import IDLE_S
+from cis.node.core.sessions import GAP_DELAY_S, RELAY_DELAY_S
 from cis.peers import PeerBook, Target
 from cis.sync import Report
 from cis.wire.gossip import BODY_BYTES_MAX, Disconnect

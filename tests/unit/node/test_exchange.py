@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from cis.model import Kind, SpaceId
-from cis.node.exchange import Exchange, Turn
-from cis.node.local import LocalNode
-from cis.node.syncing import StoreIndex
+from cis.node.home.local import LocalNode
+from cis.node.membership.exchange import Exchange, Turn
+from cis.node.streams.syncing import StoreIndex
 from cis.store.author import Write
 from cis.store.log import LogReader
 from cis.wire.content import Content

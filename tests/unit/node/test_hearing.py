@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cis.gossip.ordering import START_S
 from cis.model import NodeId
-from cis.node.hearing import AGE_MS, RUNS_KEPT_MAX, Hearing, Message
+from cis.node.bulletins.hearing import AGE_MS, RUNS_KEPT_MAX, Hearing, Message
 from cis.wire.bulletins import BulletinStatement
 
 ANA, BEN = NodeId(b"a" * 32), NodeId(b"b" * 32)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cis.errors import Fault, PeerFault
-from cis.node import joining
+from cis.node.entry import joining
 from cis.wire.joining import JoinGranted, encode_join
 
 

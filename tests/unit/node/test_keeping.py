@@ -12,8 +12,8 @@ import pytest
 
 from cis.crdt import Policy
 from cis.model import Kind
-from cis.node.local import LocalNode
-from cis.node.stability import Stability
+from cis.node.bulletins.stability import Stability
+from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.store.keeping import Keep, count_absent, holders, set_keep
 from cis.store.texts import digest_of, embeddable

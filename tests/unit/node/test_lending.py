@@ -9,8 +9,8 @@ import pytest
 
 from cis.errors import Fault, PeerFault
 from cis.model import Dot, Kind, SpaceId
-from cis.node.lending import LENT_AT_ONCE, Borrowing, lend
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
+from cis.node.streams.lending import LENT_AT_ONCE, Borrowing, lend
 from cis.store.author import Write
 from cis.store.fetched import bodies_here
 from cis.wire.content import Content

@@ -10,9 +10,9 @@ import pytest
 from cis.api.setup import create_node
 from cis.errors import CisError, StoreError, UsageError
 from cis.model import Kind
-from cis.node import local as making
-from cis.node.home import Home
-from cis.node.local import LocalNode
+from cis.node.home import local as making
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.trust import load_identity
 from cis.trust.keyfile import write_identity

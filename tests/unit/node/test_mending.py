@@ -12,8 +12,9 @@ import pytest
 from cis.errors import Fault, Unavailable
 from cis.model import NodeId
 from cis.net.paths import Path
-from cis.node import events, mending
-from cis.node.mending import Around, Mending
+from cis.node.core import events
+from cis.node.paths import mending
+from cis.node.paths.mending import Around, Mending
 
 OWN, PEER = NodeId(b"\x01" * 32), NodeId(b"\x09" * 32)
 DIRECT = Path(SimpleNamespace(relayed=False), ("192.0.2.9", 7), "srflx", "host")
@@ -121,7 +122,7 @@ async def test_a_relayed_connection_looks_for_a_direct_path_again_and_again_and_
     await bed.until(lambda: len(bed.asked) == 3)
     assert bed.mending.why_not_better(1) == "no path to the peer"
     bed.finds = DIRECT
-    caplog.set_level("INFO", "cis.node.mending")
+    caplog.set_level("INFO", "cis.node.paths.mending")
     bed.mending.hurry()
     await bed.until(lambda: bed.line.path is DIRECT)
     assert bed.asked == [False] * 4

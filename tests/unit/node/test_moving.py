@@ -9,10 +9,10 @@ import pytest
 
 from cis.crdt import Policy
 from cis.model import Kind, SpaceId
-from cis.node import moving
-from cis.node.home import Home
-from cis.node.local import LocalNode
-from cis.node.renamed import Renamed
+from cis.node.home import moving
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.home.renamed import Renamed
 from cis.store import author
 from cis.store.author import Write
 from cis.store.store import Store

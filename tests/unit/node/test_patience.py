@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cis.net import Flow
-from cis.node.patience import unless_stalled
+from cis.node.streams.patience import unless_stalled
 
 
 async def test_who_sends_slowly_is_waited_for() -> None:

@@ -9,9 +9,9 @@ import pytest
 from cis.errors import Fault
 from cis.gossip import language as gossip
 from cis.model import NodeId
-from cis.node import events
-from cis.node.core import Core
-from cis.node.pool import PoolLimits
+from cis.node.core import events
+from cis.node.core.core import Core
+from cis.node.core.pool import PoolLimits
 from cis.peers import PeerBook
 from cis.sync import Report
 from tests.unit.node.scripted import INTERVAL_S, OWN, Scripted, connect, target

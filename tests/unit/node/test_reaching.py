@@ -14,9 +14,9 @@ import pytest
 from cis.errors import Unavailable
 from cis.model import NodeId
 from cis.net.paths import Path
-from cis.node import reaching
-from cis.node.paces import OFFERS_BURST
-from cis.node.reaching import NEGOTIATIONS_MAX, Means, Reaching
+from cis.node.paths import reaching
+from cis.node.paths.reaching import NEGOTIATIONS_MAX, Means, Reaching
+from cis.node.streams.paces import OFFERS_BURST
 from cis.wire.signals import Answer, IceCandidate, More, Offer, Refuse, Signal
 
 LOW, HIGH, OTHER = NodeId(b"\x01" * 32), NodeId(b"\x09" * 32), NodeId(b"\x0f" * 32)

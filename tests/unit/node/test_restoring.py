@@ -8,10 +8,10 @@ import pytest
 
 from cis.errors import StoreError, UsageError
 from cis.model import Kind
-from cis.node.home import Home
-from cis.node.local import LocalNode
-from cis.node.restoring import gather, restore, restore_alone
-from cis.node.unlocking import unlock
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.home.restoring import gather, restore, restore_alone
+from cis.node.home.unlocking import unlock
 from cis.store.author import Write
 from cis.trust import Identity
 from cis.trust.keyfile import write_identity

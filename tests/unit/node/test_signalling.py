@@ -14,10 +14,10 @@ import pytest
 
 from cis.errors import Fault, PeerFault, Unavailable
 from cis.model import NodeId
-from cis.node import signalling
-from cis.node.local import LocalNode
-from cis.node.paces import FORWARDS_BURST
-from cis.node.signalling import Carriers, Signaller
+from cis.node.home.local import LocalNode
+from cis.node.paths import signalling
+from cis.node.paths.signalling import Carriers, Signaller
+from cis.node.streams.paces import FORWARDS_BURST
 from cis.trust.acl import Acl, Mode
 from cis.trust.signals import TAG_LENGTH, seal_signal
 from cis.wire.membership import Role

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cis.model import Kind, SpaceId, VersionVector
-from cis.node.home import Home
-from cis.node.local import LocalNode
-from cis.node.stability import Stability
-from cis.node.syncing import StoreIndex
+from cis.node.bulletins.stability import Stability
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode
+from cis.node.streams.syncing import StoreIndex
 from cis.store.author import Write
 from cis.store.read import stable
 from cis.store.stability import stable_floor

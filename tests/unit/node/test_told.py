@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from cis.node.presence import PRESENCE, Presence
-from cis.node.stability import STABILITY, Stability
-from cis.node.topics import MEMBERSHIP, Topics
+from cis.node.bulletins.presence import PRESENCE, Presence
+from cis.node.bulletins.stability import STABILITY, Stability
+from cis.node.bulletins.topics import MEMBERSHIP, Topics
 from cis.trust.bulletins import Told, seal_bulletin
 from cis.wire.membership import Role
 from tests.unit.node.households import close, household

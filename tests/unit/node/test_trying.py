@@ -10,8 +10,8 @@ import pytest
 
 from cis.model import NodeId
 from cis.net.paths import Path
-from cis.node.paths import ATTEMPTS_PER_NODE_MAX, NODES_MAX, Attempt, Attempts, kind_of
-from cis.node.trying import GIVEN_UP, Trying
+from cis.node.paths.paths import ATTEMPTS_PER_NODE_MAX, NODES_MAX, Attempt, Attempts, kind_of
+from cis.node.paths.trying import GIVEN_UP, Trying
 
 PEER = NodeId(b"p" * 32)
 CONNECTION: Any = object()

@@ -13,9 +13,9 @@ import pytest
 from cis.errors import Unavailable
 from cis.model import NodeId
 from cis.net.paths import Path
-from cis.node import tunnelling
-from cis.node.paces import OFFERS_BURST
-from cis.node.tunnelling import CHANNELS_MAX, Means, Tunnelling
+from cis.node.paths import tunnelling
+from cis.node.paths.tunnelling import CHANNELS_MAX, Means, Tunnelling
+from cis.node.streams.paces import OFFERS_BURST
 from cis.reach.transports import Guarded, Transport, address_of
 from cis.wire.signals import Meet, Refuse, Signal, Waits, Way
 

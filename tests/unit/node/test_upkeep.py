@@ -15,11 +15,12 @@ from cis.errors import Fault
 from cis.model import Kind
 from cis.net import Connection, ConnectionLost
 from cis.net.closing import CloseReason
-from cis.node import events, upkeep
-from cis.node.finding import Problems
-from cis.node.local import LocalNode
-from cis.node.quarantine import Quarantine
-from cis.node.syncing import StoreIndex
+from cis.node import upkeep
+from cis.node.core import events
+from cis.node.finding.finding import Problems
+from cis.node.home.local import LocalNode
+from cis.node.streams.quarantine import Quarantine
+from cis.node.streams.syncing import StoreIndex
 from cis.node.upkeep import Upkeep
 from cis.store.author import Write
 from cis.trust.acl import Acl, Mode

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from cis.node.syncing import order_of, standing
+from cis.node.streams.syncing import order_of, standing
 from cis.store.log import LogReader
 from cis.store.store import Store
 from cis.sync import (

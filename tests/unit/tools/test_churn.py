@@ -8,9 +8,9 @@ from functools import cache
 
 import pytest
 
-from cis.node.bootstrap_file import Calendar, read
-from cis.node.dialling import UNWANTED_PAUSE_S
-from cis.node.overlay import NEIGHBOURS_MAX
+from cis.node.core.dialling import UNWANTED_PAUSE_S
+from cis.node.core.overlay import NEIGHBOURS_MAX
+from cis.node.finding.bootstrap_file import Calendar, read
 from cis.peers import State
 from cis.peers.backoff import BACKOFF_CEILING_S
 from cis.peers.score import by_score

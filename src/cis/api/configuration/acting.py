@@ -16,10 +16,10 @@ from cis.discovery.address import split_endpoint
 from cis.discovery.static import StaticPeers
 from cis.gossip.config import GossipConfig, TreeConfig
 from cis.net import Bandwidth, NetLimits, OffPeak, Shares
+from cis.node.core.pool import PoolLimits
 from cis.node.driver import Driver, NodeOptions
-from cis.node.exchange import Exchange, Turn
-from cis.node.local import LocalNode
-from cis.node.pool import PoolLimits
+from cis.node.home.local import LocalNode
+from cis.node.membership.exchange import Exchange, Turn
 from cis.node.retuning import retune
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ import msgspec
 from cis.api.control.protocol import Failure, Reply, Request, error_of, reply_type
 from cis.api.loading import loading
 from cis.errors import CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
-from cis.node.home import Home
+from cis.node.home.home import Home
 
 NO_DAEMON = "no node is running here: start it with `cis up`"
 CONNECT_S = 5.0
@@ -110,8 +110,8 @@ def open_store(home: Path) -> Node:
         from cis.api.embedded import EmbeddedNode  # noqa: PLC0415 - opens databases; a daemon's client does not
         from cis.api.memories.search_options import SearchOptions, search_options_of  # noqa: PLC0415 - as above
         from cis.crdt import Policy  # noqa: PLC0415 - as above
-        from cis.node.local import LocalNode  # noqa: PLC0415 - as above
-        from cis.node.unlocking import unlock  # noqa: PLC0415 - as above
+        from cis.node.home.local import LocalNode  # noqa: PLC0415 - as above
+        from cis.node.home.unlocking import unlock  # noqa: PLC0415 - as above
 
     policy, search = Policy.CRDT, SearchOptions()
     if Home(home).config.exists() or any(name.upper().startswith(VARIABLES) for name in os.environ):

@@ -8,8 +8,8 @@ from cis.api.peers.network_schema import AuditResult, AuditTally
 from cis.errors import CisError
 from cis.net import ConnectionLost
 from cis.net.closing import StreamReset
-from cis.node.auditing import AuditSummary
-from cis.node.links import PeerLink
+from cis.node.streams.auditing import AuditSummary
+from cis.node.streams.links import PeerLink
 from cis.sync.audit_effects import Tally
 
 

@@ -23,8 +23,8 @@ from cis.api.reading import Readers
 from cis.crdt import Policy
 from cis.errors import CisError
 from cis.model import NodeId, SpaceId, VersionVector
-from cis.node.comparing import own_vectors
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
+from cis.node.streams.comparing import own_vectors
 from cis.store.stability import reported
 from cis.trust import Member
 from cis.wire.membership import Role

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cis.api.health.doctor_schema import Integrity
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.audit_check import check_space
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cis.api.membership.trust_schema import AccessChange, AccessEdited, AccessList, EditAccess, SetAccessMode
 from cis.errors import UsageError
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.trust import Member
 from cis.trust.acl import Access, Acl, Mode, check_pattern, spelt_out
 

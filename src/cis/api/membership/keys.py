@@ -13,10 +13,10 @@ from typing import Literal
 
 from cis.errors import CisError, StoreError, UsageError
 from cis.model import parse_did
-from cis.node.home import Home
-from cis.node.local import LocalNode, default_name
-from cis.node.restoring import gather, is_left, restore, restore_alone
-from cis.node.unlocking import forget_in_keyring, keep_in_keyring, unlock
+from cis.node.home.home import Home
+from cis.node.home.local import LocalNode, default_name
+from cis.node.home.restoring import gather, is_left, restore, restore_alone
+from cis.node.home.unlocking import forget_in_keyring, keep_in_keyring, unlock
 from cis.trust import Identity, check_name
 from cis.trust.backup import BACKUP_BYTES_MAX, open_backup, seal_backup
 from cis.trust.keyfile import (

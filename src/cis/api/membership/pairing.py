@@ -33,13 +33,13 @@ from cis.discovery.rendezvous import Shown, Sought
 from cis.errors import CisError, Fault, TimedOut, Unavailable, UsageError
 from cis.model import did_of
 from cis.net import Certificate, Connection, Endpoint
-from cis.node.addresses import own_candidates
 from cis.node.driver import Driver
-from cis.node.greeting import first_frame
-from cis.node.joining import LIMITS, Admitted, move_into
-from cis.node.local import LocalNode
-from cis.node.pairing import Desk, Paired, Terms
-from cis.node.renamed import Renamed
+from cis.node.entry.greeting import first_frame
+from cis.node.entry.joining import LIMITS, Admitted, move_into
+from cis.node.entry.pairing import Desk, Paired, Terms
+from cis.node.finding.addresses import own_candidates
+from cis.node.home.local import LocalNode
+from cis.node.home.renamed import Renamed
 from cis.trust import check_name
 from cis.trust.codes import CODE_LIFE_S, Code, parse_code
 from cis.trust.rights import check_scope

@@ -1,8 +1,8 @@
 """Pairing through an anchor: the shower's side waits in a room of the code's number, the taker's side enters it.
 
-The room carries the same exchange and the same joining as a connection does (`cis.node.rooms`). The anchor learns two
-addresses, the number and sizes; to stand in the middle it would have to guess the words, once, before both sides burn
-the code.
+The room carries the same exchange and the same joining as a connection does (`cis.node.entry.rooms`). The anchor learns
+two addresses, the number and sizes; to stand in the middle it would have to guess the words, once, before both sides
+burn the code.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from cis.anchor.place import AnchorPlace
 from cis.anchor.protocol import Entered, EnterRoom, LeaveRoom, Left, OpenRoom
 from cis.api.memories.beside import beside
 from cis.errors import CisError, Denied, PeerFault, TimedOut, Unavailable
-from cis.node.greeting import first_frame
-from cis.node.pairing import Desk, Paired, Terms
-from cis.node.rooms import FLUSH_S, RoomConversation
+from cis.node.entry.greeting import first_frame
+from cis.node.entry.pairing import Desk, Paired, Terms
+from cis.node.entry.rooms import FLUSH_S, RoomConversation
 from cis.trust.codes import CODE_LIFE_S, Code
 from cis.trust.identity import Entropy
 

@@ -8,7 +8,7 @@ import msgspec
 
 from cis.api.control.protocol import Request
 from cis.api.peers.network_schema import RoleName
-from cis.node.renamed import Renamed
+from cis.node.home.renamed import Renamed
 
 
 class CodeShown(msgspec.Struct, frozen=True, kw_only=True, tag="code"):

@@ -6,7 +6,7 @@ from cis.api.membership.trust_schema import CreateSpace, KeepSpace, Kept, ListSp
 from cis.api.peers.network_schema import RoleName
 from cis.errors import UsageError
 from cis.model import NodeId, SpaceId
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.keeping import Keep, count_absent, holders, keep_of, set_keep
 from cis.trust import PRIVATE
 from cis.wire.membership import Role

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cis.api.membership.membership_history import removals
 from cis.api.text import escaped
-from cis.node.local import LocalNode
-from cis.node.recording import TOLD_OF_REMOVAL
+from cis.node.home.local import LocalNode
+from cis.node.home.recording import TOLD_OF_REMOVAL
 
 _ADMITTED = "admitted"
 _LOOKED_AT_MAX = 200

@@ -6,7 +6,7 @@ from cis.api.membership.spaces import ROLE_NAMES, SpaceNames
 from cis.api.membership.trust_schema import CancelTicket, ListTickets, TicketInfo
 from cis.errors import UsageError
 from cis.model import did_of
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.trust import Invitation
 from cis.wire.membership import Role
 

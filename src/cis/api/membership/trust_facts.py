@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from cis.api.health.doctor_schema import TrustFacts
 from cis.model import NodeId
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.database import fetch
 from cis.wire.membership import NO_SPACE, EntryKind, Role, decode_grant
 

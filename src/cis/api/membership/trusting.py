@@ -33,7 +33,7 @@ from cis.api.membership.trust_schema import (
 )
 from cis.errors import Denied, UsageError
 from cis.model import NodeId, SpaceId, did_of
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.trust import Identity, Member
 from cis.trust.acl import Acl
 from cis.trust.recovery import parse_recovery_key

@@ -17,7 +17,7 @@ from cis.api.reading import Readers
 from cis.crdt import Policy
 from cis.errors import UsageError
 from cis.model import MemoryId
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.read import Reader, Recalled
 from cis.wire.content import KEY_BYTES_MAX
 

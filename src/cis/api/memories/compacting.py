@@ -9,7 +9,7 @@ from cis.api.memories.memory_schema import Compacted, CompactStore
 
 if TYPE_CHECKING:
     from cis.api.memories.expiring import Expiring
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
 
 
 class CompactOperations:

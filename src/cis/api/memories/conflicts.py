@@ -26,8 +26,8 @@ from cis.wire.content import Content
 if TYPE_CHECKING:
     from cis.api.reading import Readers
     from cis.model import SpaceId
-    from cis.node.cluster import Cluster
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
+    from cis.node.membership.cluster import Cluster
     from cis.store.read import Reader, Recalled
 
 LIMIT_MAX = 1000

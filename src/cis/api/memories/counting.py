@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cis.api.reading import Readers
     from cis.crdt import Policy
     from cis.model import SpaceId
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.store.read import Reader
 
 _COUNTS = """

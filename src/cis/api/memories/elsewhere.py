@@ -19,7 +19,7 @@ from cis.wire.messages import BODIES_MAX
 if TYPE_CHECKING:
     from cis.api.reading import Readers
     from cis.model import Dot, NodeId, SpaceId
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.store.read import Part, Recalled
 
 NOT_RUNNING = "no node runs here to fetch it: start it with `cis up --detach`"

@@ -29,7 +29,7 @@ from cis.api.memories.embedding_writes import keep_vectors, take_back
 from cis.embedding.choosing import EmbeddingOptions, embedder_of, may_embed, why_none
 from cis.errors import CisError, TimedOut, Unavailable
 from cis.model import SpaceId
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.keeping import without_vectors
 from cis.store.priority import be_nice
 from cis.store.texts import points

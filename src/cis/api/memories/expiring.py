@@ -20,7 +20,7 @@ from cis.wire.content import Content
 
 if TYPE_CHECKING:
     from cis.api.reading import Readers
-    from cis.node.local import LocalNode
+    from cis.node.home.local import LocalNode
     from cis.store.read import Reader
 
 _log = logging.getLogger(__name__)

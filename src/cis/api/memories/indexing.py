@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from cis.api.memories.embedding_schema import Embedding, GetEmbedding, ModelVectors, Reindex, Reindexing
 from cis.api.memories.embedding_work import EmbeddingWork
 from cis.errors import TimedOut, Unavailable
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 
 _LOOK_S = 1.0
 _ALL = 1 << 40

@@ -32,7 +32,7 @@ from cis.api.reading import Readers
 from cis.crdt import Policy, Shape
 from cis.errors import CisError, UsageError
 from cis.model import Dot, Kind, SpaceId, hlc_ms
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.author import Write, Written, changed
 from cis.store.read import Recalled
 from cis.wire.content import COUNT_MAX, Content

@@ -22,7 +22,7 @@ from cis.api.reading import Readers
 from cis.crdt import Policy, Shape
 from cis.errors import CisError, UsageError
 from cis.model import Dot, Kind, MemoryId, SpaceId, did_of, hlc_ms, node_of
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.author import Write, Written
 from cis.store.read import Reader, Recalled
 from cis.wire.content import COUNT_MAX, Content, Form

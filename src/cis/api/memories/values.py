@@ -13,7 +13,7 @@ from cis.api.memories.recalling import SHAPES, Value, values_of, version_of
 from cis.crdt import Shape
 from cis.errors import UsageError
 from cis.model import did_of, hlc_ms, node_of, short_id
-from cis.node.cluster import Cluster
+from cis.node.membership.cluster import Cluster
 from cis.store.read import Part, Recalled
 from cis.store.texts import vector_of
 from cis.wire import content as wire

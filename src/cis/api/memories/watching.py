@@ -16,7 +16,7 @@ from cis.api.reading import Readers
 from cis.crdt import Policy
 from cis.errors import Unavailable
 from cis.model import ReplicaId, SpaceId
-from cis.node.local import LocalNode
+from cis.node.home.local import LocalNode
 from cis.store.engine import Commit
 from cis.wire.segment import RECORD
 

@@ -22,9 +22,9 @@ from cis.discovery.address import Source, dialable, join_endpoint
 from cis.discovery.static import StaticPeer
 from cis.errors import UsageError
 from cis.model import NodeId, did_of
-from cis.node import events
-from cis.node.bootstrap import Bootstrap
-from cis.node.local import LocalNode
+from cis.node.core import events
+from cis.node.finding.bootstrap import Bootstrap
+from cis.node.home.local import LocalNode
 from cis.peers import PeerBook, State, Target
 from cis.peers.peer import BY_USER
 from cis.trust import Member

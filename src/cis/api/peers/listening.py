@@ -10,8 +10,8 @@ from cis.api.exchange.rows import bytes_of
 from cis.api.peers.gossip_schema import Broadcasted, BroadcastMessage, Heard, Listening, ListenTopics
 from cis.errors import UsageError
 from cis.model import did_of
+from cis.node.bulletins.hearing import Message
 from cis.node.driver import Driver
-from cis.node.hearing import Message
 
 
 class TopicOperations:

@@ -24,10 +24,10 @@ from cis.discovery.address import Source, join_endpoint, split_endpoint
 from cis.discovery.static import StaticPeer
 from cis.errors import TimedOut, Unavailable, UsageError
 from cis.model import NodeId, did_of
-from cis.node import events
+from cis.node.core import events
+from cis.node.core.table import SyncStatus
 from cis.node.driver import Driver
-from cis.node.links import PeerLink
-from cis.node.table import SyncStatus
+from cis.node.streams.links import PeerLink
 from cis.peers import Target
 from cis.peers.peer import BY_USER
 

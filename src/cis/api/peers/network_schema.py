@@ -9,7 +9,7 @@ import msgspec
 from cis.api.control.protocol import Request
 from cis.api.peers.peer_schema import AddressInfo, ScoreParts
 from cis.api.peers.reach_schema import ReachStatus
-from cis.node.renamed import Renamed
+from cis.node.home.renamed import Renamed
 
 RoleName = Literal["admin", "writer", "reader", "blind"]
 PeerState = Literal["connected", "up", "unknown", "active", "inactive"]

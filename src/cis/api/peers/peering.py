@@ -10,11 +10,11 @@ from cis.api.peers.peer_facts import addresses, age, milliseconds, score_parts
 from cis.api.peers.sync_status import ask
 from cis.discovery.address import join_endpoint
 from cis.model import NodeId, SpaceId, VersionVector, did_of
-from cis.node.comparing import Vectors, own_vectors
+from cis.node.core.table import Link, SyncStatus
 from cis.node.driver import Driver
-from cis.node.links import PeerLink
-from cis.node.paths import PathFacts
-from cis.node.table import Link, SyncStatus
+from cis.node.paths.paths import PathFacts
+from cis.node.streams.comparing import Vectors, own_vectors
+from cis.node.streams.links import PeerLink
 from cis.peers import Peer
 from cis.peers.score import best_way, score_of
 

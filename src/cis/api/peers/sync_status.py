@@ -7,11 +7,11 @@ import asyncio
 from cis.api.peers.gossip_schema import GetSyncStatus, PeerSync, SpaceSync, SyncReport
 from cis.errors import CisError
 from cis.model import NodeId, VersionVector, did_of
-from cis.node.comparing import Vectors, own_vectors
+from cis.node.core.table import SyncStatus
 from cis.node.driver import Driver
-from cis.node.links import PeerLink
-from cis.node.recovery import bodies_missing
-from cis.node.table import SyncStatus
+from cis.node.streams.comparing import Vectors, own_vectors
+from cis.node.streams.links import PeerLink
+from cis.node.streams.recovery import bodies_missing
 from cis.trust import Member
 
 

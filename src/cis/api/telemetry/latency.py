@@ -10,7 +10,7 @@ from cis.api.telemetry.telemetry_schema import LatencyReport, MeasureLatency, Pe
 from cis.errors import CisError, Unavailable, UsageError
 from cis.model import did_of
 from cis.node.driver import Driver
-from cis.node.links import PeerLink
+from cis.node.streams.links import PeerLink
 
 COUNT_MAX = 100
 """Pings of one test; the other side slows down who asks for many more."""

@@ -27,8 +27,8 @@ from cis.store.database import memory_used
 
 if TYPE_CHECKING:
     from cis.api.embedded import EmbeddedNode
+    from cis.node.core.table import SyncStatus
     from cis.node.driver import Driver
-    from cis.node.table import SyncStatus
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 Samples = Mapping[tuple[str, ...], float]

@@ -10,8 +10,8 @@ from cis.api.membership.turned_away import turned_away
 from cis.api.telemetry.telemetry_schema import BandwidthInForce, FlowInfo, GetStatistics, PeerFlows, PoolUse, Statistics
 from cis.model import NodeId, did_of
 from cis.net.traffic import Flow
+from cis.node.core.table import SyncStatus
 from cis.node.driver import Driver
-from cis.node.table import SyncStatus
 
 
 class StatisticsOperations:

@@ -11,8 +11,8 @@ from cis.api.peers.peer_facts import age, milliseconds
 from cis.api.telemetry.telemetry_schema import GetTopology, Standing, Topology, TopologyMember, TopologyTie
 from cis.errors import UsageError
 from cis.model import NodeId, did_of
+from cis.node.bulletins.presence import Tie
 from cis.node.driver import Driver
-from cis.node.presence import Tie
 from cis.trust import Member
 
 TIMEOUT_S_MAX = 60.0

@@ -14,7 +14,7 @@ import msgspec
 from cis.api.text import escaped, escaped_json
 
 if TYPE_CHECKING:
-    from cis.node.renamed import Renamed
+    from cis.node.home.renamed import Renamed
 
 CELL_MAX = 60
 RENAMED_SHOWN = 50
