@@ -9,6 +9,7 @@ from cis.errors import StoreError
 from faults import io_errors
 from faults.disk import Disk, Read, Step, Wrote, allow, lay, on
 from faults.report import Report, Task
+from faults.work import opened
 from tests.stores import SPACE, WAIT_S, Author, open_store, put, text, write
 
 
@@ -53,6 +54,29 @@ def test_whoever_asks_something_of_an_index_that_cannot_be_written_is_answered(t
         disk.rule = allow
         store.compact()
         assert text(store, "k") == "v"
+
+
+def test_a_store_that_cannot_be_opened_says_so_whatever_fails(tmp_path: Path) -> None:
+    disk = Disk(lay(tmp_path / "home", {}))
+    with on(disk):
+        with open_store(disk.folder, Author(1)) as store:
+            write(store, put("k", "v"))
+        disk.rule = whole = io_errors.Failing(0, 0)
+        with opened(disk.folder, Author(1)):
+            pass
+        refused = []
+        for first in range(1, whole.met + 1):
+            disk.rule = io_errors.Failing(first, 1)
+            try:
+                with opened(disk.folder, Author(1)) as store:
+                    assert text(store, "k") == "v"
+            except StoreError as error:
+                refused.append(str(error))
+        disk.rule = allow
+        with open_store(disk.folder, Author(1)) as store:
+            assert text(store, "k") == "v"
+        assert len(refused) > whole.met / 4
+        assert all("check the disk" in told for told in refused)
 
 
 def test_a_reader_on_a_disk_that_fails_says_so(tmp_path: Path) -> None:

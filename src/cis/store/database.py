@@ -105,6 +105,12 @@ def fetch(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ())
         raise _store_error(Path(connection.filename), error) or error from None
 
 
+def value(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> Any:  # noqa: ANN401 - as stored
+    """Return the first column of the first row, None where there is no row; errors as in `translated`."""
+    rows = fetch(connection, query, bindings)
+    return rows[0][0] if rows else None
+
+
 @contextlib.contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors and the operating system's into a `StoreError` that says what to do."""

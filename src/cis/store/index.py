@@ -103,7 +103,11 @@ class Indexer:
         self._keys_changed = False
         self._lost = False
         self._damaged_at = -inf
-        self._begin(open_index)
+        try:
+            self._begin(open_index)
+        except BaseException:
+            self._source.close()
+            raise
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
 

@@ -145,15 +145,14 @@ class Reading:
     @contextlib.contextmanager
     def _index_as_it_is(self) -> Iterator[apsw.Connection]:
         """Yield a connection to index.db, however far that has come."""
-        with self._index_guard:
+        with self._index_guard, translated(self._index_path):
             made = self._indexer.remade
             if self._index is not None and made != self._index_made:
                 self._index.close()
                 self._index = None
             if self._index is None:
                 self._index, self._index_made = self._indexer.open_reader(), made
-            with translated(self._index_path):
-                yield self._index
+            yield self._index
 
     def reindex(self) -> None:
         """Begin index.db anew, the vectors this node made for itself included; `index` waits for its end."""

@@ -77,7 +77,7 @@ class Store(Reading):
         super().__init__(folder, key, setting.clock_ms)
         self._setting = setting
         self._listeners: list[Callable[[Commit], None]] = []
-        with contextlib.ExitStack() as opened:
+        with translated(self.path), contextlib.ExitStack() as opened:
             opened.callback(_Lock(folder / "lock").release)
             layout = MEMORY_LAYOUT if threaded else replace(MEMORY_LAYOUT, synchronous="OFF")
             connection = open_database(self.path, key, layout)
