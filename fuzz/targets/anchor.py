@@ -11,7 +11,7 @@ from functools import cache
 from urllib.parse import urlsplit
 
 from cis.anchor import protocol, tunnel
-from cis.anchor.limits import AnchorLimits, Rates
+from cis.anchor.limits import AddressRates, AnchorLimits
 from cis.anchor.protocol import Claim, encode
 from cis.anchor.serving import AnchorOptions, Serving, serve
 from cis.anchor.tunnel import BUNDLE_BYTES_MAX, Attach, bundled, unbundled
@@ -69,7 +69,7 @@ def _ask(anchor: Anchor, node: Node | None, number: int, raw: bytes) -> Node | N
 def tunnels(data: bytes) -> None:
     """Channels that nodes open and use to carry anything."""
     limits = AnchorLimits(tunnels_per_minute=1 << 20, tunnel_queue_bytes=1 << 12)
-    board = Tunnels(limits, Rates(limits), None)
+    board = Tunnels(limits, AddressRates(limits), None)
     now, places = 0.0, list[Passage]()
     for number, raw in steps_in(data):
         now += (number >> 8) % 64

@@ -33,7 +33,7 @@ from cis.anchor.protocol import (
     Welcome,
     encode,
 )
-from cis.anchor.strict import ASIDE, QUEUED_MAX
+from cis.anchor.strict import ASIDE_BURST, QUEUED_MAX
 from cis.errors import Unavailable
 from cis.trust.beacons import Beacon
 from cis.trust.identity import Identity
@@ -87,7 +87,7 @@ async def test_frames_that_are_no_message_come_at_a_rate(kind: int) -> None:
     async with anchored() as url, greeted(url) as (reader, writer):
         if kind == CONTINUATION:
             writer.write(frame(BINARY, ends=False))
-        writer.write(frame(kind, ends=kind != CONTINUATION) * (ASIDE.burst + 2))
+        writer.write(frame(kind, ends=kind != CONTINUATION) * (ASIDE_BURST + 2))
         assert await cut_off(reader)
 
 
@@ -151,7 +151,7 @@ async def stuck(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[stri
 
 
 async def test_an_anchor_that_pings_and_reads_nothing_is_parted_with() -> None:
-    async with hostile((bytes((0x80 | PING, 125)) + bytes(125)) * 4 * ASIDE.burst) as place:
+    async with hostile((bytes((0x80 | PING, 125)) + bytes(125)) * 4 * ASIDE_BURST) as place:
         with pytest.raises(Unavailable, match="ended the connection"):
             async with asyncio.timeout(5), open_line(place) as line:
                 await line.heard()

@@ -1,30 +1,21 @@
 """How much one connection, one address, and all together may take of an anchor.
 
 An address is an IPv4 address or a network of 64 bits, since whoever has one IPv6 address has them all. What comes at a
-rate is paid for from a bucket that refills (a token bucket); the buckets of addresses not heard of lately are
-forgotten, as they are full again.
+rate is paid for from a bucket that refills (`cis.rate`); the buckets of addresses not heard of lately are forgotten, as
+they are full again.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 import msgspec
 
 from cis.errors import UsageError
+from cis.rate import Rates
 
 ADDRESSES_MAX = 16_384
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many at once, and so many a minute on average."""
-
-    burst: int
-    per_minute: float
 
 
 class AnchorLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,55 +81,13 @@ def address_of(host: str) -> str:
     return str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
-class Bucket:
-    """What is left of a rate at a moment; ``now`` is any clock that does not go back."""
-
-    __slots__ = ("_at", "_left", "_rate")
-
-    def __init__(self, rate: Rate, now: float) -> None:
-        self._rate = rate
-        self._left = float(rate.burst)
-        self._at = now
-
-    def take(self, amount: float, now: float) -> bool:
-        """Pay, unless too little is left."""
-        refilled = self._left + (now - self._at) * self._rate.per_minute / 60
-        self._left, self._at = min(float(self._rate.burst), refilled), now
-        if amount > self._left:
-            return False
-        self._left -= amount
-        return True
-
-    def spend(self, amount: float, now: float) -> float:
-        """Pay whether enough is left or not; returns in how many seconds nothing will be owed."""
-        self.take(0, now)
-        self._left -= amount
-        return max(0.0, -self._left * 60 / self._rate.per_minute)
+def address_rates(per_s: float, burst: float) -> Rates[str]:
+    """Return a bucket for each address; of more than `ADDRESSES_MAX` those used longest ago are forgotten."""
+    return Rates(per_s=per_s, burst=burst, keys_max=ADDRESSES_MAX)
 
 
-class Buckets:
-    """One bucket of a rate for each address; of more than `ADDRESSES_MAX` those used longest ago are forgotten."""
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._held: OrderedDict[str, Bucket] = OrderedDict()
-
-    def take(self, address: str, amount: float, now: float) -> bool:
-        """Pay for an address, unless too little is left."""
-        bucket = self._held.get(address)
-        if bucket is None:
-            bucket = self._held[address] = Bucket(self._rate, now)
-            while len(self._held) > ADDRESSES_MAX:
-                self._held.popitem(last=False)
-        self._held.move_to_end(address)
-        return bucket.take(amount, now)
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-
-class Rates:
-    """The buckets of all addresses, as the limits say; ``refused`` counts by name what was not paid for."""
+class AddressRates:
+    """The rates of each address, as the limits say; ``refused`` counts by name what was not paid for."""
 
     def __init__(self, limits: AnchorLimits) -> None:
         a_minute = {
@@ -150,13 +99,13 @@ class Rates:
             "tokens": limits.tokens_refused_per_minute,
             "tunnels": limits.tunnels_per_minute,
         }
-        self._buckets = {name: Buckets(Rate(each, each)) for name, each in a_minute.items()}
-        self._buckets["rooms"] = Buckets(Rate(max(1, limits.rooms_per_hour // 6), limits.rooms_per_hour / 60))
-        self.refused = dict.fromkeys(self._buckets, 0)
+        self._rates = {name: address_rates(each / 60, each) for name, each in a_minute.items()}
+        self._rates["rooms"] = address_rates(limits.rooms_per_hour / 3600, max(1, limits.rooms_per_hour // 6))
+        self.refused = dict.fromkeys(self._rates, 0)
 
     def take(self, name: str, address: str, amount: float, now: float) -> bool:
-        """Pay from the bucket of that name; an amount below 0 is given back."""
-        if self._buckets[name].take(address, amount, now):
+        """Pay from the address's bucket of that name; an amount below 0 is given back."""
+        if self._rates[name].take(address, now, amount):
             return True
         self.refused[name] += 1
         return False

@@ -24,7 +24,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.frames import Frame, Opcode
 
-from cis.anchor.limits import Bucket, Rate
 from cis.anchor.place import AnchorPlace, check_url
 from cis.anchor.protocol import (
     ANSWER_BYTES_MAX,
@@ -45,12 +44,13 @@ from cis.anchor.protocol import (
     encode,
 )
 from cis.errors import CisError, Denied, PeerFault, TimedOut, Unavailable, UsageError
+from cis.rate import Bucket
 
 OPEN_S = 10.0
 ANSWER_S = 10.0
 PING_S = 20.0
 CLOSE_S = 1.0
-PINGS = Rate(burst=60, per_minute=120)
+PINGS_PER_S, PINGS_BURST = 2.0, 60.0
 """An anchor pings three times a minute; each ping has to be answered, which takes memory until the answer is read."""
 UNASKED_MAX = 64
 """Messages that wait to be read; beyond it no more are taken from the socket."""
@@ -86,7 +86,7 @@ class _Wary(ClientConnection):
     """A connection that an anchor cannot fill with answers it does not read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._pings = Bucket(PINGS, self.loop.time())
+        self._pings = Bucket(per_s=PINGS_PER_S, burst=PINGS_BURST)
         super().connection_made(transport)
 
     def process_event(self, event: object) -> None:

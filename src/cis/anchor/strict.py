@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from cis.anchor.limits import Bucket, Rate
+from cis.rate import Bucket
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent
     from websockets.frames import Frame
 
-ASIDE: Final = Rate(burst=60, per_minute=120)
+ASIDE_PER_S: Final = 2
+ASIDE_BURST: Final = 60
 """Frames that are no message; a node pings, and answers pings, three times a minute."""
 QUEUED_MAX: Final = 4096
 """Messages that came in one read, and wait; pairing sends some hundreds."""
@@ -31,7 +32,7 @@ class Strict(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to count."""
-        self._aside = Bucket(ASIDE, self.loop.time())
+        self._aside = Bucket(per_s=ASIDE_PER_S, burst=ASIDE_BURST)
         super().connection_made(transport)
 
     def handle_ping(self) -> None:

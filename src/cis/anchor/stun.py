@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
 
-from cis.anchor.limits import Buckets, Rate, address_of
+from cis.anchor.limits import address_of, address_rates
 from cis.errors import Unavailable
 
 MAGIC_COOKIE = 0x2112A442
@@ -31,7 +31,8 @@ _UNKNOWN = b"\0\0\x04\x14Unknown Attribute\0\0\0"
 _KNOWN = frozenset({0x0006, 0x0008, 0x0020, 0x0024, 0x0025})
 """Attributes that must be understood, and make no difference to who only wants its address."""
 _MUST_KNOW_BELOW = 0x8000
-RATE = Rate(burst=60, per_minute=600)
+PER_S, BURST = 10.0, 60.0
+"""Answers to one address."""
 
 
 def answer_to(data: bytes, host: str, port: int) -> bytes | None:
@@ -78,7 +79,7 @@ def _xored(host: str, port: int, transaction: bytes) -> bytes:
 class _Responder(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.answered = 0
-        self._buckets = Buckets(RATE)
+        self._rates = address_rates(PER_S, BURST)
         self._transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override] # as asyncio gives it
@@ -86,7 +87,7 @@ class _Responder(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, address: tuple[str, int]) -> None:
         answer = answer_to(data, address[0], address[1])
-        if answer is not None and self._buckets.take(address_of(address[0]), 1, time.monotonic()):
+        if answer is not None and self._rates.take(address_of(address[0]), time.monotonic()):
             self.answered += 1
             self._transport.sendto(answer, address)
 

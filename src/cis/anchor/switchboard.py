@@ -16,7 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection
 from hashlib import blake2b
 
-from cis.anchor.limits import AnchorLimits, Rates, address_of
+from cis.anchor.limits import AddressRates, AnchorLimits, address_of
 from cis.anchor.protocol import (
     VERSION,
     Claim,
@@ -143,7 +143,7 @@ class Switchboard:
         self.shelf = shelf
         self.limits = limits
         self.rooms: Rooms[Party] = Rooms(limits.rooms_max, limits.rooms_per_address, limits.room_bytes_max)
-        self.rates = Rates(limits)
+        self.rates = AddressRates(limits)
         self.counts: Counter[str] = Counter()
         self.stun_port = stun_port
         self.waiting = Waiting()

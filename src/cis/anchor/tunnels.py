@@ -16,10 +16,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cis.anchor.limits import AnchorLimits, Bucket, Rate, Rates, address_of
+from cis.anchor.limits import AddressRates, AnchorLimits, address_of
 from cis.anchor.protocol import VERSION
 from cis.anchor.tunnel import BUNDLE_BYTES_MAX, Attached, decode_attach, encode
 from cis.errors import Denied, PeerFault
+from cis.rate import Bucket
 
 NOBODY = "nobody waits in that channel"
 COST_MIN = 256
@@ -64,7 +65,7 @@ class Tunnels:
     """All channels; ``token_problem`` says of a token and an address why it lets nobody in."""
 
     def __init__(
-        self, limits: AnchorLimits, rates: Rates, token_problem: Callable[[str, str, float], str | None] | None
+        self, limits: AnchorLimits, rates: AddressRates, token_problem: Callable[[str, str, float], str | None] | None
     ) -> None:
         self.limits = limits
         self.counts: Counter[str] = Counter()
@@ -73,8 +74,7 @@ class Tunnels:
         self._token_problem = token_problem
         self._channels: dict[bytes, Channel] = {}
         self._connected: Counter[str] = Counter()
-        all_s = limits.tunnels_bytes_per_s
-        self._pace = Bucket(Rate(all_s, 60 * all_s), 0.0)
+        self._pace = _second(limits.tunnels_bytes_per_s)
 
     @property
     def channels(self) -> int:
@@ -91,8 +91,7 @@ class Tunnels:
         if not self._rates.take("tunnels", address, 1, now):
             raise Denied("too many channels from this address: try again in a minute")
         self._connected[address] += 1
-        each_s = limits.tunnel_bytes_per_s
-        return Passage(address, Bucket(Rate(each_s, 60 * each_s), now))
+        return Passage(address, _second(limits.tunnel_bytes_per_s))
 
     def attach(self, passage: Passage, data: bytes, now: float) -> None:
         """Take its first message: let it into the channel it names, or have it closed."""
@@ -191,6 +190,11 @@ class Tunnels:
         passage.queued += len(data)
         self.waiting += len(data)
         passage.on_change()
+
+
+def _second(per_s: float) -> Bucket:
+    """Return a bucket that holds what comes in a second."""
+    return Bucket(per_s=per_s, burst=per_s)
 
 
 def _nothing() -> None:

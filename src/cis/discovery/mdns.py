@@ -25,7 +25,7 @@ from cis.discovery.instances import Instance
 from cis.discovery.pace import Pace
 from cis.discovery.provider import SLOT_SECONDS, Sighting
 from cis.discovery.tags import slot_of
-from cis.net.rate import Bucket
+from cis.rate import Bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

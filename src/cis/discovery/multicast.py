@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import ifaddr
 
-from cis.net.rate import Bucket, Rates
+from cis.rate import Bucket, Rates
 
 PORT = 5353
 GROUP_IPV4, GROUP_IPV6 = "224.0.0.251", "ff02::fb"

@@ -31,7 +31,7 @@ from cis.discovery.address import Source, dialable
 from cis.discovery.provider import Announcement, Provider, Sighting
 from cis.discovery.sealed import SealedRecords
 from cis.errors import CisError, Unavailable
-from cis.net.rate import Bucket
+from cis.rate import Bucket
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from cis.errors import Fault
 from cis.net.admission import Occupant, network_of
 from cis.net.limits import Cut, Drop
 from cis.net.line import Line
-from cis.net.rate import Rates
 from cis.net.traffic import Traffic
+from cis.rate import Rates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cis.net.rate import Bucket, Rates
+from cis.rate import Bucket, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

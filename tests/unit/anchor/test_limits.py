@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cis.anchor.doorway import SPARE, SPARE_PER_ADDRESS, Doorway
-from cis.anchor.limits import ADDRESSES_MAX, AnchorLimits, Bucket, Buckets, Rate, address_of, limits_of
+from cis.anchor.limits import ADDRESSES_MAX, AnchorLimits, address_of, address_rates, limits_of
 from cis.anchor.protocol import (
     POST_BYTES_MAX,
     RECORD_BYTES_MAX,
@@ -212,19 +212,12 @@ def test_an_address_is_an_ipv4_address_or_a_network_of_64_bits() -> None:
     assert address_of("not an address") == "not an address"
 
 
-def test_a_bucket_refills_with_time_up_to_its_size() -> None:
-    bucket = Bucket(Rate(burst=2, per_minute=60), 0.0)
-    assert [bucket.take(1, 0.0) for _ in range(3)] == [True, True, False]
-    assert [bucket.take(1, 1.0), bucket.take(1, 1.0)] == [True, False]
-    assert [bucket.take(1, 99.0) for _ in range(3)] == [True, True, False]
-
-
 def test_buckets_of_addresses_not_heard_of_lately_are_forgotten() -> None:
-    buckets = Buckets(Rate(burst=1, per_minute=1))
+    rates = address_rates(per_s=1 / 60, burst=1)
     for number in range(ADDRESSES_MAX + 50):
-        assert buckets.take(str(number), 1, 0.0)
-    assert len(buckets) == ADDRESSES_MAX
-    assert not buckets.take(str(ADDRESSES_MAX), 1, 0.0)
+        assert rates.take(str(number), 0.0)
+    assert len(rates) == ADDRESSES_MAX
+    assert not rates.take(str(ADDRESSES_MAX), 0.0)
 
 
 def test_connections_are_counted_when_they_are_accepted_before_they_say_anything() -> None:

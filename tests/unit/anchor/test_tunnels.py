@@ -7,7 +7,7 @@ import os
 import msgspec
 import pytest
 
-from cis.anchor.limits import AnchorLimits, Rates
+from cis.anchor.limits import AddressRates, AnchorLimits
 from cis.anchor.tunnel import (
     BUNDLE_BYTES_MAX,
     DATAGRAM_BYTES_MAX,
@@ -28,7 +28,7 @@ TOKEN = "a-token-of-some-length"
 def tunnels(*, token: bool = False, **limits: float) -> Tunnels:
     bounds = msgspec.convert(limits, AnchorLimits)
     problem = (lambda given, *_: None if given == TOKEN else "it wants a token") if token else None
-    return Tunnels(bounds, Rates(bounds), problem)
+    return Tunnels(bounds, AddressRates(bounds), problem)
 
 
 def come(found: Tunnels, id_: bytes = ID, *, opens: bool, host: str = "192.0.2.1", now: float = 1.0) -> Passage:

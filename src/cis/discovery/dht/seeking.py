@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 from cis.model import NodeId
-from cis.net.rate import Bucket
+from cis.rate import Bucket
 
 FIRST_S, LONGEST_S = 1.0, 600.0
 PER_S, BURST = 2.0, 16

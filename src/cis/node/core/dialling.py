@@ -11,11 +11,11 @@ from random import Random
 
 from cis.discovery.address import Source
 from cis.model import NodeId
-from cis.net.rate import Bucket
 from cis.node.core.choosing import Bridging, sides_of
 from cis.peers import PeerBook, Target
 from cis.peers.choice import drawn
 from cis.peers.peer import ICE
+from cis.rate import Bucket
 
 _HARMLESS = frozenset({Source.STATIC.value, ICE})
 """Sources of what no hint can abuse: what the user says, and what the peer itself is asked by signals."""

@@ -24,10 +24,10 @@ from cis.errors import CisError, Unavailable
 from cis.model import NodeId
 from cis.net import Connection
 from cis.net.paths import Path
-from cis.net.rate import Rates
 from cis.node.paths.negotiation import Negotiation, Search, Theirs
 from cis.node.streams.links import PeerLink
 from cis.node.streams.paces import OFFERS_BURST, OFFERS_PER_S, Tally
+from cis.rate import Rates
 from cis.reach.transports import NoPath
 from cis.trust.sealing import Entropy
 from cis.wire.signals import Answer, More, Offer, PathSignal, Refuse, Signal

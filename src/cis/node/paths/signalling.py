@@ -18,11 +18,11 @@ from cis.discovery.tags import Tags, slot_of
 from cis.errors import CisError, Fault, PeerFault, Unavailable
 from cis.model import NodeId
 from cis.net import Connection, Stream
-from cis.net.rate import Rates
 from cis.node.finding.announcing import DiscoveryKeys
 from cis.node.home.local import LocalNode
 from cis.node.streams.links import PeerLink
 from cis.node.streams.paces import FORWARDS_BURST, FORWARDS_PER_S, Tally
+from cis.rate import Rates
 from cis.trust.acl import Access, Mode
 from cis.trust.beacons import beacon_slot, beacon_tag
 from cis.trust.signals import NONCE_LENGTH, TAG_LENGTH, open_signal, seal_signal, tag_in

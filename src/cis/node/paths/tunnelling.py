@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from cis.errors import CisError, Unavailable
 from cis.model import NodeId
 from cis.net.paths import Carrier, Path
-from cis.net.rate import Rates
 from cis.node.streams.paces import OFFERS_BURST, OFFERS_PER_S, Tally
+from cis.rate import Rates
 from cis.reach.transports import TUNNEL, Channel, NoPath, Take, Transport
 from cis.trust.sealing import Entropy
 from cis.wire.signals import REASON_MAX, WAYS_MAX, Meet, Refuse, Signal, Waits, Way

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from cis.errors import PeerFault
 from cis.model import NodeId
-from cis.net.rate import Bucket, Rates
+from cis.rate import Bucket, Rates
 from cis.wire.bulletins import decode_bulletin
 from cis.wire.messages import is_segment
 from cis.wire.segment import author_of

@@ -65,9 +65,9 @@ class Rates(Generic[Key]):
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def take(self, key: Key, now: float) -> bool:
-        """Take a token of the key's if there is one."""
-        return self._of(key).take(1.0, now)
+    def take(self, key: Key, now: float, cost: float = 1.0) -> bool:
+        """Take tokens of the key's if there are as many."""
+        return self._of(key).take(cost, now)
 
     def spend(self, key: Key, now: float, cost: float = 1.0) -> float:
         """Take tokens of the key's, into debt if need be; returns in how many seconds none will be owed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cis.net.rate import Bucket, Rates
+from cis.rate import Bucket, Rates
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
@@ -34,6 +34,7 @@ def test_keys_spend_their_own_and_the_longest_unused_is_forgotten() -> None:
     assert len(rates) == 0
     assert rates.take("a", 0.0)
     assert not rates.take("a", 0.0)
+    assert not rates.take("b", 0.0, 1.5)
     assert rates.take("b", 0.0)
     assert rates.spent("a", 0.0)
     rates.spend("c", 0.0)
