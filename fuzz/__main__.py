@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fuzz.corpus import keep
 from fuzz.hunting import Hunt, hunt, is_guided
+from fuzz.page import page_of
 from fuzz.registry import find, targets
 from fuzz.target import Target
 
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         hunts.append(_hunted(target, asked))
         if asked.keep:
             keep(target)
+    if asked.figures:
+        words = " ".join(sys.argv[1:] if arguments is None else arguments)
+        (asked.figures / "fuzz.md").write_text(page_of(hunts, f"make fuzz ARGS='{words}'"), encoding="utf-8")
     if asked.json:
         print(json.dumps([{**asdict(one), "per_s": round(one.per_s, 1)} for one in hunts], default=str, indent=1))
     return 1 if any(one.said for one in hunts) else 0
@@ -72,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--replay", type=Path, nargs="+", metavar="FILE", help="try these inputs alone")
     parser.add_argument("--keep", action="store_true", help="keep the smallest new finds in fuzz/corpus")
     parser.add_argument("--list", action="store_true", help="name the targets, and what each must hold")
+    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="write fuzz.md there")
     parser.add_argument("--json", action="store_true", help="print figures as JSON")
     return parser
 

@@ -77,7 +77,8 @@ def test_a_planted_defect_is_found_written_down_and_found_again(
         FRAGILE.try_one(found.crash.read_bytes())
     monkeypatch.setattr("fuzz.__main__.find", lambda _: FRAGILE)
     monkeypatch.setattr("fuzz.__main__.is_guided", lambda: False)
-    assert main(["planted.fragile", "--runs", "100000"]) == 1
+    assert main(["planted.fragile", "--runs", "100000", "--figures", str(tmp_path)]) == 1
+    assert "**Found** by planted.fragile" in (tmp_path / "fuzz.md").read_text(encoding="utf-8")
     assert f"python -m fuzz planted.fragile --replay {tmp_path}" in capsys.readouterr().out
 
 
