@@ -25,7 +25,7 @@ from cis.errors import StoreError
 from cis.model import Kind, parse_did
 from cis.node.core.events import Sighted
 from cis.node.driver import Driver, NodeOptions
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.peers import Target
 from cis.store.author import Write

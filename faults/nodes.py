@@ -24,7 +24,7 @@ import msgspec
 from cis.model import did_of
 from cis.node.driver import Driver, NodeOptions
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.wire.membership import Role
 from faults.child import Orders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -31,16 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
         return _replay(chosen[0], asked.replay)
     if not is_guided():
         print("atheris is not installed here: inputs are made blindly", file=sys.stderr)
+    if asked.figures:
+        asked.figures.mkdir(parents=True, exist_ok=True)
     hunts = []
     for target in chosen:
         hunts.append(_hunted(target, asked))
         if asked.keep:
             keep(target)
-    if asked.figures:
-        words = " ".join(sys.argv[1:] if arguments is None else arguments)
-        (asked.figures / "fuzz.md").write_text(page_of(hunts, f"make fuzz ARGS='{words}'"), encoding="utf-8")
     if asked.json:
         print(json.dumps([{**asdict(one), "per_s": round(one.per_s, 1)} for one in hunts], default=str, indent=1))
+    if asked.figures:
+        words = shlex.join(sys.argv[1:] if arguments is None else arguments)
+        (asked.figures / "fuzz.md").write_text(page_of(hunts, f"python -m fuzz {words}"), encoding="utf-8")
     return 1 if any(one.said for one in hunts) else 0
 
 

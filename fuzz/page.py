@@ -61,5 +61,5 @@ def _hours(one: Hunt) -> float:
 
 
 def _row(one: Hunt) -> str:
-    memory = f"{one.peak_mb} MB" if one.peak_mb else "-"
-    return f"| `{one.target}` | {one.inputs:,} | {one.per_s:,.0f} | {one.edges:,} | {memory} | {_hours(one):,.1f} |"
+    edges, memory = (f"{one.edges:,}", f"{one.peak_mb} MB") if one.peak_mb else ("-", "-")
+    return f"| `{one.target}` | {one.inputs:,} | {one.per_s:,.0f} | {edges} | {memory} | {_hours(one):,.1f} |"

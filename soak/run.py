@@ -18,7 +18,7 @@ import msgspec
 import cis
 from cis.api.memories.memory_schema import MemoryStats
 from cis.model import Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content

@@ -20,7 +20,7 @@ from cis.bench.node_role import NodeRole
 from cis.bench.roles import serve
 from cis.bench.writing import changesets_of_one, write_all
 from cis.model import Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.store.author import Write
 from cis.wire.content import Content
 

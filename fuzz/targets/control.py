@@ -35,7 +35,7 @@ from cis.apps.mcp import arguments, browsing, uris
 from cis.apps.mcp.entries import entry_of
 from cis.errors import PeerFault, UsageError
 from cis.model import Hlc, Kind, replica_id
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Draft, _Line
 from cis.trust.identity import Label

@@ -17,7 +17,7 @@ from cis.discovery.provider import SLOT_SECONDS
 from cis.discovery.tags import tag_of
 from cis.model import NodeId, did_of
 from cis.net.keylog import DEBUG, KEYS
-from cis.node.home.home import Home as NodeHome
+from cis.node.home.folder import Home as NodeHome
 from cis.node.home.local import LocalNode
 from cis.trust.sealing import Opener, SpaceKeys
 from cis.wire.bulletins import decode_bulletin

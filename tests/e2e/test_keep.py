@@ -11,7 +11,7 @@ from cis.api.control.client import connect
 from cis.api.membership.trust_schema import Kept, ListSpaces, SpaceInfo
 from cis.crdt import Policy
 from cis.model import Kind
-from cis.node.home.home import Home as Folder
+from cis.node.home.folder import Home as Folder
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.store.texts import digest_of, embeddable

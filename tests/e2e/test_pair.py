@@ -22,7 +22,7 @@ from cis.discovery.address import split_endpoint
 from cis.model import Kind
 from cis.node.entry.burns import BurnFile
 from cis.node.finding.bootstrap import remember_peer
-from cis.node.home.home import Home as NodeHome
+from cis.node.home.folder import Home as NodeHome
 from cis.node.home.local import LocalNode, system_clock_ms
 from cis.store.author import Write
 from cis.trust.codes import BURNS_MAX

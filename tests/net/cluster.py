@@ -11,7 +11,7 @@ from cis.model import Kind
 from cis.node.core.events import Sighted
 from cis.node.driver import Driver, NodeOptions
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.peers import Target
 from cis.store.author import Write

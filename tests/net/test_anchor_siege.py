@@ -20,7 +20,7 @@ from cis.anchor import attendance, serving, strict
 from cis.anchor import line as line_module
 from cis.anchor.attendance import CLOSE_CODE
 from cis.anchor.limits import AnchorLimits
-from cis.anchor.line import open_line
+from cis.anchor.line import PINGS_BURST, open_line
 from cis.anchor.place import AnchorPlace
 from cis.anchor.protocol import (
     CHUNK_BYTES_MAX,
@@ -151,7 +151,7 @@ async def stuck(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[stri
 
 
 async def test_an_anchor_that_pings_and_reads_nothing_is_parted_with() -> None:
-    async with hostile((bytes((0x80 | PING, 125)) + bytes(125)) * 4 * ASIDE_BURST) as place:
+    async with hostile((bytes((0x80 | PING, 125)) + bytes(125)) * 4 * PINGS_BURST) as place:
         with pytest.raises(Unavailable, match="ended the connection"):
             async with asyncio.timeout(5), open_line(place) as line:
                 await line.heard()

@@ -13,7 +13,7 @@ from cis.api.peers.network import NetworkOperations
 from cis.api.peers.network_schema import SyncNow
 from cis.model import Kind
 from cis.node.home.local import LocalNode
-from cis.node.streams.recovery import bodies_missing
+from cis.node.recovery import bodies_missing
 from cis.store.audit import unheld_bodies
 from cis.store.audit_check import check_space
 from cis.store.author import Write

@@ -11,8 +11,8 @@ from cis.discovery.static import StaticPeer, StaticPeers
 from cis.gossip.config import GossipConfig, ViewConfig
 from cis.model import NodeId
 from cis.node import meeting
-from cis.node.bulletins.contacts import Contacts
 from cis.node.driver import Driver
+from cis.node.finding.contacts import Contacts
 from cis.node.finding.records import RecordShelf
 from cis.wire.gossip import ForwardJoin, GossipMessage, Shuffle, ShuffleAnswer
 from tests.net.cluster import cluster, meet, running, until

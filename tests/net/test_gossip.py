@@ -18,7 +18,7 @@ from cis.node.core.overlay import NEIGHBOURS_MAX
 from cis.node.core.pool import PoolLimits
 from cis.node.driver import Driver
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.streams import gossiping
 from cis.node.streams.gossiping import GossipOut

@@ -19,7 +19,7 @@ from cis.node.core import events
 from cis.node.core.dialling import FOREIGN_DIALS_PER_MINUTE, Dialling
 from cis.node.core.table import LINKS_PER_NODE_MAX, Link, LinkTable
 from cis.node.entry import greeting
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.streams import paces
 from cis.node.streams.paces import STREAM_UNITS_BURST, Pace, Tally

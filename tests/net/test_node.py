@@ -19,7 +19,7 @@ from cis.node.driver import Driver
 from cis.node.entry import greeting, joining
 from cis.node.entry.greeting import greet_as_dialler
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store import author
 from cis.store.author import Write

@@ -15,7 +15,7 @@ from cis.node.driver import Driver
 from cis.node.entry import pairing
 from cis.node.entry.joining import join, move_into
 from cis.node.entry.pairing import Desk, Paired, Terms
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.trust import HandshakeKey, Local, Membership
 from cis.trust.codes import BURNS_MAX, Code

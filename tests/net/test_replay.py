@@ -14,7 +14,7 @@ from cis.model import Kind
 from cis.net import Certificate, Connection, Endpoint, Stream
 from cis.node.driver import Driver
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.trust.bulletins import Told, seal_bulletin

@@ -15,10 +15,10 @@ from cis.node import meeting
 from cis.node.bulletins.topics import CHANGES, Verdict
 from cis.node.core.events import PartingAsked
 from cis.node.driver import Driver
+from cis.node.entry import appeals
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
-from cis.node.streams import appeals
 from cis.peers import Target
 from cis.store.author import Write
 from cis.trust import Identity

@@ -26,7 +26,7 @@ from cis.node.entry import rooms
 from cis.node.entry.joining import move_into
 from cis.node.entry.pairing import Desk, Paired, Terms
 from cis.node.entry.rooms import RoomConversation
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.trust.codes import BURNS_MAX, Code
 from cis.wire.membership import Role

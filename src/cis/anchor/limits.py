@@ -1,8 +1,8 @@
 """How much one connection, one address, and all together may take of an anchor.
 
 An address is an IPv4 address or a network of 64 bits, since whoever has one IPv6 address has them all. What comes at a
-rate is paid for from a bucket that refills (`cis.rate`); the buckets of addresses not heard of lately are forgotten, as
-they are full again.
+rate is paid for from a bucket that refills (`cis.rate`); of more than `ADDRESSES_MAX` addresses the one
+used longest ago is forgotten, and begins with a full bucket should it come again.
 """
 
 from __future__ import annotations
@@ -104,8 +104,14 @@ class AddressRates:
         self.refused = dict.fromkeys(self._rates, 0)
 
     def take(self, name: str, address: str, amount: float, now: float) -> bool:
-        """Pay from the address's bucket of that name; an amount below 0 is given back."""
+        """Pay from the address's bucket of that name."""
         if self._rates[name].take(address, now, amount):
             return True
         self.refused[name] += 1
         return False
+
+    def is_spent(self, name: str, address: str, now: float) -> bool:
+        """Tell whether nothing is left in that bucket, which then counts as refused."""
+        spent = self._rates[name].spent(address, now)
+        self.refused[name] += spent
+        return spent

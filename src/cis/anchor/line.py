@@ -50,7 +50,7 @@ OPEN_S = 10.0
 ANSWER_S = 10.0
 PING_S = 20.0
 CLOSE_S = 1.0
-PINGS_PER_S, PINGS_BURST = 2.0, 60.0
+PINGS_PER_S, PINGS_BURST = 2, 60
 """An anchor pings three times a minute; each ping has to be answered, which takes memory until the answer is read."""
 UNASKED_MAX = 64
 """Messages that wait to be read; beyond it no more are taken from the socket."""

@@ -31,8 +31,8 @@ _UNKNOWN = b"\0\0\x04\x14Unknown Attribute\0\0\0"
 _KNOWN = frozenset({0x0006, 0x0008, 0x0020, 0x0024, 0x0025})
 """Attributes that must be understood, and make no difference to who only wants its address."""
 _MUST_KNOW_BELOW = 0x8000
-PER_S, BURST = 10.0, 60.0
-"""Answers to one address."""
+ANSWERS_PER_S, ANSWERS_BURST = 10.0, 60.0
+"""To one address."""
 
 
 def answer_to(data: bytes, host: str, port: int) -> bytes | None:
@@ -79,7 +79,7 @@ def _xored(host: str, port: int, transaction: bytes) -> bytes:
 class _Responder(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.answered = 0
-        self._rates = address_rates(PER_S, BURST)
+        self._rates = address_rates(ANSWERS_PER_S, ANSWERS_BURST)
         self._transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override] # as asyncio gives it

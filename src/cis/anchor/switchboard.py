@@ -160,12 +160,12 @@ class Switchboard:
 
     def token_problem(self, token: str, address: str, now: float) -> str | None:
         """Return why a token from there lets nobody in, if so; wrong ones are counted, and guessing is cut short."""
-        if not self.rates.take("tokens", address, 1, now):
+        if self.rates.is_spent("tokens", address, now):
             return "too many wrong tokens from this address: try again in a minute"
-        if not any(hmac.compare_digest(token.encode(), one) for one in self._tokens):
-            return "it wants an access token, and this is none of its own (p2p.cloud_anchor.token)"
-        self.rates.take("tokens", address, -1, now)
-        return None
+        if any(hmac.compare_digest(token.encode(), one) for one in self._tokens):
+            return None
+        self.rates.take("tokens", address, 1, now)
+        return "it wants an access token, and this is none of its own (p2p.cloud_anchor.token)"
 
     def connect(self, host: str, authority: str, now: float) -> Party:
         """Let a connection in from an address, made to this name of the anchor; `Denied` where there are too many."""

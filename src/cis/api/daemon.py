@@ -68,7 +68,7 @@ from cis.discovery.address import join_endpoint, split_endpoint
 from cis.errors import CisError, Unavailable, UsageError
 from cis.node.driver import Driver
 from cis.node.entry.joining import Admitted, move_into
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.home.unlocking import unlock
 from cis.node.process import prepare_process

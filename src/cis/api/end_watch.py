@@ -15,7 +15,7 @@ from cis.api.ending import SYNCED, Ended, Facts, Row, Terms, judge, waits_for_mo
 from cis.api.peers.sync_status import ask
 from cis.errors import Unavailable
 from cis.node.core import events
-from cis.node.finding.finding import place_of
+from cis.node.finding.finder import place_of
 from cis.node.streams.comparing import own_vectors
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Self
 
 from cis.api.control.protocol import plain
 from cis.errors import CisError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode, default_name
 from cis.node.home.renamed import Renamed
 from cis.trust import Identity, check_name

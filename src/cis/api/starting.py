@@ -19,7 +19,7 @@ from cis.api.loading import loading
 from cis.api.peers.bootstrap_telling import Telling
 from cis.api.peers.network_schema import GetStatus, NodeStatus, StopNode
 from cis.errors import CisError, TimedOut, Unavailable, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.passphrases import FILE_VARIABLE, VARIABLE
 
 START_S = 30.0

@@ -12,7 +12,7 @@ from cis.model import parse_did
 from cis.net import Certificate, Connection, Endpoint
 from cis.node.entry.greeting import greet_as_dialler
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.trust import HandshakeKey, Local, parse_ticket
 

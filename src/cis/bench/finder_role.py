@@ -16,7 +16,7 @@ from cis.discovery.provider import Provider
 from cis.model import did_of
 from cis.node.core import events
 from cis.node.driver import Driver, NodeOptions
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 ANNOUNCED_S = 60.0

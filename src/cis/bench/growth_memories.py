@@ -17,7 +17,7 @@ from cis.bench.search_data import asked
 from cis.bench.sync import bench_sync
 from cis.bench.workload import Workload, key_of
 from cis.bench.writing import write_one_by_one
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 TIMES = 100

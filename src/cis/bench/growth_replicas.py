@@ -14,7 +14,7 @@ from cis.bench.two_nodes import CONNECT_S, found_cluster, run_both
 from cis.bench.workload import key_of
 from cis.bench.writing import write_all, write_one_by_one
 from cis.model import Dot, Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content

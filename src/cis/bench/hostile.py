@@ -9,7 +9,7 @@ from typing import Any
 
 from cis.bench.figures import BenchFailed, percentile, say
 from cis.bench.pair import Child
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 
 _MARGIN_S = 120.0
 _SETTLE_S = 60.0

@@ -14,7 +14,7 @@ from cis.errors import CisError
 from cis.model import parse_did
 from cis.net import Certificate, Endpoint
 from cis.node.entry.greeting import reach
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.peers import Target
 from cis.trust.bulletins import Told, seal_bulletin

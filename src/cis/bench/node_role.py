@@ -18,7 +18,7 @@ from cis.bench.writing import changesets_of_one, embedding, pages_written, write
 from cis.model import did_of, parse_did
 from cis.node.driver import Driver, NodeOptions
 from cis.node.entry.joining import join
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.process import prepare_process
 from cis.peers import Target

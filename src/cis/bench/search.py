@@ -21,7 +21,7 @@ from cis.bench.figures import BenchFailed, percentile, ratio, say
 from cis.bench.search_data import MODEL, SearchData
 from cis.bench.settled import settle
 from cis.bench.writing import write_all
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 HITS = 10

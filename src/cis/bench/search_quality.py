@@ -23,7 +23,7 @@ from cis.api.memories.embedding_schema import Reindex
 from cis.api.memories.memory_schema import Mode, SearchMemories, SetMemory
 from cis.bench.figures import BenchFailed
 from cis.embedding.choosing import EmbeddingOptions, embedder_of
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 Kind = Literal["paraphrase", "exact", "mixed", "short", "form", "alike"]

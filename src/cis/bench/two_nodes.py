@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cis.bench.pair import Child
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 
 CONNECT_S = 600.0
 

@@ -21,7 +21,7 @@ from cis.bench.figures import BenchFailed, median, ratio, say
 from cis.bench.workload import Workload
 from cis.bench.writing import changesets_of_one, write_all
 from cis.model import ReplicaId, node_of
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.log import LogReader
 from cis.trust.signing import CHANGESET_LABEL, verify

@@ -33,6 +33,7 @@ from cis.node.core.table import LINKS_PER_NODE_MAX
 from cis.node.examining import Examiner
 from cis.node.finding.bootstrap import Bootstrap, order_of_recall
 from cis.node.freshness import Freshness
+from cis.node.holding import Holding
 from cis.node.home.local import LocalNode
 from cis.node.meeting import Around, Meeting
 from cis.node.paths import outreach
@@ -40,8 +41,7 @@ from cis.node.paths.describing import Describing
 from cis.node.paths.measuring import Measuring
 from cis.node.paths.outreach import Outreach, Terms
 from cis.node.paths.signalling import Signpost
-from cis.node.streams.holding import Holding
-from cis.node.streams.recovery import Recovery
+from cis.node.recovery import Recovery
 from cis.node.upkeep import Upkeep
 from cis.peers import PeerBook, Target
 from cis.reach.options import ReachOptions

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, NoReturn
 from cis.errors import CisError, Denied, Fault, PeerFault
 from cis.model import Candidate, NodeId
 from cis.net import Connection, ConnectionLost, Endpoint
-from cis.node.bulletins.contacts import Contacts
 from cis.node.core import events
 from cis.node.core.dialling import UNWANTED_PAUSE_S
 from cis.node.core.events import LinkId
+from cis.node.entry.appeals import Appeals
 from cis.node.entry.greeting import NO_KEY_FITS, first_frame, reach_by, welcome
 from cis.node.entry.joining import serve_join
 from cis.node.entry.pairing import Desk
-from cis.node.finding.finding import Finder, Problems, place_of
+from cis.node.entry.quarantine import Quarantine
+from cis.node.finding.contacts import Contacts
+from cis.node.finding.finder import Finder, Problems, place_of
 from cis.node.finding.records import targets_in
 from cis.node.home.local import LocalNode
 from cis.node.home.recording import TOLD_OF_REMOVAL
 from cis.node.paths.trying import Try, Trying
-from cis.node.streams.appeals import Appeals
 from cis.node.streams.links import PeerLink, Surroundings
 from cis.node.streams.paces import Tally
-from cis.node.streams.quarantine import Quarantine
 from cis.peers import Target
 from cis.peers.peer import ICE
 from cis.trust import KeyUsed

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from cis.node.core import events
-
-if TYPE_CHECKING:
-    from cis.node.driver import Driver, NodeOptions
-
+from cis.node.driver import Driver, NodeOptions
 
 TUNABLE = ("sync_interval_s", "collects", "limits", "bandwidth", "pool", "links_per_node", "ban_s")
 """The options that a running node can take up."""

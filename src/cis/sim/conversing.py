@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from cis.errors import CisError, Fault, PeerFault
 from cis.model import Candidate, NodeId
-from cis.node.bulletins.contacts import Contacts
 from cis.node.core import events
+from cis.node.finding.contacts import Contacts
 from cis.node.finding.records import RecordShelf, targets_in
 from cis.node.streams.links import BLAMELESS
 from cis.peers import Target

@@ -1,4 +1,4 @@
-"""Bodies that a session left out are asked of other members, by an audit, as `cis.node.streams.recovery` does."""
+"""Bodies that a session left out are asked of other members, by an audit, as `cis.node.recovery` does."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cis.errors import PeerFault
 from cis.node.core import events
-from cis.node.streams.appeals import PAUSE_S
+from cis.node.entry.appeals import PAUSE_S
 from cis.peers import Target
 from cis.sim.conversing import number_at
 from cis.sim.network import LinkProfile, Network
@@ -64,7 +64,7 @@ class Ways:
         node.later(round_trip_s, lambda: self._connect(node, other, target))
 
     def _hear(self, judge: SimNode, removed: SimNode) -> None:
-        """Let a removed admin show its entries, once in a while, as `cis.node.streams.appeals` does."""
+        """Let a removed admin show its entries, once in a while, as `cis.node.entry.appeals` does."""
         now, place = self._network.kernel.now, (judge.number, removed.number)
         if removed.id in judge.cluster.former_admins() and now >= self._deaf_until.get(place, 0.0):
             self._deaf_until[place] = now + PAUSE_S

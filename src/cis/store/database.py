@@ -54,14 +54,11 @@ def open_database(path: Path, key: bytes, layout: Layout) -> apsw.Connection:
         if not path.exists():
             path.touch(mode=0o600)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
+        with closed_on_failure(connection):
             _unlock(connection, key)
             _require_ours(connection, path, layout)
             _tune_writer(connection, layout)
             _migrate(connection, layout)
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
 
@@ -69,14 +66,21 @@ def open_reader(path: Path, key: bytes) -> apsw.Connection:
     """Open an existing file for reading only, on a connection of its own."""
     with translated(path):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
+        with closed_on_failure(connection):
             _unlock(connection, key)
             connection.execute("PRAGMA query_only = ON")
             connection.execute("PRAGMA cache_size = -32768")
-        except BaseException:
-            connection.close()
-            raise
         return connection
+
+
+@contextlib.contextmanager
+def closed_on_failure(connection: apsw.Connection) -> Iterator[None]:
+    """Close a connection that was opened for nothing, where what comes next raises."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 RESTING_CACHE_BYTES = 2 << 20
@@ -105,7 +109,7 @@ def fetch(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ())
         raise _store_error(Path(connection.filename), error) or error from None
 
 
-def value(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> Any:  # noqa: ANN401 - as stored
+def fetch_one(connection: apsw.Connection, query: str, bindings: Sequence[Any] = ()) -> Any:  # noqa: ANN401 - as stored
     """Return the first column of the first row, None where there is no row; errors as in `translated`."""
     rows = fetch(connection, query, bindings)
     return rows[0][0] if rows else None

@@ -19,7 +19,16 @@ from cis.errors import StoreError, TimedOut
 from cis.model import MemoryId, SpaceId, node_of
 from cis.model.change import SEQ_BITS
 from cis.store.compacting import compact_index
-from cis.store.database import IndexDamaged, fetch, give_back, one_state, open_reader, transaction, translated
+from cis.store.database import (
+    IndexDamaged,
+    closed_on_failure,
+    fetch,
+    give_back,
+    one_state,
+    open_reader,
+    transaction,
+    translated,
+)
 from cis.store.errands import CLOSED, Errands
 from cis.store.index_file import forget_some, make_index, open_index
 from cis.store.indexing import Indexing, LocalVector, keep_local, want
@@ -103,19 +112,18 @@ class Indexer:
         self._keys_changed = False
         self._lost = False
         self._damaged_at = -inf
-        try:
+        with closed_on_failure(self._source):
             self._begin(open_index)
-        except BaseException:
-            self._source.close()
-            raise
         self._thread = threading.Thread(target=self._serve, name="cis-index", daemon=True)
         self._thread.start()
 
     def _begin(self, opener: Callable[..., apsw.Connection]) -> None:
         place = self._place
-        self._connection = opener(place.index, place.key, place.replica, self._source)
-        self._indexing = Indexing(self._connection, self._reader, self._keys, node_of(place.replica))
-        rows = fetch(self._connection, "SELECT journal, rebuilt, forgotten FROM progress")
+        connection = opener(place.index, place.key, place.replica, self._source)
+        with closed_on_failure(connection):
+            self._indexing = Indexing(connection, self._reader, self._keys, node_of(place.replica))
+            rows = fetch(connection, "SELECT journal, rebuilt, forgotten FROM progress")
+        self._connection = connection
         done, self._rebuilt, forgotten = rows[0]
         self.done: int = done
         """the last row of the journal that is not needed here any more"""
@@ -151,7 +159,8 @@ class Indexer:
             if self._lost:
                 raise _behind("being made anew")
             connection = open_reader(self._place.index, self._place.key)
-            fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")  # opens the journal beside it, too
+            with closed_on_failure(connection):
+                fetch(connection, "SELECT 1 FROM sqlite_schema LIMIT 1")  # opens the journal beside it, too
             return connection
 
     def keep(self, vectors: Sequence[LocalVector]) -> Future[Any]:

@@ -13,7 +13,7 @@ from cis.crdt import Policy, Shape, View, alive, view
 from cis.model import Change, Dot, Hlc, Kind, MemoryId, ReplicaId, SpaceId, VersionVector, hlc_ms
 from cis.model.change import BODILESS, SEQ_BITS, VALUELESS
 from cis.model.ids import MEMORY_ID_LENGTH
-from cis.store.database import fetch, value
+from cis.store.database import fetch, fetch_one
 from cis.store.names import Name, decode_name
 from cis.store.replicas import rid_of
 from cis.store.rows import Rows, Stored
@@ -184,7 +184,7 @@ class Reader:
 
     def space_number(self, space: SpaceId) -> int | None:
         """Return the number of a space, None where the store has none of it."""
-        number: int | None = value(self.connection, "SELECT no FROM space WHERE id=?", (space,))
+        number: int | None = fetch_one(self.connection, "SELECT no FROM space WHERE id=?", (space,))
         return number
 
     def memories(self, space: SpaceId) -> list[MemoryId]:
@@ -220,7 +220,7 @@ class Reader:
 
     def owes(self, space: SpaceId) -> bool:
         """Tell whether a floor was taken over from a peer, and whole states were not compared since all below came."""
-        return value(self.connection, "SELECT 1 FROM meta WHERE name = ?", (owing(space),)) is not None
+        return fetch_one(self.connection, "SELECT 1 FROM meta WHERE name = ?", (owing(space),)) is not None
 
     def link_at(self, space: SpaceId, replica: ReplicaId, seq: int) -> bytes | None:
         """Return the link a log has after that number; None where no changeset held ends there."""
@@ -229,7 +229,7 @@ class Reader:
             "FROM changeset WHERE rid <= (r.no << ?4) + ?3) WHERE s.id = ?1 AND r.id = ?2 "
             "AND c.rid + length(c.hashes) / 32 - 1 = (r.no << ?4) + ?3"
         )
-        link: bytes | None = value(self.connection, query, (space, replica, seq, SEQ_BITS))
+        link: bytes | None = fetch_one(self.connection, query, (space, replica, seq, SEQ_BITS))
         return link
 
     def state_hash(self, space: SpaceId) -> bytes:
@@ -260,7 +260,7 @@ class Reader:
 
     def latest_hlc(self, clock: str) -> Hlc:
         """Return the greatest stamp of a clock, to restart it from."""
-        stored = value(self.connection, "SELECT value FROM meta WHERE name = ?", (clock,))
+        stored = fetch_one(self.connection, "SELECT value FROM meta WHERE name = ?", (clock,))
         return Hlc(int.from_bytes(stored, "big") if stored else 0)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cis.errors import StoreError
 from cis.model import Hlc, MemoryId, ReplicaId, SpaceId
-from cis.store.database import INDEX_NAME, fetch, open_reader, queried, translated
+from cis.store.database import INDEX_NAME, fetch, open_reader, queried
 from cis.store.fetched import Fetched
 from cis.store.read import Holdings, Reader, holdings
 from cis.store.texts import digest_of, embeddable
@@ -145,7 +145,7 @@ class Reading:
     @contextlib.contextmanager
     def _index_as_it_is(self) -> Iterator[apsw.Connection]:
         """Yield a connection to index.db, however far that has come."""
-        with self._index_guard, translated(self._index_path):
+        with self._index_guard, queried(self._index_path):
             made = self._indexer.remade
             if self._index is not None and made != self._index_made:
                 self._index.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cis.api.embedded import EmbeddedNode
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from tests.unit.api.clocks import Clock
 

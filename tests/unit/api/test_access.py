@@ -12,7 +12,7 @@ from cis.api.membership.access import PATTERNS_MAX, AccessOperations, acl_of
 from cis.api.membership.trust_schema import AccessEdited, EditAccess, SetAccessMode
 from cis.errors import UsageError
 from cis.model import NodeId
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.trust.acl import Acl, Mode
 
 OWN = NodeId(b"o" * 32)

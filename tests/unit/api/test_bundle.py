@@ -17,7 +17,7 @@ from cis.api.membership.trust_schema import CreateSpace
 from cis.api.memories.memory_schema import SetMemory
 from cis.errors import UsageError
 from cis.model import did_of
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from tests.unit.api.test_trusting import Cluster
 

@@ -25,7 +25,7 @@ from cis.api.peers.network_schema import NodeStatus
 from cis.api.peers.reach_notes import notes_of
 from cis.api.peers.reach_schema import ReachStatus
 from cis.errors import UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 SOUND = ReachStatus(

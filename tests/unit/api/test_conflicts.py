@@ -25,7 +25,7 @@ from cis.api.memories.memory_schema import (
 from cis.crdt import Policy
 from cis.errors import CisError, UsageError
 from cis.model import Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write, Written
 from cis.wire.content import Content, Form

@@ -20,7 +20,7 @@ from cis.api.health.doctor_schema import TrustFacts
 from cis.api.health.exposure import listening_tcp
 from cis.api.peers.network_schema import NodeStatus
 from cis.errors import UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.trust.keyfile import KeyringLock, StoredIdentity, read_identity
 

@@ -21,7 +21,7 @@ from cis.api.memories.indexing import IndexOperations
 from cis.embedding.choosing import EmbeddingOptions
 from cis.errors import Unavailable
 from cis.model import Kind, NodeId
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write, Written
 from cis.store.keeping import Keep, set_keep

@@ -13,7 +13,7 @@ from cis.api.health.doctor import Scene
 from cis.api.peers.providing import libp2p_of, providers_of
 from cis.discovery.libp2p.provider import Libp2pProvider
 from cis.errors import UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 
 ENTRY = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWKnDdG3iXw9eTFijk3EWSunZcFi54Zka4wmtqtt6rPxc8"
 

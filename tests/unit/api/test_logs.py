@@ -15,7 +15,7 @@ from cis.api.telemetry.log_limits import KEYS_MAX, LINES_MAX, LineLimit
 from cis.api.telemetry.logs import Form, formatter, log_counts, set_up_logging
 from cis.api.text import redacted
 from cis.errors import UsageError
-from cis.node.finding.finding import Problems
+from cis.node.finding.finder import Problems
 
 LOGGERS = ("cis", *(name for names in AREAS.values() for name in names))
 

@@ -39,7 +39,7 @@ from cis.api.memories.memory_schema import (
 from cis.api.peers.network_schema import GetStatus, ListPeers
 from cis.errors import Changed, Unavailable, UsageError
 from cis.model import Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content, Form

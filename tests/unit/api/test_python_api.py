@@ -26,7 +26,7 @@ from cis.api.memories.watching import Feed, WatchOperations
 from cis.api.peers.network_schema import PeerInfo
 from cis.api.python import remote
 from cis.api.python.values import peer_of
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 PATIENCE_S = 20.0

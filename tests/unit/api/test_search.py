@@ -19,7 +19,7 @@ from cis.api.memories.search_options import SearchOptions
 from cis.embedding.choosing import EmbeddingOptions
 from cis.embedding.embedder import Embedder
 from cis.errors import Unavailable, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from tests.unit.api.clocks import Clock
 from tests.unit.api.embedders import DIMENSIONS, Senses

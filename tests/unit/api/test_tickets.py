@@ -12,7 +12,7 @@ from cis.api.membership.trust_schema import CancelTicket, ListTickets
 from cis.api.peers.network_schema import GetStatus
 from cis.errors import PeerFault, UsageError
 from cis.model import NodeId
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.home.recording import TOLD_OF_REMOVAL
 from cis.trust import Identity, Ticket

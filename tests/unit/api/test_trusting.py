@@ -28,7 +28,7 @@ from cis.api.membership.trust_schema import (
 )
 from cis.api.memories.memory_schema import GetMemory, ListMemories, MemoryStats, SearchMemories, SetMemory
 from cis.errors import Denied, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.trust import Identity, Membership
 from cis.trust.recovery import recovery_text

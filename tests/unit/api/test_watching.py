@@ -23,7 +23,7 @@ from cis.api.memories.watching import RANGES_MAX, Feed, WatchOperations
 from cis.crdt import Policy
 from cis.errors import CisError, Unavailable
 from cis.model import Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.wire.content import Content, Form

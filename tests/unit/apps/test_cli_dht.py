@@ -13,7 +13,7 @@ from cis.api.health.checkup import HEALTH
 from cis.api.health.doctor import CHECKS, Scene
 from cis.api.peers.network_schema import NodeStatus
 from cis.apps.cli.main import run
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 
 STATUS = NodeStatus(
     running=True, name="a", did="", cluster="", role="admin", home="", version="1", members=(), memories=0

@@ -22,7 +22,7 @@ from cis.bench.update import bench_update
 from cis.bench.workload import Workload
 from cis.bench.write import bench_write
 from cis.errors import UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 
 

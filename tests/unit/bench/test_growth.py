@@ -22,7 +22,7 @@ from cis.bench.growth_plots import plot_growth
 from cis.bench.sync import SyncResult
 from cis.bench.workload import Workload
 from cis.errors import UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from tests.unit.bench.made import SYNC, WRITE
 

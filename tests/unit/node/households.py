@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.trust import ClusterKeys, Membership
 from cis.wire.joining import JoinRequest

@@ -16,7 +16,7 @@ from cis.model import NodeId, did_of
 from cis.node.finding import bootstrap as room
 from cis.node.finding.bootstrap import BAD_KEPT_MAX, PEERS_KEPT_MAX, Bootstrap, remember_peer
 from cis.node.finding.bootstrap_file import ADDRESSES_KEPT_MAX
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.peers import PeerBook, State, Target
 from cis.peers.peer import BY_USER
 from cis.peers.shelf import KEPT_S

@@ -12,7 +12,7 @@ from cis.errors import CisError, Denied, Fault, PeerFault, StoreError, UsageErro
 from cis.model import Kind, SpaceId, replica_id
 from cis.node.entry.joining import BATCH_BYTES_MAX, _granted
 from cis.node.finding.announcing import FORMER_KEYS_MS, discovery_keys
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.membership import cluster as cluster_room
 from cis.node.membership.cluster import RENEW_FIRST, Changed

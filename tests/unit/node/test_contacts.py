@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from cis.model import Candidate
-from cis.node.bulletins.contacts import READ_KEPT_MAX, Contacts
+from cis.node.finding.contacts import READ_KEPT_MAX, Contacts
 from cis.trust.records import RECORD_LIFE_MS, sign_record
 from cis.wire.gossip import Disconnect, ForwardJoin, Join, Shuffle, ShuffleAnswer
 from tests.unit.trust.cluster import NOW_MS, Cluster, identity

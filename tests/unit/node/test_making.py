@@ -11,7 +11,7 @@ from cis.api.setup import create_node
 from cis.errors import CisError, StoreError, UsageError
 from cis.model import Kind
 from cis.node.home import local as making
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.store.author import Write
 from cis.trust import load_identity

@@ -10,7 +10,7 @@ import pytest
 from cis.crdt import Policy
 from cis.model import Kind, SpaceId
 from cis.node.home import moving
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.home.renamed import Renamed
 from cis.store import author

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cis.model import NodeId
-from cis.node.finding import finding
-from cis.node.finding.finding import KEPT_S, PROBLEMS_MAX, Problems
+from cis.node.finding import finder
+from cis.node.finding.finder import KEPT_S, PROBLEMS_MAX, Problems
 
 ANA, BOB = NodeId(b"a" * 32), NodeId(b"b" * 32)
 
@@ -24,7 +24,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(finding, "time", made)
+    monkeypatch.setattr(finder, "time", made)
     return made
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from cis.errors import Fault, PeerFault
 from cis.model import Kind, NodeId
+from cis.node import recovery as recovery_module
 from cis.node.home.local import LocalNode
-from cis.node.streams import recovery as recovery_module
+from cis.node.recovery import ASKED_AGAIN_S, PAUSE_S, Recovery
 from cis.node.streams.links import PeerLink
-from cis.node.streams.recovery import ASKED_AGAIN_S, PAUSE_S, Recovery
 from cis.store.author import Write
 from cis.wire.content import Content
 from tests.unit.node.households import close, household

@@ -8,7 +8,7 @@ import pytest
 
 from cis.errors import StoreError, UsageError
 from cis.model import Kind
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.home.restoring import gather, restore, restore_alone
 from cis.node.home.unlocking import unlock

@@ -8,7 +8,7 @@ import pytest
 
 from cis.model import Kind, SpaceId, VersionVector
 from cis.node.bulletins.stability import Stability
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode
 from cis.node.streams.syncing import StoreIndex
 from cis.store.author import Write

@@ -10,7 +10,7 @@ import pytest
 
 from cis.model import NodeId
 from cis.net.paths import Path
-from cis.node.paths.paths import ATTEMPTS_PER_NODE_MAX, NODES_MAX, Attempt, Attempts, kind_of
+from cis.node.paths.facts import ATTEMPTS_PER_NODE_MAX, NODES_MAX, Attempt, Attempts, kind_of
 from cis.node.paths.trying import GIVEN_UP, Trying
 
 PEER = NodeId(b"p" * 32)

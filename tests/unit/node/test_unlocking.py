@@ -13,7 +13,7 @@ from keyring.errors import KeyringLocked
 
 from cis.api.membership.keys import protect, show_key
 from cis.errors import Denied, StoreError, Unavailable, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.passphrases import asking
 from cis.node.home.unlocking import has_keyring_key, keep_in_keyring, passphrase_to_hand_on, unlock
 from cis.trust import files

@@ -17,9 +17,9 @@ from cis.net import Connection, ConnectionLost
 from cis.net.closing import CloseReason
 from cis.node import upkeep
 from cis.node.core import events
-from cis.node.finding.finding import Problems
+from cis.node.entry.quarantine import Quarantine
+from cis.node.finding.finder import Problems
 from cis.node.home.local import LocalNode
-from cis.node.streams.quarantine import Quarantine
 from cis.node.streams.syncing import StoreIndex
 from cis.node.upkeep import Upkeep
 from cis.store.author import Write

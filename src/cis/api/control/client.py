@@ -24,7 +24,7 @@ import msgspec
 from cis.api.control.protocol import Failure, Reply, Request, error_of, reply_type
 from cis.api.loading import loading
 from cis.errors import CisError, Denied, StoreError, TimedOut, Unavailable, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 
 NO_DAEMON = "no node is running here: start it with `cis up`"
 CONNECT_S = 5.0

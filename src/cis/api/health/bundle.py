@@ -35,7 +35,7 @@ from cis.api.peers.gossip_schema import GetSyncStatus, PeerSync
 from cis.api.peers.network_schema import GetStatus, NodeStatus
 from cis.api.text import escaped, redacted
 from cis.errors import CisError, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 
 LOG_BYTES_MAX = 256 * 1024
 PACKAGE = "cis-node"

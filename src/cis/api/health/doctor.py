@@ -25,7 +25,7 @@ from cis.api.peers.network_schema import GetStatus, NodeStatus
 from cis.api.text import escaped, redacted
 from cis.api.versions import cipher_versions
 from cis.errors import CisError, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.unlocking import has_keyring_key
 from cis.trust.files import is_open
 from cis.trust.keyfile import KeyringLock, StoredIdentity, read_identity

@@ -13,7 +13,7 @@ from typing import Literal
 
 from cis.errors import CisError, StoreError, UsageError
 from cis.model import parse_did
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode, default_name
 from cis.node.home.restoring import gather, is_left, restore, restore_alone
 from cis.node.home.unlocking import forget_in_keyring, keep_in_keyring, unlock

@@ -21,7 +21,7 @@ __all__ = [
 def needs_passphrase(home: Path) -> bool:
     """Tell whether the key of a home is under a passphrase; True where there is none that could be read."""
     from cis.errors import CisError  # noqa: PLC0415 - asked only where somebody names a file
-    from cis.node.home.home import Home  # noqa: PLC0415 - as above
+    from cis.node.home.folder import Home  # noqa: PLC0415 - as above
     from cis.trust.keyfile import PassphraseLock, read_identity  # noqa: PLC0415 - as above
 
     try:

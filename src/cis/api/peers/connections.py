@@ -12,7 +12,7 @@ from cis.model import did_of
 
 if TYPE_CHECKING:
     from cis.node.driver import Driver
-    from cis.node.paths.paths import CandidateFacts, PathFacts
+    from cis.node.paths.facts import CandidateFacts, PathFacts
 
 LOSS_PACKETS_MIN = 100
 """Of fewer packets sent no share is told."""

@@ -25,7 +25,7 @@ from cis.discovery.address import join_endpoint
 from cis.errors import CisError, Fault, Unavailable, UsageError
 from cis.net import Certificate, Connection, Endpoint
 from cis.node.driver import Driver
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.reach.findings import Netcheck, ServerFinding, name_of, outlook
 from cis.reach.names import Names
 from cis.reach.options import ReachOptions, TurnServer

@@ -12,7 +12,7 @@ from cis.discovery.address import join_endpoint
 from cis.model import NodeId, SpaceId, VersionVector, did_of
 from cis.node.core.table import Link, SyncStatus
 from cis.node.driver import Driver
-from cis.node.paths.paths import PathFacts
+from cis.node.paths.facts import PathFacts
 from cis.node.streams.comparing import Vectors, own_vectors
 from cis.node.streams.links import PeerLink
 from cis.peers import Peer

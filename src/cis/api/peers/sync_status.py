@@ -9,9 +9,9 @@ from cis.errors import CisError
 from cis.model import NodeId, VersionVector, did_of
 from cis.node.core.table import SyncStatus
 from cis.node.driver import Driver
+from cis.node.recovery import bodies_missing
 from cis.node.streams.comparing import Vectors, own_vectors
 from cis.node.streams.links import PeerLink
-from cis.node.streams.recovery import bodies_missing
 from cis.trust import Member
 
 

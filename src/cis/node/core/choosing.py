@@ -7,12 +7,15 @@ beyond it, looks for one on the other side, with growing pauses, as long as it k
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.model import NodeId
 from cis.node.core.overlay import NEIGHBOURS_MAX
 from cis.peers import Peer, PeerBook
 from cis.peers.choice import drawn, one_sided
+
+if TYPE_CHECKING:
+    from random import Random
 
 BRIDGE_FIRST_S = 5.0
 BRIDGE_CEILING_S = 600.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.errors import Fault
 from cis.gossip import Gossip
@@ -25,6 +25,9 @@ from cis.node.core.table import Link, LinkTable, SyncStatus
 from cis.peers import PeerBook, Target
 from cis.trust.acl import REFUSAL
 from cis.wire.gossip import BODY_BYTES_MAX
+
+if TYPE_CHECKING:
+    from random import Random
 
 TargetsOf = Callable[[NodeId, bytes], Sequence[Target]]
 """The addresses in a member's verified record that may be dialled."""

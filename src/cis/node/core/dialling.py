@@ -7,7 +7,7 @@ more than there is room for, `cis.peers.choice` draws.
 from __future__ import annotations
 
 from collections.abc import Collection
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.discovery.address import Source
 from cis.model import NodeId
@@ -16,6 +16,9 @@ from cis.peers import PeerBook, Target
 from cis.peers.choice import drawn
 from cis.peers.peer import ICE
 from cis.rate import Bucket
+
+if TYPE_CHECKING:
+    from random import Random
 
 _HARMLESS = frozenset({Source.STATIC.value, ICE})
 """Sources of what no hint can abuse: what the user says, and what the peer itself is asked by signals."""

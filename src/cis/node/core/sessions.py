@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from random import Random
+from typing import TYPE_CHECKING
 
 from cis.model import NodeId, SpaceId
 from cis.node.core import events
 from cis.node.core.events import LinkId
 from cis.node.core.table import Link, LinkTable
 from cis.sync import Report
+
+if TYPE_CHECKING:
+    from random import Random
 
 RELAY_DELAY_S = 0.05
 """How long to gather what was learned before offering it on."""

@@ -1,1 +1,1 @@
-"""How a connection is authenticated, and how a device comes in: by a code that is shown, or by a ticket."""
+"""How a connection is authenticated, how a device comes in, and who is heard or held at the door."""

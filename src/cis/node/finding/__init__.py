@@ -1,1 +1,1 @@
-"""Where members are, and where this node says it is: providers, records, and what is kept for a restart."""
+"""Where members are, told by providers, records and other members; and where this node says it is."""

@@ -10,7 +10,7 @@ from typing import Self
 
 from cis.errors import CisError, StoreError, UsageError
 from cis.model import NodeId, SpaceId
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.moving import move_in
 from cis.node.home.recording import record_changes
 from cis.node.home.renamed import Renamed

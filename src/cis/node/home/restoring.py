@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cis.errors import StoreError, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.local import LocalNode, store_cluster, system_clock_ms
 from cis.store.database import open_reader
 from cis.store.ledger import load_cluster

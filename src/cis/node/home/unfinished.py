@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 
 from cis.errors import CisError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.store.database import fetch, open_reader
 from cis.store.ledger import load_cluster
 from cis.trust import Identity, load_identity, load_store_key

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cis.errors import CisError, Denied, StoreError, Unavailable, UsageError
-from cis.node.home.home import Home
+from cis.node.home.folder import Home
 from cis.node.home.passphrases import passphrase_of
 from cis.trust import Identity
 from cis.trust.files import refuse_open

@@ -163,7 +163,7 @@ class Cluster(Directory):
     def handshake_keys(self) -> list[HandshakeKey]:
         """Return what a dialler may prove it knows: the discovery key, a live ticket, or the key it shares with us.
 
-        Removed admins are answered too, as they may have decided something that counts (`cis.node.streams.appeals`).
+        Removed admins are answered too, as they may have decided something that counts (`cis.node.entry.appeals`).
         """
         former = (self.former(node) for node in self.former_admins()[:FORMER_ADMINS_MAX])
         heard = [*self.membership.members()[:PAIRS_MAX], *(one for one in former if one is not None)]

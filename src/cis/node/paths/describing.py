@@ -10,8 +10,8 @@ from cis.node.bulletins.presence import Tie
 from cis.node.core.core import Core
 from cis.node.core.events import LinkId
 from cis.node.core.table import Link
+from cis.node.paths.facts import CandidateFacts, PathFacts, kind_of
 from cis.node.paths.outreach import Outreach
-from cis.node.paths.paths import CandidateFacts, PathFacts, kind_of
 from cis.node.streams.links import PeerLink
 from cis.peers.places import is_local
 

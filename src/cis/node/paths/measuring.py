@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from cis.node.core import events
 from cis.node.core.core import Core
-from cis.node.paths.paths import PathFacts
+from cis.node.paths.facts import PathFacts
 
 MEASURE_S = 5.0
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cis.model import NodeId
 from cis.net import Connection
-from cis.node.paths.paths import Attempt, Attempts
+from cis.node.paths.facts import Attempt, Attempts
 
 GIVEN_UP = "given up, as there was a connection by then"
 
