@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ import pytest
 from cis.model import NodeId, did_of
 from cis.node.finding import bootstrap as room
 from cis.node.finding.bootstrap import BAD_KEPT_MAX, PEERS_KEPT_MAX, Bootstrap, remember_peer
-from cis.node.finding.bootstrap_file import ADDRESSES_KEPT_MAX
+from cis.node.finding.bootstrap_file import ADDRESSES_KEPT_MAX, Calendar
 from cis.node.home.folder import Home
 from cis.peers import PeerBook, State, Target
 from cis.peers.peer import BY_USER
@@ -284,6 +285,12 @@ def test_what_is_said_to_be_in_the_future_counts_as_now(node: Node) -> None:
     node.write({"did": did_of(PEER), "addresses": [entry]})
     (way,) = node.loaded(now=100.0).get(PEER).addresses
     assert (way.known_at, way.succeeded_at) == (100.0, 100.0)
+
+
+@pytest.mark.parametrize("year", [1, 2, 1969])
+def test_what_is_said_to_have_been_before_1970_counts_as_then_and_can_be_written_again(year: int) -> None:
+    calendar = Calendar(100.0, 1_700_000_000_000)
+    assert calendar.written(calendar.moment(datetime(year, 1, 1, tzinfo=UTC))) == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1", b"7", b'{"peers": 7}', b"\x00" * 4096, b"\xff\xfe", b"[" * 100_000])

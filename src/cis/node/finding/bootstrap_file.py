@@ -95,11 +95,11 @@ class Calendar:
     clock_ms: int
 
     def moment(self, written: datetime | None) -> float | None:
-        """Return when that was by the book's clock."""
+        """Return when that was by the book's clock: what is yet to come is now, what was before 1970 is then."""
         if written is None:
             return None
         whole = written if written.tzinfo is not None else written.replace(tzinfo=UTC)
-        return self.now - max(0.0, self.clock_ms / 1000 - whole.timestamp())
+        return self.now - max(0.0, self.clock_ms / 1000 - max(0.0, whole.timestamp()))
 
     def written(self, moment: float | None) -> datetime | None:
         """Return when that was by the calendar, to the second."""
