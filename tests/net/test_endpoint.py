@@ -10,6 +10,7 @@ import pytest
 
 from cis.errors import Fault, TimedOut, Unavailable
 from cis.net import Certificate, Connection, ConnectionLost, Endpoint, NetLimits, Refusal
+from cis.net.qh3_core import QuicCore
 from tests.net.loopback import Node, OpenNode, until
 
 
@@ -232,6 +233,26 @@ async def test_a_handler_that_fails_costs_only_its_connection(node: OpenNode) ->
     handler, b.endpoint._roster._on_accepted = b.endpoint._roster._on_accepted, fail
     assert (await (await a.dial(b)).wait_closed()).fault is Fault.INTERNAL
     b.endpoint._roster._on_accepted = handler
+    await _echo_once(await a.dial(b), await b.accepted.get())
+
+
+async def test_a_core_that_fails_costs_only_its_connection_and_nobody_is_blamed(
+    node: OpenNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = await node(), await node()
+    connection = await a.dial(b)
+    failing, poll = connection._drive.core, QuicCore.poll
+
+    def fail(core: QuicCore, now: float, most: int = 1) -> list[bytes]:
+        if core is failing:
+            raise ValueError("reserved stream is missing")
+        return poll(core, now, most)
+
+    monkeypatch.setattr(QuicCore, "poll", fail)
+    await (await connection.open_stream()).write(b"x")
+    reason = await connection.wait_closed()
+    assert (reason.fault, reason.by_peer) == (Fault.INTERNAL, False)
+    await b.accepted.get()
     await _echo_once(await a.dial(b), await b.accepted.get())
 
 

@@ -83,7 +83,7 @@ class Drive:
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - the per-peer boundary
-            _log.debug("the QUIC core raised %s on a peer's input", type(error).__name__, exc_info=error)
+            _log.debug("the QUIC core raised %s", type(error).__name__, exc_info=error)
             self._crash()
 
     @property
@@ -167,13 +167,15 @@ class Drive:
             self._driven.on_end()
 
     def _crash(self) -> None:
-        """End after the core raised; it may not even be able to say goodbye."""
-        text = "the peer sent what the core cannot read"
+        """End after the core raised; it may not even be able to say goodbye.
+
+        The peer is not blamed: where packets are lost the core raises by itself ("reserved stream is missing").
+        """
         tell = self._driven.established and self.reason is None
-        self.end(CloseReason(Fault.MALFORMED, text, by_peer=False, transport=False))
+        self.end(CloseReason(Fault.INTERNAL, "the QUIC core failed", by_peer=False, transport=False))
         try:
             if tell:
-                self.core.close(int(Fault.MALFORMED), "")
+                self.core.close(int(Fault.INTERNAL), "")
                 self._transmit()
         except Exception as error:  # noqa: BLE001 - the same boundary, on the way out
             _log.debug("and could not close: %s", type(error).__name__)

@@ -173,12 +173,16 @@ class CoreStreams:
         """Bytes of the stream that wait for their first transmission."""
         return self._quic.get_send_buffer_size(stream_id)
 
-    def abandon(self, stream_id: int, code: int, *, reset: bool, stop: bool) -> None:
-        """Give up sending, or ask the peer to (RFC 9000 §3.5)."""
-        if reset:
-            self._quic.reset_stream(stream_id, code)
-        if stop:
-            self._quic.stop_stream(stream_id, code)
+    def abandon(self, stream_id: int, code: int, *, reset: bool, stop: bool) -> bool:
+        """Give up sending, or ask the peer to (RFC 9000 §3.5); False where nothing of the stream has arrived as yet."""
+        try:
+            if reset:
+                self._quic.reset_stream(stream_id, code)
+            if stop:
+                self._quic.stop_stream(stream_id, code)
+        except ValueError:  # "unknown peer-initiated stream"
+            return False
+        return True
 
 
 class CoreProbes:

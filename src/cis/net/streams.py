@@ -47,6 +47,8 @@ class Streams:
         self._open: dict[int, Stream] = {}
         self._next_remote = 1 if is_dialler else 0
         self._accepted: deque[Stream] = deque()
+        self._unheard: dict[int, Fault] = {}
+        """streams given up before anything of them arrived; no more than the peer may have open"""
         self._changed = Change()
         self._room: list[tuple[int, asyncio.Future[None]]] = []
         self.intake = Intake(drive, limits, account)
@@ -134,9 +136,10 @@ class Streams:
         self.intake.consumed(size)
 
     def abandon(self, stream_id: int, fault: Fault, *, reset: bool, stop: bool) -> None:
-        """Give up directions of a stream."""
+        """Give up directions of a stream; of one that is known by a higher number alone, once something arrives."""
         if self._drive.reason is None:
-            self._core.abandon(stream_id, int(fault), reset=reset, stop=stop)
+            if not self._core.abandon(stream_id, int(fault), reset=reset, stop=stop):
+                self._unheard[stream_id] = fault
             self._drive.flush_soon()
 
     def ended(self, stream_id: int) -> None:
@@ -158,6 +161,8 @@ class Streams:
             self.bytes_in += len(data)
             self.intake.arrived(len(data), stream.flow)
             stream.on_data(data, ended=ended)
+        elif (fault := self._unheard.pop(stream_id, None)) is not None:
+            self.abandon(stream_id, fault, reset=True, stop=True)
 
     def on_stream_reset(self, stream_id: int) -> None:
         """Pass the news to the reader."""
