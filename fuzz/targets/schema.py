@@ -26,7 +26,7 @@ from fuzz.target import Shared, Target, on_loop
 from fuzz.targets.control import kinds, new_node
 
 _NODE = Shared(new_node, EmbeddedNode.close, every=200)
-_UNDERSTOOD = frozenset({400, 403, 422, 500, 503, 504})
+_UNDERSTOOD = frozenset({400, 403, 409, 422, 500, 503, 504})
 """What else than 200 may be answered to a request that is sound; a defect would be logged, which is found."""
 
 
