@@ -220,16 +220,23 @@ async def test_what_arrived_before_the_loss_can_still_be_read(pair: Pair) -> Non
         await listener.open_stream()
 
 
-async def test_a_stream_known_by_a_higher_number_alone_may_be_given_up_and_is_refused_once_heard_of(pair: Pair) -> None:
+@pytest.mark.parametrize("resets", [False, True])
+async def test_a_stream_known_by_a_higher_number_alone_may_be_given_up_and_is_refused_once_heard_of(
+    pair: Pair, resets: bool
+) -> None:
     dialler, listener = pair
     silent, spoken = await dialler.open_stream(), await dialler.open_stream()
     await spoken.write(b"first")
     implied, heard = await listener.accept_stream(), await listener.accept_stream()
     implied.reset(Fault.BUSY)
     assert await heard.read() == b"first"
-    await silent.write(b"late")
-    with pytest.raises(StreamReset):
-        await silent.read()
+    if resets:
+        silent.reset(Fault.NONE)
+        await until(lambda: not listener._streams._unheard)
+    else:
+        await silent.write(b"late")
+        with pytest.raises(StreamReset):
+            await silent.read()
     await heard.write(b"and on")
     assert await spoken.read() == b"and on"
     spoken.finish()

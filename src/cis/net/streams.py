@@ -156,13 +156,10 @@ class Streams:
 
     def on_stream_data(self, stream_id: int, data: bytes, *, ended: bool) -> None:
         """Pass bytes to their stream."""
-        stream = self._open.get(stream_id) or self._open_remote(stream_id)
-        if stream is not None:
+        if stream := self._open.get(stream_id) or self._open_remote(stream_id):
             self.bytes_in += len(data)
             self.intake.arrived(len(data), stream.flow)
             stream.on_data(data, ended=ended)
-        elif (fault := self._unheard.pop(stream_id, None)) is not None:
-            self.abandon(stream_id, fault, reset=True, stop=True)
 
     def on_stream_reset(self, stream_id: int) -> None:
         """Pass the news to the reader."""
@@ -187,7 +184,12 @@ class Streams:
         return bool(stream_id & LISTENER_OF_STREAM) != self._is_dialler
 
     def _open_remote(self, stream_id: int) -> Stream | None:
-        """Make the stream a first packet belongs to, and those numbered below it (RFC 9000 §3.2)."""
+        """Make the stream a first packet belongs to, and those numbered below it (RFC 9000 §3.2).
+
+        What was given up before anything of it arrived is refused now.
+        """
+        if (fault := self._unheard.pop(stream_id, None)) is not None:
+            self.abandon(stream_id, fault, reset=True, stop=True)
         if stream_id & UNIDIRECTIONAL:
             self._drive.close(Fault.MALFORMED, "streams are bidirectional here")
         if self._is_local(stream_id) or self._drive.reason is not None:
