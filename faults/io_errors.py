@@ -172,7 +172,9 @@ def run(task: Task, report: Report) -> None:
                 disk, work = life.work(rule, counts)
                 wrong = [*work.wrong, *life.judge(disk, rng, counts), *defects]
                 defects.clear()
-                report.broken += [f"{name}, {rule}: {one}" for one in wrong]
+                for one in wrong:
+                    report.broken.append(f"{name}, {rule}: {one}")
+                    task.say(report.broken[-1])
                 counts["lives on a disk that fails"] += 1
                 counts["answers that were errors"] += work.refused
                 counts.update({f"failed: {what}": times for what, times in rule.failed.items()})
